@@ -1,0 +1,38 @@
+"""What an attack is: a frozen, hashable value that round-trips to YAML."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+
+Norm = Literal["linf", "l2"]
+Gradient = Literal["plain", "njs", "hns", "linbp", "taylor"]
+
+
+class AttackSpec(BaseModel):
+    """Projected gradient ascent on a loss, from a random start, for a fixed number of steps.
+
+    `eps`, `step` and `start_eps` are in 1/255. With `units: pixels` they measure [0,255] pixels; a
+    normalised space divides them by each channel's standard deviation. With `units: space` they measure the
+    space itself (1/255 of a normalised unit), as LinBP's released code does.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    norm: Norm = "linf"
+    eps: float = Field(ge=0)  # radius of the ball
+    step: float = Field(ge=0)  # length of one step
+    steps: tuple[PositiveInt, ...] = Field(min_length=1)  # outcomes recorded after each; the last ends the run
+    space: Literal["pixel", "normalised"] = "pixel"  # where delta, its norm and the gradient live
+    units: Literal["pixels", "space"] = "pixels"
+    start: Literal["none", "uniform", "image"] = "uniform"  # image: uniform image noise minus x (released L2 code)
+    start_eps: float | None = Field(default=None, ge=0)  # half-width of the uniform start; None: eps
+    clip: bool = True  # keep x + delta inside the pixel range after each step
+    clip_start: bool = False  # ... and at the start
+    reading: Literal["as_coded", "as_written"] = "as_written"  # L2 only: the released code's loop, or the whole-image ball
+    beta_at: Literal["start", "clean"] = "start"  # where HNS finds its beta
+
+    @model_validator(mode="after")
+    def _marks_ascend(self) -> "AttackSpec":
+        if list(self.steps) != sorted(set(self.steps)):
+            raise ValueError(f"steps must ascend without repeats, not {list(self.steps)}")
+        return self

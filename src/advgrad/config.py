@@ -1,0 +1,275 @@
+"""Schemas of every parameter file, and the effective configuration of a stage: paper, then scale."""
+
+from pathlib import Path
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from advgrad.attacks.spec import AttackSpec, Gradient
+from advgrad.errors import InputError
+from advgrad.params import load_yaml, merge
+
+T = TypeVar("T", bound=BaseModel)
+Paper = Literal["linbp", "attack_bnn", "gaat"]
+Dataset = Literal["mnist", "cifar10", "cifar100"]
+Architecture = Literal[
+    "resnet18", "resnet50", "vgg16", "densenet121", "densenet161", "mobilenet_v2", "wide_resnet28",
+    "lenet5", "mlp", "conv_relu", "resnet18_waq", "vgg16_waq",
+]  # fmt: skip
+
+
+class Config(BaseModel):
+    """Base of every schema: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Network(Config):
+    """A network by name; width and depth below 1 are for the small scales only."""
+
+    architecture: Architecture
+    family: Literal["cifar", "imagenet"] = "cifar"  # cifar: kuangliu's; imagenet: torchvision's with a 3x3 stem
+    width: float = Field(default=1.0, gt=0, le=1)  # factor on channel counts (and hidden sizes)
+    depth: float = Field(default=1.0, gt=0, le=1)  # factor on the number of blocks of each stage
+    widen: PositiveInt = 1  # WideResNet's k
+    affine: bool = True  # learnable scale and shift in batch normalisation
+    activation: Literal["relu", "relu6", "silu", "gelu", "hardtanh"] | None = None  # None: the architecture's own
+    hidden: tuple[PositiveInt, ...] = ()  # MLP: hidden sizes; VGG: those of the classifier
+    batch_norm: bool = False  # MLP only: batch normalisation after each hidden layer
+    linearised: tuple[str, ...] = ()  # LinBP: module-name prefixes whose activations pass gradients unchanged
+
+
+class Optimizer(Config):
+    name: Literal["sgd", "adam"]
+    lr: PositiveFloat
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class Schedule(Config):
+    """Learning rate over the paper's clock (`Training.unit`)."""
+
+    kind: Literal["constant", "step", "piecewise", "cosine", "exponential", "warmup_cosine"] = "constant"
+    milestones: tuple[PositiveFloat, ...] = ()  # step, piecewise
+    gamma: PositiveFloat = 1.0  # step: factor at each milestone; exponential: factor per unit
+    lrs: tuple[PositiveFloat, ...] = ()  # piecewise: rate from each milestone on
+    t_max: PositiveFloat | None = None  # cosine: half period; None: the clock's length
+    warmup: float = Field(default=0.0, ge=0, lt=1)  # warmup_cosine: share of the length
+
+
+class Binary(Config):
+    """How latent real weights become +-1. waq: the layers binarise themselves; here only the latent clamp."""
+
+    method: Literal["md-tanh-s", "gd-tanh", "bc", "waq"]
+    beta_scale: float = Field(default=1.0, ge=1)  # beta is multiplied by this ...
+    beta_every: PositiveFloat = 1.0  # ... at every multiple of this many clock units, 0 included
+    beta_max: PositiveFloat = 1e35
+
+
+class Adversary(Config):
+    """What perturbs a training batch. eps and step in 1/255 of the pixel range."""
+
+    kind: Literal["pgd", "gaat"]
+    eps: NonNegativeFloat
+    step: NonNegativeFloat
+    steps: PositiveInt
+    start: Literal["none", "uniform"] = "uniform"
+    batch_norm: Literal["train", "eval"] = "train"  # mode of the network while it is attacked
+    begins: NonNegativeFloat = 0.0  # clock time before which training is natural (DAT)
+    hessian: Literal["rank-one", "one-step"] = "rank-one"  # gaat: T steps with J(1 + J.delta), or their closed form
+
+
+class Training(Config):
+    """A recipe on the paper's clock; `epochs` is how many are really run (None: the paper's length).
+
+    A scale that runs fewer epochs runs the same clock faster: milestones, beta and the start of the
+    adversary keep their share of the run.
+    """
+
+    unit: Literal["epochs", "iterations"] = "epochs"
+    length: PositiveFloat
+    epochs: PositiveInt | None = None
+    batch: PositiveInt = 128
+    images: PositiveInt | None = None  # first n of the training part; None: all
+    validation: NonNegativeInt = 0  # the last n training images, held out
+    optimizer: Optimizer
+    schedule: Schedule = Schedule()
+    augment: Literal["none", "crop", "crop-flip"] = "none"
+    init: Literal["default", "xavier"] = "default"  # xavier: md-bnn's, biases N(0, 0.1)
+    select: Literal["last", "best"] = "last"  # best: highest validation accuracy
+    linbp: bool = False  # linear backward while training
+    binary: Binary | None = None
+    adversary: Adversary | None = None
+
+    @model_validator(mode="after")
+    def _best_needs_validation(self) -> Self:
+        if self.select == "best" and self.validation == 0:
+            raise ValueError("select: best needs validation > 0")
+        return self
+
+
+class AttackEntry(AttackSpec):
+    """An attack and the gradients it runs with: gradient -> number of random restarts."""
+
+    gradients: dict[Gradient, PositiveInt] = Field(min_length=1)
+
+    @property
+    def spec(self) -> AttackSpec:
+        return AttackSpec(**self.model_dump(exclude={"gradients"}))
+
+
+class Scaling(Config):
+    """Constants of NJS and HNS (attack-bnn, Section 4; the released code's where the text differs)."""
+
+    rho: float = Field(default=0.01, gt=0, lt=1)  # NJS: 1 - softmax(z)_y below this is rescaled
+    images: PositiveInt = 101  # NJS: first test images whose Jacobians give beta_1
+    points: int = Field(default=100, ge=3)  # HNS: grid points for beta
+    rho_low: float = Field(default=0.01, gt=0, lt=1)  # HNS: grid starts at rho = 1 - 1/d - this
+    rho_high: PositiveFloat = 1e-72  # HNS: grid ends at this rho
+
+
+class Evaluation(Config):
+    """A group of attacks on one model."""
+
+    images: PositiveInt | None = None  # first n test images that pass the filter; None: all
+    filter: Literal["all", "correct"] = "all"  # correct: only images that the model classifies correctly
+    divisor: PositiveInt = 128  # the loss is the sum over images divided by this (a batch mean in the papers)
+    batch: PositiveInt = 128  # images on the device at once; no result depends on it
+    scaling: Scaling = Scaling()
+    attacks: dict[str, AttackEntry] = Field(min_length=1)
+
+
+class Model(Config):
+    """One trained model of a paper: names into the file's other sections."""
+
+    dataset: Dataset
+    network: str
+    recipe: str
+    evaluation: str
+
+
+class PaperFile(Config):
+    """params/PAPER.yaml."""
+
+    networks: dict[str, Network]
+    recipes: dict[str, Training]
+    evaluations: dict[str, Evaluation]
+    models: dict[str, Model]
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> Self:
+        for name, model in self.models.items():
+            for section, key in (("networks", model.network), ("recipes", model.recipe),
+                                 ("evaluations", model.evaluation)):  # fmt: skip
+                known = getattr(self, section)
+                if key not in known:
+                    raise ValueError(f"models.{name}: no {key!r} in {section}; known: {', '.join(sorted(known))}")
+        return self
+
+
+class ScaleOverrides(Config):
+    """What a scale shrinks of one paper: partial sections, merged over the paper's file."""
+
+    networks: dict[str, dict[str, Any]]
+    recipes: dict[str, dict[str, Any]]
+    evaluations: dict[str, dict[str, Any]]
+
+
+class ScaleFile(Config):
+    """params/scales/SCALE.yaml."""
+
+    about: str
+    judge: bool  # whether cells of this scale are held against the papers' values
+    linbp: ScaleOverrides
+    attack_bnn: ScaleOverrides
+    gaat: ScaleOverrides
+
+
+class Determinism(Config):
+    threads: PositiveInt = 2
+    isa: Literal["avx2", "native"] = "avx2"  # instruction set of the CPU kernels; avx2 is the same on more machines
+
+
+class DataSettings(Config):
+    mirror: str | None = None  # folder with copies of the data sets; ADVGRAD_DATA_MIRROR goes before it
+    timeout: float = Field(default=10.0, gt=0, le=10)  # seconds to wait for a connection
+
+
+class Tracking(Config):
+    experiment: str = "advgrad"
+    uri: str = "sqlite:///mlflow.db"  # MLFLOW_TRACKING_URI goes before it
+
+
+class Settings(Config):
+    """params.yaml."""
+
+    scale: str
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    determinism: Determinism = Determinism()
+    data: DataSettings = DataSettings()
+    tracking: Tracking = Tracking()
+
+
+class Run(Config):
+    """Everything that decides the results of one model at the active scale."""
+
+    paper: Paper
+    name: str
+    dataset: Dataset
+    network: Network
+    training: Training
+    evaluation: Evaluation
+    seed: int
+
+
+def _line(file: Path, error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "(top level)"
+    if first["type"] == "extra_forbidden":
+        return f"{file}: {key}: unknown key"
+    shown = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
+    return f"{file}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}{shown}"
+
+
+def parse(schema: type[T], raw: Any, file: Path) -> T:
+    """raw as schema; InputError with file, key and what is allowed."""
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as error:
+        raise InputError(_line(file, error)) from None
+
+
+def load_settings(root: Path = Path()) -> Settings:
+    return parse(Settings, load_yaml(root / "params.yaml"), root / "params.yaml")
+
+
+def load_scale(name: str, root: Path = Path()) -> ScaleFile:
+    folder = root / "params" / "scales"
+    file = folder / f"{name}.yaml"
+    if not file.is_file():
+        known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
+        raise InputError(f"params.yaml: scale: no scale {name!r}; known: {known}")
+    return parse(ScaleFile, load_yaml(file), file)
+
+
+def load_paper(paper: Paper, scale: ScaleFile | None = None, root: Path = Path()) -> PaperFile:
+    """The paper's file, with the scale's overrides merged over it if a scale is given."""
+    file = root / "params" / f"{paper}.yaml"
+    raw = load_yaml(file)
+    parsed = parse(PaperFile, raw, file)
+    if scale is None:
+        return parsed
+    overrides = getattr(scale, paper).model_dump()
+    return parse(PaperFile, merge(raw, overrides), Path(f"{file} with its scale"))
