@@ -28,7 +28,7 @@ class AttackSpec(BaseModel):
     start_eps: float | None = Field(default=None, ge=0)  # half-width of the uniform start; None: eps
     clip: bool = True  # keep x + delta inside the pixel range after each step
     clip_start: bool = False  # ... and at the start
-    reading: Literal["as_coded", "as_written"] = "as_written"  # L2 only: the released code's loop, or the whole-image ball
+    reading: Literal["as_coded", "as_written"] = "as_written"  # L2 only: released code's loop, or whole-image ball
     beta_at: Literal["start", "clean"] = "start"  # where HNS finds its beta
 
     @model_validator(mode="after")

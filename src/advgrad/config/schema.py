@@ -1,7 +1,6 @@
-"""Schemas of every parameter file, and the effective configuration of a stage: paper, then scale."""
+"""Schemas of every parameter file."""
 
-from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -11,15 +10,11 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
     model_validator,
 )
 
-from advgrad.attacks.spec import AttackSpec, Gradient
-from advgrad.errors import InputError
-from advgrad.params import load_yaml, merge
+from advgrad.config.attack import AttackSpec, Gradient
 
-T = TypeVar("T", bound=BaseModel)
 Paper = Literal["linbp", "attack_bnn", "gaat"]
 Dataset = Literal["mnist", "cifar10", "cifar100"]
 Architecture = Literal[
@@ -46,6 +41,7 @@ class Network(Config):
     activation: Literal["relu", "relu6", "silu", "gelu", "hardtanh"] | None = None  # None: the architecture's own
     hidden: tuple[PositiveInt, ...] = ()  # MLP: hidden sizes; VGG: those of the classifier
     batch_norm: bool = False  # MLP only: batch normalisation after each hidden layer
+    normalise: bool = True  # subtract the data set's mean and divide by its standard deviation first
     linearised: tuple[str, ...] = ()  # LinBP: module-name prefixes whose activations pass gradients unchanged
 
 
@@ -232,44 +228,3 @@ class Run(Config):
     training: Training
     evaluation: Evaluation
     seed: int
-
-
-def _line(file: Path, error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"]) or "(top level)"
-    if first["type"] == "extra_forbidden":
-        return f"{file}: {key}: unknown key"
-    shown = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
-    return f"{file}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}{shown}"
-
-
-def parse(schema: type[T], raw: Any, file: Path) -> T:
-    """raw as schema; InputError with file, key and what is allowed."""
-    try:
-        return schema.model_validate(raw)
-    except ValidationError as error:
-        raise InputError(_line(file, error)) from None
-
-
-def load_settings(root: Path = Path()) -> Settings:
-    return parse(Settings, load_yaml(root / "params.yaml"), root / "params.yaml")
-
-
-def load_scale(name: str, root: Path = Path()) -> ScaleFile:
-    folder = root / "params" / "scales"
-    file = folder / f"{name}.yaml"
-    if not file.is_file():
-        known = ", ".join(sorted(path.stem for path in folder.glob("*.yaml")))
-        raise InputError(f"params.yaml: scale: no scale {name!r}; known: {known}")
-    return parse(ScaleFile, load_yaml(file), file)
-
-
-def load_paper(paper: Paper, scale: ScaleFile | None = None, root: Path = Path()) -> PaperFile:
-    """The paper's file, with the scale's overrides merged over it if a scale is given."""
-    file = root / "params" / f"{paper}.yaml"
-    raw = load_yaml(file)
-    parsed = parse(PaperFile, raw, file)
-    if scale is None:
-        return parsed
-    overrides = getattr(scale, paper).model_dump()
-    return parse(PaperFile, merge(raw, overrides), Path(f"{file} with its scale"))

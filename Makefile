@@ -1,0 +1,36 @@
+# make repro: everything from parameters to tables.   make test: the tests.   Both set the machine up first.
+PYTHON ?= python3
+UV := .tools/bin/uv
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: repro test lint lock clean
+
+repro: $(BIN)/.ready
+	@$(BIN)/advgrad repro
+
+test: $(BIN)/.ready
+	@$(BIN)/python -m pytest -n 2
+
+lint: $(BIN)/.ready
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+
+$(BIN)/.ready: requirements.lock pyproject.toml | $(UV)
+	@$(UV) venv --quiet --allow-existing --no-python-downloads --python $(PYTHON) .venv
+	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(UV): requirements-uv.lock
+	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "needs Python 3.11 or newer with its venv module (Debian: apt install python3-venv)" >&2; exit 2; }
+	@$(PYTHON) -m venv .tools && .tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
+	@touch $@
+
+# after a change of the dependencies in pyproject.toml
+lock: | $(UV)
+	@$(UV) pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-index-url --group dev --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf .venv .tools

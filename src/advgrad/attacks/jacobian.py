@@ -1,0 +1,46 @@
+"""The Jacobian of the logits with respect to the input, and its singular values."""
+
+import torch
+from torch import Tensor, nn
+
+from advgrad.attacks.passes import Passes
+
+
+def logits_jacobian(model: nn.Module, x: Tensor, passes: Passes | None = None) -> tuple[Tensor, Tensor]:
+    """Logits (n,d) and Jacobian (n,d,D), D = C*H*W, at x (n,C,H,W): one forward and d backward passes.
+
+    Needs a model that treats images independently (evaluation mode).
+    """
+    point = x.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = model(point)
+        rows = [
+            torch.autograd.grad(logits[:, k].sum(), point, retain_graph=k + 1 < logits.shape[1])[0].flatten(1)
+            for k in range(logits.shape[1])
+        ]
+    if passes is not None:
+        passes.add(forward=len(x), backward=len(x) * logits.shape[1])
+    return logits.detach(), torch.stack(rows, dim=1)
+
+
+def logits_gram(
+    model: nn.Module, x: Tensor, *, chunk: int = 128, passes: Passes | None = None
+) -> tuple[Tensor, Tensor]:
+    """Logits (n,d) and G = J J^T (n,d,d) in float64; the Jacobians of at most `chunk` images exist at a time."""
+    logits, grams = [], []
+    for part in x.split(chunk):
+        z, jacobian = logits_jacobian(model, part, passes)
+        jacobian = jacobian.double()
+        logits.append(z)
+        grams.append(jacobian @ jacobian.mT)
+    return torch.cat(logits), torch.cat(grams)
+
+
+def singular_values(gram: Tensor) -> Tensor:
+    """(n,d) singular values of J from G = J J^T (n,d,d), descending."""
+    return torch.linalg.eigvalsh(gram).clamp_min(0).sqrt().flip(-1)
+
+
+def mean_singular_value(model: nn.Module, x: Tensor, *, chunk: int = 128, passes: Passes | None = None) -> float:
+    """Mean of all singular values of the logits' Jacobians over the images x; its inverse is NJS's beta_1."""
+    return float(singular_values(logits_gram(model, x, chunk=chunk, passes=passes)[1]).mean())

@@ -1,0 +1,35 @@
+"""Where an attack lives: the box of valid images and the size of a pixel, per channel."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Space:
+    """lo, hi: box of valid images; unit: how long one unit of the [0,1] pixel range is here. All (C,1,1)."""
+
+    lo: Tensor
+    hi: Tensor
+    unit: Tensor
+
+    def metric(self, units: Literal["pixels", "space"]) -> Tensor:
+        """(C,1,1) length of the unit that eps and step are measured in."""
+        return self.unit if units == "pixels" else torch.ones_like(self.unit)
+
+    def clip(self, x: Tensor) -> Tensor:
+        """x (n,C,H,W) moved into the box."""
+        return torch.maximum(torch.minimum(x, self.hi), self.lo)
+
+
+def pixel_space(channels: int, device: torch.device | str = "cpu") -> Space:
+    """Images in [0,1]."""
+    zero = torch.zeros(channels, 1, 1, device=device)
+    return Space(lo=zero, hi=zero + 1, unit=zero + 1)
+
+
+def normalised_space(mean: Tensor, std: Tensor) -> Space:
+    """Images (x - mean) / std; mean and std (C,1,1) in [0,1] units, on the device of the attack."""
+    return Space(lo=(0 - mean) / std, hi=(1 - mean) / std, unit=1 / std)

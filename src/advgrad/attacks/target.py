@@ -1,0 +1,101 @@
+"""The network and the images that an evaluation attacks, in the space of the attack."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from advgrad.attacks.passes import Passes
+from advgrad.attacks.space import Space, normalised_space, pixel_space
+from advgrad.config import AttackSpec, Evaluation
+from advgrad.errors import InputError
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Target:
+    """A frozen network and the images to attack, both in one space."""
+
+    model: nn.Module  # takes images in `space`
+    enter: Callable[[Tensor], Tensor]  # [0,1] pixels -> space
+    space: Space
+    images: Tensor  # (n,C,H,W) uint8
+    labels: Tensor  # (n,) int64
+    index: np.ndarray  # (n,) numbers that key the noise
+    seed: int
+    batch: int
+
+    def inputs(self, chosen: Tensor | slice) -> Tensor:
+        return self.enter(pixels(self.images[chosen]))
+
+
+def pixels(images: Tensor) -> Tensor:
+    """uint8 images as float32 in [0,1]."""
+    return images.to(torch.float32).div(255)
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode and weights without gradients; both are put back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    wanted = [(weight, weight.requires_grad) for weight in model.parameters()]
+    model.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for weight, flag in wanted:
+            weight.requires_grad_(flag)
+
+
+@torch.no_grad()
+def classify(model: nn.Module, images: Tensor, labels: Tensor, evaluation: Evaluation) -> Tensor:
+    """(m,) bool on the CPU, whether an image is classified correctly: as many first images as the filter needs."""
+    wanted = evaluation.images or len(images)
+    if evaluation.filter == "all":
+        images, labels = images[:wanted], labels[:wanted]
+    seen: list[Tensor] = []
+    found = 0
+    for x, y in zip(images.split(evaluation.batch), labels.split(evaluation.batch), strict=True):
+        seen.append((model(pixels(x)).argmax(1) == y).cpu())
+        found += int(seen[-1].sum())
+        if found >= wanted:
+            break
+    return torch.cat(seen)
+
+
+def pixel_target(model: nn.Module, images: Tensor, labels: Tensor, kept: Tensor, *, seed: int, batch: int) -> Target:
+    """The images with numbers `kept` (n,) in pixel space."""
+    chosen = kept.to(images.device)
+    return Target(
+        model=model, enter=lambda x: x, space=pixel_space(images.shape[1], images.device), images=images[chosen],
+        labels=labels[chosen], index=kept.numpy(), seed=seed, batch=batch,
+    )  # fmt: skip
+
+
+def place(model: nn.Module, target: Target, spec: AttackSpec) -> Target:
+    """target, in pixel space, moved to the space of `spec`; model is the whole network (`.normalise`, then `.core`)."""
+    if spec.space == "pixel":
+        return target
+    normalise = model.get_submodule("normalise")
+    buffers = dict(normalise.named_buffers())
+    if not {"mean", "std"} <= buffers.keys():
+        raise InputError("attack: space 'normalised' needs a network that normalises; allowed here: 'pixel'")
+    space = normalised_space(buffers["mean"], buffers["std"])
+    return replace(target, model=model.get_submodule("core"), enter=normalise, space=space)
+
+
+def select(
+    model: nn.Module, images: Tensor, labels: Tensor, evaluation: Evaluation, passes: Passes
+) -> tuple[Tensor, Tensor]:
+    """Numbers (n,) int64 of the images to attack and whether each is classified correctly (n,) bool; on the CPU."""
+    seen = classify(model, images, labels, evaluation)
+    kept = torch.nonzero(seen)[:, 0] if evaluation.filter == "correct" else torch.arange(len(seen))
+    if evaluation.images is not None and len(kept) >= evaluation.images:
+        kept = kept[: evaluation.images]
+        seen = seen[: int(kept[-1]) + 1]  # whatever else was in the last batch does not count
+    passes.add(forward=len(seen))
+    return kept, seen[kept]

@@ -1,0 +1,120 @@
+"""A folder that holds copies of data sets: what is in it, whether it is whole, and its arrays."""
+
+import gzip
+import hashlib
+import pickle
+import tarfile
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from advgrad.data.checksums import ArrayName, File, Form
+from advgrad.data.datasets import DatasetInfo
+from advgrad.data.decode import decode
+from advgrad.data.pack import Arrays
+from advgrad.data.progress import byte_bar
+from advgrad.errors import InputError
+
+READ_ERRORS = (
+    OSError, EOFError, ValueError, KeyError, tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile,
+    pickle.UnpicklingError,
+)  # fmt: skip
+
+_SPLITS: tuple[tuple[ArrayName, ArrayName], ...] = (("train_images", "train_labels"), ("test_images", "test_labels"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A complete form, and where its files are."""
+
+    form: Form
+    files: dict[str, Path]
+
+    @property
+    def label(self) -> str:
+        first = next(iter(self.files.values()))
+        return str(first) if len(self.files) == 1 else f"{first.parent} ({len(self.files)} files)"
+
+
+def find(info: DatasetInfo, folder: Path) -> Found | None:
+    """The first form all of whose files are there: in the folder itself or in the form's own sub-folders."""
+    for form in info.forms:
+        for place in (folder, *(folder / name for name in form.folders)):
+            files = {file.name: place / file.name for file in form.files}
+            if all(path.is_file() for path in files.values()):
+                return Found(form=form, files=files)
+    return None
+
+
+def wanted(info: DatasetInfo) -> str:
+    """What to put into a folder by hand, in words: any of these."""
+    return ", or ".join(_names([file.name for file in form.files]) for form in info.forms)
+
+
+def _names(names: list[str]) -> str:
+    return " + ".join(names) if len(names) <= 4 else f"{names[0]} ... {names[-1]} ({len(names)} files)"
+
+
+def read(info: DatasetInfo, found: Found) -> Arrays:
+    """The arrays of a form, in the one order that all sources end in.
+
+    InputError: a file whose hash is not the expected one, or arrays whose hash is not (file, expected, found).
+    """
+    for file in found.form.files:
+        _check_file(file, found.files[file.name])
+    try:
+        arrays = decode(found.form.kind, found.files)
+    except READ_ERRORS as error:
+        raise InputError(f"{found.label}: cannot be read as {found.form.kind}: {error}") from None
+    ordered = _by_label(arrays) if info.by_label else arrays
+    _check_arrays(info, ordered, found)
+    return ordered
+
+
+def digest(path: Path, algorithm: str) -> str:
+    """Hash of a file, read in pieces of 1 MiB."""
+    state = hashlib.new(algorithm, usedforsecurity=False)
+    with path.open("rb") as stream, byte_bar(f"checking {path.name}", path.stat().st_size) as bar:
+        while piece := stream.read(1 << 20):
+            state.update(piece)
+            bar(stream.tell())
+    return state.hexdigest()
+
+
+def _check_file(file: File, path: Path) -> None:
+    if file.digest is None:
+        return
+    try:
+        found = digest(path, file.algorithm)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if found != file.digest:
+        name = {"md5": "MD5", "sha256": "SHA-256"}[file.algorithm]
+        raise InputError(f"{path}: damaged or another version: {name} is {found}, expected {file.digest}")
+
+
+def _by_label(arrays: Arrays) -> Arrays:
+    """Each split ordered by (label, pixel bytes)."""
+    ordered: Arrays = {}
+    for images_name, labels_name in _SPLITS:
+        images, labels = arrays[images_name], arrays[labels_name]
+        order = sorted(range(len(labels)), key=lambda i: (labels[i], images[i].tobytes()))
+        ordered[images_name], ordered[labels_name] = images[order], labels[order]
+    return ordered
+
+
+def _check_arrays(info: DatasetInfo, arrays: Arrays, found: Found) -> None:
+    for name, expected in info.arrays.items():
+        array = np.ascontiguousarray(arrays[name])
+        value = hashlib.sha256(array.data).hexdigest()
+        channels, height, width = info.shape
+        n = info.n_train if name.startswith("train") else info.n_test
+        shape = (n, height, width, channels) if name.endswith("images") else (n,)
+        if array.dtype != np.uint8 or array.shape != shape or value != expected:
+            raise InputError(
+                f"{found.label}: damaged or another version: {name} is {array.dtype} {array.shape} with "
+                f"SHA-256 {value}, expected uint8 {shape} with {expected}"
+            )

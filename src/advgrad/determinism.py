@@ -1,0 +1,112 @@
+"""The same parameters give the same bits on the same kind of machine: environment, switches, fingerprint, draws.
+
+Measured with torch 2.11 on one CPU (Zen 4): a convolutional training step gives other bits with AVX-512 than
+with AVX2 kernels, and with other numbers of threads; with all of these fixed it repeats bit for bit.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from advgrad.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from advgrad.config import Determinism, Settings
+
+AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
+
+
+def environment(determinism: "Determinism") -> dict[str, str]:
+    """Variables that torch, its libraries and CUDA read once, when they are loaded."""
+    threads = str(determinism.threads)
+    fixed = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "OMP_DYNAMIC": "FALSE", "MKL_DYNAMIC": "FALSE"}
+    return {**fixed, "CUBLAS_WORKSPACE_CONFIG": ":4096:8", **(AVX2 if determinism.isa == "avx2" else {})}
+
+
+def prepare(determinism: "Determinism") -> None:
+    """Set the environment of this process. Before torch is imported: RuntimeError after."""
+    if "torch" in sys.modules:
+        raise RuntimeError("determinism.prepare() must run before torch is imported")
+    os.environ.update(environment(determinism))
+    if determinism.isa == "native":
+        for name in AVX2:
+            os.environ.pop(name, None)
+
+
+def configure(settings: "Settings") -> "torch.device":
+    """Make torch deterministic and return the device of `settings.device`.
+
+    float32 stays float32 (no TF32) and denormals are kept: attack-bnn's vanishing gradients live there.
+    InputError if cuda is asked for and not there; RuntimeError if prepare() did not run before torch's import.
+    """
+    import torch
+
+    if settings.determinism.isa == "avx2" and "AVX512" in torch.backends.cpu.get_cpu_capability():
+        raise RuntimeError("determinism.prepare() must run before torch is imported: AVX-512 is in use")
+    torch.set_num_threads(settings.determinism.threads)
+    torch.use_deterministic_algorithms(True)
+    torch.set_flush_denormal(False)
+    torch.set_float32_matmul_precision("highest")
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise InputError("params.yaml: device: cuda, but torch finds no CUDA device here; allowed: auto, cpu")
+    cuda = settings.device != "cpu" and torch.cuda.is_available()
+    return torch.device("cuda" if cuda else "cpu")
+
+
+def fingerprint(device: "torch.device", determinism: "Determinism") -> dict[str, str | int]:
+    """What the bits of a result depend on beyond its parameters. No host name, no time."""
+    import torch
+
+    common = {"torch": str(torch.__version__), "threads": determinism.threads, "dtype": "float32"}
+    cpu = {"isa": torch.backends.cpu.get_cpu_capability(), "cpu": _cpu()}
+    if device.type != "cuda":
+        return {"device": "cpu", **cpu, **common}
+    major, minor = torch.cuda.get_device_capability(device)
+    return {
+        "device": "cuda",
+        "gpu": torch.cuda.get_device_name(device),
+        "capability": f"{major}.{minor}",
+        "cuda": str(torch.version.cuda),
+        "cudnn": torch.backends.cudnn.version() or 0,
+        **cpu,
+        **common,
+    }
+
+
+def fingerprint_id(fingerprint: Mapping[str, str | int]) -> str:
+    """Short name of a fingerprint."""
+    return hashlib.sha256(json.dumps(dict(fingerprint), sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _cpu() -> str:
+    """`AuthenticAMD 25/17 AMD EPYC`: vendor, family/model and name; what the platform calls it elsewhere."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
+    except OSError:
+        return platform.processor() or platform.machine()
+    lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    found = {name.strip(): value.strip() for name, value in lines}
+    if "model name" not in found:  # ARM
+        return platform.machine()
+    return f"{found.get('vendor_id')} {found.get('cpu family')}/{found.get('model')} {found['model name']}"
+
+
+def generator(seed: int, *keys: int | str) -> "torch.Generator":
+    """A CPU generator for one purpose, keyed by any numbers and words: (1, "2") and (1, 2) differ.
+
+    torch's CPU generator is seeded by 32 bits, so two of n purposes share draws with probability n^2 / 2^33.
+    """
+    import torch
+
+    digest = hashlib.sha256(json.dumps([seed, *keys]).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))

@@ -1,0 +1,140 @@
+"""Parts that the networks share: normalisation, scaled channel counts, activations, binarised layers."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from advgrad.config import Network
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "hardtanh": nn.Hardtanh,
+}
+
+
+class Normalise(nn.Module):
+    """(x - mean) / std per channel; x (n, C, H, W) in [0,1], mean and std (C, 1, 1), not in the state_dict."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).reshape(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).reshape(-1, 1, 1), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+class Normalised(nn.Module):
+    """A network that takes pixels in [0,1]: `.normalise`, then `.core`."""
+
+    def __init__(self, normalise: Normalise, core: nn.Module) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.core = core
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.core(self.normalise(x))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a network's parameters decide about its pieces. Every call makes a new module: none is used twice."""
+
+    network: Network
+    own: str = "relu"  # the architecture's own activation
+
+    def channels(self, full: int) -> int:
+        return max(1, int(full * self.network.width + 0.5))
+
+    def blocks(self, full: int) -> int:
+        return max(1, int(full * self.network.depth + 0.5))
+
+    def norm2d(self, channels: int) -> nn.BatchNorm2d:
+        return nn.BatchNorm2d(channels, affine=self.network.affine)
+
+    def norm1d(self, features: int) -> nn.BatchNorm1d:
+        return nn.BatchNorm1d(features, affine=self.network.affine)
+
+    def act(self) -> nn.Module:
+        return ACTIVATIONS[self.network.activation or self.own]()
+
+
+def conv(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """A convolution without bias that keeps the map's size (up to its stride)."""
+    return nn.Conv2d(inputs, outputs, size, stride=stride, padding=size // 2, groups=groups, bias=False)
+
+
+def sequence(**modules: nn.Module) -> nn.Sequential:
+    """The modules one after the other, under their names."""
+    return nn.Sequential(OrderedDict(modules))
+
+
+class Pool(nn.Module):
+    """Mean over the map: (n, C, H, W) -> (n, C)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3))
+
+
+def init_fan_out(model: nn.Module, linear_std: float | None = None) -> None:
+    """Kaiming's normal start by fan-out for convolutions; zero biases; N(0, linear_std) for linear weights if given."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(module, nn.Linear) and linear_std is not None:
+            nn.init.normal_(module.weight, 0.0, linear_std)
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+class _Sign(torch.autograd.Function):
+    """sign(x), sign(0) = 0, with identity as gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.sign()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+def sign(x: Tensor) -> Tensor:
+    """sign(x) in {-1, 0, 1} with straight-through gradient.
+
+    After a Hardtanh, whose own gradient is the mask |x| < 1, this is the binary activation of BinaryNet.
+    """
+    return _Sign.apply(x)  # type: ignore[no-any-return]
+
+
+class BinarizeConv2d(nn.Conv2d):
+    """Convolution with sign(weight) and, unless `binary_input` is False, sign(input); the bias stays real.
+
+    `weight` holds the latent real values. Source: BinaryNet, as in attack-bnn's models.
+    """
+
+    def __init__(self, *args: Any, binary_input: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.binary_input = binary_input
+
+    def forward(self, input: Tensor) -> Tensor:
+        x = sign(input) if self.binary_input else input
+        return self._conv_forward(x, sign(self.weight), self.bias)
+
+
+class BinarizeLinear(nn.Linear):
+    """Linear layer with sign(weight) and sign(input); the bias stays real."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.linear(sign(input), sign(self.weight), self.bias)

@@ -1,0 +1,83 @@
+"""Where results come from: commit, file hashes, DVC's lock, and the machine that made the committed results."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from advgrad.config import load_yaml
+from advgrad.errors import InputError
+from advgrad.files import write_text
+
+FINGERPRINT = Path("reports/fingerprint.json")
+
+
+def commit(root: Path) -> str:
+    """Short hash of the Git commit, `+dirty` if tracked files differ from it; `unknown` without Git or a commit."""
+    try:
+        head = _git(root, "rev-parse", "--short=12", "HEAD").strip()
+        dirty = _git(root, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no").strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+    return f"{head}+dirty" if dirty else head
+
+
+def _git(root: Path, *words: str) -> str:
+    command = ["git", *words]
+    return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=10).stdout  # noqa: S603
+
+
+def file_md5(path: Path) -> str:
+    """md5 of the file's bytes, as DVC records it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def read_lock(root: Path) -> dict[str, Any]:
+    """dvc.lock's content; no stages if there is none."""
+    file = root / "dvc.lock"
+    return load_yaml(file) if file.is_file() else {"stages": {}}
+
+
+def lock_outputs(stage: Mapping[str, Any]) -> dict[str, str]:
+    """path -> md5 of a locked stage's outputs."""
+    return {out["path"]: out["md5"] for out in stage.get("outs", []) if "md5" in out}
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Stages whose outputs differ between two dvc.lock contents, or that are in one of them only."""
+    old, new = (
+        {name: lock_outputs(stage) for name, stage in lock.get("stages", {}).items()} for lock in (before, after)
+    )
+    return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+
+
+def read_fingerprint(root: Path) -> dict[str, str | int] | None:
+    """The fingerprint that made the committed results; None if none is recorded."""
+    file = root / FINGERPRINT
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        raise InputError(f"{FINGERPRINT}: not JSON") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{FINGERPRINT}: must be one JSON object")
+    return found
+
+
+def write_fingerprint(root: Path, fingerprint: Mapping[str, str | int]) -> None:
+    """Record what makes the results that are about to be committed."""
+    write_text(root / FINGERPRINT, json.dumps(dict(fingerprint), indent=2, sort_keys=True) + "\n")
+
+
+def unlike(fingerprint: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What differs, as `name: ours, not theirs`. Empty: of one kind, so results must be equal bit for bit."""
+    names = sorted(fingerprint.keys() | other.keys())
+    return [
+        f"{name}: {fingerprint.get(name)}, not {other.get(name)}"
+        for name in names
+        if fingerprint.get(name) != other.get(name)
+    ]

@@ -1,0 +1,147 @@
+"""What every stage does around its work: parameters in, one MLflow run, results written whole, errors as one line."""
+
+import csv
+import hashlib
+import io
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advgrad import config, provenance, tracking
+from advgrad.errors import InputError
+from advgrad.files import write_bytes, write_text
+
+ROOT = Path()  # stages run in the repository's root, as DVC runs them
+
+
+def main(work: Callable[[str], None]) -> None:
+    """Run `work` with the first argument; bad input is one line on stderr and exit 2."""
+    try:
+        work(sys.argv[1] if len(sys.argv) > 1 else "")
+    except InputError as error:
+        say(f"error: {error}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        say("interrupted; run the same command again to go on")
+        sys.exit(130)
+
+
+def say(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
+@dataclass(kw_only=True)
+class Tracked:
+    """A stage being executed."""
+
+    name: str
+    key: str  # equal for executions that must give equal results
+    _run: tracking.StageRun
+    _started: float = field(default_factory=time.monotonic)
+    _laps: list[float] = field(default_factory=list)
+    _last: float = field(default_factory=time.monotonic)
+
+    def tag(self, **tags: str) -> None:
+        self._run.tag(**tags)
+
+    def log(self, epoch: int, row: Mapping[str, float]) -> None:
+        """One epoch's metrics, to MLflow and to the terminal."""
+        now = time.monotonic()
+        self._laps.append(now - self._last)
+        self._last = now
+        self._run.log(epoch, {name: value for name, value in row.items() if name != "epoch"})
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
+        say(f"{self.name}  epoch {epoch}  {shown}")
+
+    def finish(
+        self, *, outputs: Sequence[Path] = (), shown: Sequence[Path] = (), metrics: Mapping[str, Any] | None = None
+    ) -> None:
+        """outputs: files known by hash only; shown: files small enough to keep with the run."""
+        hashes = {path.as_posix(): provenance.md5(path) for path in (*outputs, *shown)}
+        numbers = {name: float(value) for name, value in tracking.flatten(metrics or {}).items() if is_number(value)}
+        self._run.finish(metrics=numbers, outputs=hashes, artifacts=shown)
+        provenance.write_seconds(ROOT, self.name, self.seconds())
+
+    def seconds(self) -> float:
+        """Seconds of the work; epochs that a checkpoint brought count as long as those really run."""
+        real = [lap for lap in self._laps if lap > 0.01]
+        return sum(real) / len(real) * len(self._laps) if real else time.monotonic() - self._started
+
+    def start_clock(self) -> None:
+        """Epoch times count from here."""
+        self._last = time.monotonic()
+
+
+def is_number(text: str) -> bool:
+    try:
+        return np.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+@contextmanager
+def tracked(
+    kind: str,
+    item: str,
+    settings: config.Settings,
+    *,
+    params: Mapping[str, Any],
+    inputs: Sequence[Path] = (),
+    paper: str = "",
+) -> Iterator[Tracked]:
+    """The MLflow run of stage KIND@ITEM. Enter it before importing torch."""
+    name = f"{kind}@{item}" if item else kind
+    if absent := [path for path in inputs if not path.exists()]:
+        raise InputError(f"{absent[0]}: no such file; it is the output of an earlier stage: dvc repro {name}")
+    hashes = {path.as_posix(): provenance.md5(path) for path in inputs}
+    told = json.dumps([name, settings.scale, params, hashes, provenance.code(ROOT)], sort_keys=True, default=str)
+    key = hashlib.sha256(told.encode()).hexdigest()[:24]
+    tags = {"scale": settings.scale, "commit": provenance.commit(ROOT)} | ({"paper": paper} if paper else {})
+    with tracking.stage_run(ROOT, settings.tracking, key=key, stage=name, tags=tags, params=params) as run:
+        yield Tracked(name=name, key=key, _run=run)
+
+
+@contextmanager
+def bar() -> Iterator[Callable[[str, int, int], None]]:
+    """progress(name, done, total) as bars where a person watches, as one line per name elsewhere."""
+    if not sys.stderr.isatty():
+        yield lambda name, done, total: say(f"{name}  {total} images") if done == total else None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True)) as progress:
+        tasks: dict[str, Any] = {}
+
+        def advance(name: str, done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(name, total=total)
+            progress.update(tasks[name], completed=done)
+
+        yield advance
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, indent=2) + "\n")
+
+
+def write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
+    """Rows with the keys of the first as columns; numbers with enough digits to read back the same."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    from safetensors.numpy import save
+
+    write_bytes(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))

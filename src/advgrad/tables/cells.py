@@ -1,0 +1,81 @@
+"""The cells of built tables, as they are written: reports/cells.csv and the parts it is put together from."""
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import cast, get_args
+
+from advgrad.errors import InputError
+from advgrad.files import write_text
+from advgrad.tables.spec import Spec
+from advgrad.tables.verdict import Verdict
+
+NOTHING = "—"  # the value of a cell that was not run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One cell; numbers are text with the decimals that the table's spec asks for."""
+
+    paper: str
+    table: str  # the paper's number, or a companion's name
+    row: str
+    column: str
+    value: str  # NOTHING if not run
+    n: int | None  # images behind the value
+    low: str  # 95 % interval; "" if there is none
+    high: str
+    paper_value: str  # "" for companions
+    verdict: Verdict
+    reason: str
+    scale: str
+
+    @property
+    def number(self) -> float | None:
+        return None if self.value == NOTHING else float(self.value)
+
+
+COLUMNS = tuple(field.name for field in fields(Cell))
+
+
+def write_cells(path: Path, cells: Iterable[Cell]) -> None:
+    """One line per cell, columns as in COLUMNS."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([getattr(cell, column) for column in COLUMNS] for cell in cells)  # None is written as ""
+    write_text(path, text.getvalue())
+
+
+def _cell(line: dict[str, str]) -> Cell:
+    if None in line.values():
+        raise ValueError("a line is too short")
+    if line["verdict"] not in get_args(Verdict):
+        raise ValueError(f"verdict {line['verdict']!r}")
+    n = int(line["n"]) if line["n"] else None
+    return Cell(**{**line, "n": n, "verdict": cast(Verdict, line["verdict"])})  # pyright: ignore[reportArgumentType]
+
+
+def read_cells(path: Path) -> list[Cell]:
+    """What write_cells wrote; InputError if it is missing or something else."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file, strict=True)
+            if tuple(reader.fieldnames or ()) != COLUMNS:
+                raise InputError(f"{path}: columns must be {','.join(COLUMNS)}")
+            return [_cell(line) for line in reader]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{path}: not a table of cells: {error}") from None
+
+
+def metrics(spec: Spec, cells: Iterable[Cell]) -> dict[str, dict[str, float]]:
+    """row -> column -> value, of the cells that have one: for `dvc metrics diff`."""
+    nested: dict[str, dict[str, float]] = {row: {} for row in spec.rows}
+    for cell in cells:
+        if cell.number is not None:
+            nested[cell.row][cell.column] = cell.number
+    return {row: values for row, values in nested.items() if values}

@@ -1,0 +1,26 @@
+"""What our value says about the paper's."""
+
+from typing import Literal
+
+from advgrad.tables.estimate import Estimate
+
+Verdict = Literal["agrees", "differs", "not judged at this scale", "not run", "no paper value"]
+ROUNDING = 1e-9  # binary fractions: 0.3 - 0.1 is within 0.2
+
+
+def agree(ours: Estimate, paper_value: float, tolerance: float) -> bool:
+    """The paper's value is inside our interval, or within the tolerance of our value."""
+    if ours.low is not None and ours.high is not None and ours.low <= paper_value <= ours.high:
+        return True
+    return ours.value is not None and abs(ours.value - paper_value) <= tolerance + ROUNDING
+
+
+def verdict(ours: Estimate, paper_value: float | None, *, tolerance: float, judge: bool) -> Verdict:
+    """judge: False where the scale (or the cell) is not held against the paper. A cut attack never is."""
+    if ours.value is None:
+        return "not run"
+    if paper_value is None:
+        return "no paper value"
+    if not (judge and ours.full):
+        return "not judged at this scale"
+    return "agrees" if agree(ours, paper_value, tolerance) else "differs"

@@ -1,0 +1,85 @@
+"""What perturbs a training batch: PGD, or GAAT's gradient from a Taylor expansion, both through the attack loop."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from advgrad.attacks.gradients import Prepare, plain, taylor
+from advgrad.attacks.loop import perturb
+from advgrad.attacks.passes import Passes
+from advgrad.attacks.space import pixel_space
+from advgrad.config import Adversary, AttackSpec
+
+
+def attack_spec(adversary: Adversary) -> AttackSpec:
+    """The adversary as an attack in pixel space, clipped to [0,1] from the start on.
+
+    GAAT's closed form is one step as long as all its steps: from a start inside the box they all point the same way.
+    """
+    one_step = adversary.kind == "gaat" and adversary.hessian == "one-step"
+    return AttackSpec(
+        eps=adversary.eps,
+        step=adversary.step * (adversary.steps if one_step else 1),
+        steps=(1 if one_step else adversary.steps,),
+        start=adversary.start,
+        clip_start=True,
+    )
+
+
+def for_validation(adversary: Adversary) -> Adversary:
+    """PGD of the same size on the network in evaluation mode: GAAT's own examples would miss a collapse."""
+    return adversary.model_copy(update={"kind": "pgd", "batch_norm": "eval"})
+
+
+def start_noise(adversary: Adversary, shape: torch.Size, generator: torch.Generator) -> Tensor | None:
+    """Uniform [0,1) on the CPU, or None for an adversary that starts at the image itself."""
+    return None if adversary.start == "none" else torch.rand(shape, generator=generator)
+
+
+def gradient_source(adversary: Adversary, divisor: int) -> Prepare:
+    return taylor(divisor, adversary.hessian) if adversary.kind == "gaat" else plain(divisor)
+
+
+def adversarial(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    adversary: Adversary,
+    *,
+    divisor: int,
+    noise: Tensor | None,
+    passes: Passes,
+) -> Tensor:
+    """Adversarial images (n,C,H,W) for x in [0,1]; noise (n,C,H,W) uniform [0,1), None for start: none.
+
+    With `batch_norm: train` the attack's forward passes use batch statistics and update the running ones, as in the
+    code of Rice et al. (2020) for robust overfitting.
+    """
+    with attacked(model, train=adversary.batch_norm == "train"):
+        return perturb(
+            model,
+            x,
+            y,
+            attack_spec(adversary),
+            space=pixel_space(x.shape[1], x.device),
+            prepare=gradient_source(adversary, divisor),
+            noise=noise,
+            passes=passes,
+        )
+
+
+@contextmanager
+def attacked(model: nn.Module, *, train: bool) -> Iterator[None]:
+    """Inside, weights are frozen, so that only input gradients are computed; the mode is as asked."""
+    mode, learning = model.training, [p for p in model.parameters() if p.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    model.train(train)
+    try:
+        yield
+    finally:
+        model.train(mode)
+        for parameter in learning:
+            parameter.requires_grad_(True)

@@ -1,0 +1,90 @@
+"""Binary weights while training: latent real values u beside the network, which holds the forward weights.
+
+The network's own parameters are what the forward pass uses, tanh(beta u) or sign(u); the optimiser moves u.
+Source: md-bnn (MD-tanh-S, GD-tanh), BinaryConnect (bc), BinaryNet (waq: layers that binarise themselves).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from advgrad.models.layers import BinarizeConv2d, BinarizeLinear
+
+Method = Literal["md-tanh-s", "gd-tanh", "bc"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Latent:
+    """Latent values by parameter name, and the network's parameters of the same names and shapes."""
+
+    method: Method
+    values: dict[str, Tensor]  # u
+    weights: dict[str, Tensor]  # forward weights
+
+
+def binarised(core: nn.Module) -> dict[str, Tensor]:
+    """Every parameter but those of batch normalisation, by name."""
+    norms = {id(p) for module in core.modules() if isinstance(module, _BatchNorm) for p in module.parameters()}
+    return {name: p for name, p in core.named_parameters() if id(p) not in norms}
+
+
+def attach(core: nn.Module, method: Method) -> Latent:
+    """Latent values that start at the network's present parameters."""
+    weights = binarised(core)
+    values = {name: weight.detach().clone() for name, weight in weights.items()}
+    return Latent(method=method, values=values, weights=dict(weights))
+
+
+def signs(u: Tensor) -> Tensor:
+    """+1 or -1, never 0: sign(0) is +1."""
+    return torch.where(u >= 0, 1.0, -1.0).to(u.dtype)
+
+
+@torch.no_grad()
+def project(latent: Latent, beta: float) -> None:
+    """Set the forward weights: tanh(beta u), or sign(u) for bc."""
+    if latent.method == "bc":
+        return sign_round(latent)
+    for name, u in latent.values.items():
+        torch.mul(u, beta, out=latent.weights[name]).tanh_()
+    return None
+
+
+@torch.no_grad()
+def sign_round(latent: Latent) -> None:
+    """Set the forward weights to exactly +-1."""
+    for name, u in latent.values.items():
+        latent.weights[name].copy_(signs(u))
+
+
+@torch.no_grad()
+def pull_gradients(latent: Latent, beta: float) -> None:
+    """Hand the forward weights' gradients on to u, by the method's rule; a parameter without gradient gives none."""
+    for name, u in latent.values.items():
+        weight = latent.weights[name]
+        u.grad = None if weight.grad is None else latent_gradient(latent.method, weight.grad, u, weight, beta)
+        weight.grad = None
+
+
+def latent_gradient(method: Method, grad: Tensor, u: Tensor, weight: Tensor, beta: float) -> Tensor:
+    """Gradient for u, from that of the forward weight.
+
+    md-tanh-s: unchanged. gd-tanh: times beta (1 - w^2), the derivative of tanh(beta u). bc: zero where |u| > 1.
+    """
+    if method == "md-tanh-s":
+        return grad
+    if method == "gd-tanh":
+        return grad * (beta * (1 - weight * weight))
+    return grad * (u.abs() <= 1)
+
+
+@torch.no_grad()
+def clamp_binarised_layers(core: nn.Module) -> None:
+    """waq: latent weights (and real biases) of the layers that binarise themselves, back into [-1, 1]."""
+    for module in core.modules():
+        if isinstance(module, BinarizeConv2d | BinarizeLinear):
+            for parameter in module.parameters():
+                parameter.clamp_(-1, 1)

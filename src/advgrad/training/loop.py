@@ -1,0 +1,158 @@
+"""The one training loop: float and binary networks, natural and adversarial, read from top to bottom."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from advgrad import config
+from advgrad.attacks.passes import Passes
+from advgrad.data.batches import as_float, augment, epoch_batches, to_device
+from advgrad.errors import InputError
+from advgrad.models.layers import Normalised
+from advgrad.models.linearise import linearised
+from advgrad.training import binary, schedules
+from advgrad.training.adversaries import adversarial, for_validation, start_noise
+from advgrad.training.init import xavier
+from advgrad.training.keys import generator, seeded
+from advgrad.training.metrics import Sums, measure
+from advgrad.training.progress import Learner, Progress
+
+Data = tuple[np.ndarray, np.ndarray]  # images (n,H,W,C) uint8, labels (n,) uint8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A finished run."""
+
+    state: dict[str, Tensor]  # of `.core`, on the CPU; binarised weights are exactly +-1
+    epoch: int  # whose weights these are, from 1
+    curve: list[dict[str, float]]  # a row for each epoch
+    attack: Passes  # cost of the adversary, validation left out
+    update: Passes  # cost of the updates
+
+
+def train(
+    training: config.Training,
+    network: config.Network,
+    model: Normalised,
+    train_data: Data,
+    validation_data: Data | None,
+    *,
+    seed: int,
+    device: torch.device | str,
+    checkpoint: Path,
+    key: str,
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+) -> Trained:
+    """Train `model` in place. validation_data may be None if `training.validation` is 0.
+
+    The state after each epoch is kept in `checkpoint` (the caller removes it); a call that finds one with the
+    same `key` goes on from there, to the same bits. `on_epoch` gets every row, those from a checkpoint first.
+    Raises InputError for a recipe that does not fit the network or the data.
+    """
+    images, labels = to_device(*train_data, device)
+    held_out = _held_out(training, validation_data, device)
+    plan = schedules.plan(training, len(labels))
+    core, adversary = model.core, training.adversary
+    linear = _linear_backward(training, network, model)
+    if training.init == "xavier":
+        xavier(core, generator(seed, "init"))
+    model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    learner = Learner.of(core, training)
+    latent = learner.latent
+    progress = Progress.resume(checkpoint, key, learner)
+    for row in progress.curve:
+        on_epoch(int(row["epoch"]), row)
+
+    for epoch in range(len(progress.curve), plan.epochs):
+        sums, rate, beta = Sums(images.device), 0.0, 1.0
+        model.train()
+        with seeded(seed, "dropout", epoch, device=device):
+            for batch, index in enumerate(epoch_batches(len(labels), training.batch, seed, epoch)):
+                step = epoch * plan.steps_per_epoch + batch
+                if batch == plan.steps_per_epoch or step == plan.steps:
+                    break
+                clock = plan.clock(step)
+                rate = schedules.learning_rate(training.schedule, training.optimizer.lr, clock, plan.length)
+                beta = schedules.beta(training.binary, clock) if training.binary else beta
+                if latent:
+                    binary.project(latent, beta)
+
+                index = index.to(images.device, non_blocking=True)
+                y = labels[index]  # (b,)
+                x = as_float(augment(images[index], training.augment, generator(seed, "augment", epoch, batch)))
+                if adversary and clock >= adversary.begins:
+                    noise = start_noise(adversary, x.shape, generator(seed, "start", epoch, batch))
+                    x = adversarial(model, x, y, adversary, divisor=training.batch, noise=noise, passes=progress.attack)
+
+                with linear():
+                    logits = model(x)  # (b, classes)
+                    loss = F.cross_entropy(logits, y)
+                    loss.backward()
+                if latent:
+                    binary.pull_gradients(latent, beta)
+                learner.step(rate)
+                if training.binary and training.binary.method == "waq":
+                    binary.clamp_binarised_layers(core)
+                progress.update.add(forward=len(y), backward=len(y))
+                sums.add(loss, logits, y)
+
+        if latent:
+            binary.sign_round(latent)  # what is validated, selected and exported
+        row = {"epoch": epoch + 1, **sums.means("train")}
+        row |= _validate(training, model, held_out, seed)
+        row |= {"lr": rate} | ({"beta": beta} if latent else {})
+        row |= progress.passes()
+        progress.finish_epoch(row, core, training.select)
+        progress.save(checkpoint, key, learner)
+        on_epoch(epoch + 1, row)
+
+    if latent:
+        binary.sign_round(latent)
+    state, epoch = progress.selected(core, training.select)
+    return Trained(state=state, epoch=epoch, curve=progress.curve, attack=progress.attack, update=progress.update)
+
+
+def _held_out(training: config.Training, data: Data | None, device: torch.device | str) -> tuple[Tensor, Tensor] | None:
+    """The validation images on the device, if the recipe validates."""
+    if training.validation == 0:
+        return None
+    if data is None or len(data[1]) == 0:
+        raise InputError(f"training: validation is {training.validation}, but there are no validation images")
+    return to_device(*data, device)
+
+
+def _linear_backward(
+    training: config.Training, network: config.Network, model: Normalised
+) -> Callable[[], AbstractContextManager[None]]:
+    """The context of the update's passes: LinBP's linear backward if the recipe asks for it."""
+    if not training.linbp:
+        return nullcontext
+    if not network.linearised:
+        raise InputError(f"training: linbp needs `linearised` of {network.architecture}; it is empty")
+    return lambda: linearised(model, network.linearised)
+
+
+def _validate(
+    training: config.Training, model: Normalised, held_out: tuple[Tensor, Tensor] | None, seed: int
+) -> dict[str, float]:
+    """Loss and accuracy on the validation images, under PGD too where they choose an adversarially trained state."""
+    if held_out is None:
+        return {}
+    images, labels = held_out
+    row = measure(model, images, labels, batch=training.batch, prefix="validation")
+    if training.adversary is None or training.select != "best":
+        return row
+    adversary = for_validation(training.adversary)
+
+    def perturb(x: Tensor, y: Tensor, number: int) -> Tensor:
+        noise = start_noise(adversary, x.shape, generator(seed, "validation", number))
+        return adversarial(model, x, y, adversary, divisor=training.batch, noise=noise, passes=Passes())
+
+    return row | measure(model, images, labels, batch=training.batch, prefix="validation_adversarial", perturb=perturb)

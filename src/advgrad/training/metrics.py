@@ -1,0 +1,59 @@
+"""What is measured while training, and the curve as CSV."""
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from advgrad.data.batches import as_float
+
+Perturb = Callable[[Tensor, Tensor, int], Tensor]  # x, y, number of the batch -> x_adv
+
+
+class Sums:
+    """Loss and correct answers added up on the device, read once at the end."""
+
+    def __init__(self, device: torch.device | str) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.correct = torch.zeros((), dtype=torch.int64, device=device)
+        self.images = 0
+
+    def add(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
+        """loss: mean over the batch."""
+        self.loss += loss.detach() * len(y)
+        self.correct += (logits.detach().argmax(1) == y).sum()
+        self.images += len(y)
+
+    def means(self, prefix: str) -> dict[str, float]:
+        """Mean loss and share of correct answers per image."""
+        images = max(1, self.images)
+        return {f"{prefix}_loss": float(self.loss) / images, f"{prefix}_accuracy": int(self.correct) / images}
+
+
+@torch.no_grad()
+def measure(
+    model: nn.Module, images: Tensor, labels: Tensor, *, batch: int, prefix: str, perturb: Perturb | None = None
+) -> dict[str, float]:
+    """Loss and accuracy in evaluation mode, on perturbed images if `perturb` is given; images uint8 (n,C,H,W)."""
+    mode = model.training
+    model.eval()
+    sums = Sums(images.device)
+    for number, (part, y) in enumerate(zip(images.split(batch), labels.split(batch), strict=True)):
+        x = as_float(part)
+        logits = model(perturb(x, y, number) if perturb else x)
+        sums.add(F.cross_entropy(logits, y), logits, y)
+    model.train(mode)
+    return sums.means(prefix)
+
+
+def curve_csv(curve: Sequence[Mapping[str, float]]) -> str:
+    """One line per epoch under a header; the shortest decimals that give the same numbers back."""
+    names = list(dict.fromkeys(name for row in curve for name in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(curve)
+    return text.getvalue()

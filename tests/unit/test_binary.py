@@ -1,0 +1,117 @@
+"""The rules for latent weights, each against its closed formula on one step done by hand."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advgrad.config import Binary, Optimizer
+from advgrad.models.layers import BinarizeLinear, Normalise, Normalised
+from advgrad.training import binary
+from tests.unit.training_toy import ADAM, MD, recipe, run, toy_network
+
+U = torch.tensor([[-1.5, -0.4, 0.0], [0.2, 1.0, 1.5]])
+GRAD = torch.tensor([[1.0, -2.0, 3.0], [0.5, -1.0, 2.0]])
+
+
+def latent_layer(method: binary.Method) -> tuple[nn.Linear, binary.Latent]:
+    layer = nn.Linear(3, 2, bias=False)
+    layer.weight.data.copy_(U)
+    return layer, binary.attach(layer, method)
+
+
+def pulled(method: binary.Method, beta: float) -> Tensor:
+    layer, latent = latent_layer(method)
+    binary.project(latent, beta)
+    layer.weight.grad = GRAD.clone()
+    binary.pull_gradients(latent, beta)
+    assert layer.weight.grad is None
+    grad = latent.values["weight"].grad
+    assert grad is not None
+    return grad
+
+
+@pytest.mark.parametrize("beta", [1.0, 2.5, 1e35])
+def test_tanh_methods_forward_weights(beta: float) -> None:
+    layer, latent = latent_layer("md-tanh-s")
+    binary.project(latent, beta)
+    torch.testing.assert_close(layer.weight.detach(), torch.tanh(beta * U))
+    assert torch.equal(latent.values["weight"], U)
+
+
+def test_bc_forward_weights_are_signs_and_zero_is_plus_one() -> None:
+    layer, latent = latent_layer("bc")
+    binary.project(latent, 1.0)
+    assert layer.weight.tolist() == [[-1, -1, 1], [1, 1, 1]]
+
+
+def test_md_tanh_s_passes_the_gradient_unchanged() -> None:
+    assert torch.equal(pulled("md-tanh-s", 3.0), GRAD)
+
+
+def test_gd_tanh_gradient_is_autograds_through_tanh() -> None:
+    u = U.clone().requires_grad_()
+    (expected,) = torch.autograd.grad(torch.tanh(2.0 * u), u, GRAD)
+    torch.testing.assert_close(pulled("gd-tanh", 2.0), expected)
+
+
+def test_bc_gradient_is_zero_beyond_one() -> None:
+    assert pulled("bc", 1.0).tolist() == [[0, -2, 3], [0.5, -1, 0]]
+
+
+def test_batch_normalisation_is_not_binarised() -> None:
+    names = set(binary.binarised(toy_network().core))
+    assert names == {"0.weight", "0.bias", "3.weight", "3.bias", "8.weight", "8.bias"}
+
+
+def test_a_first_adam_step_moves_u_by_the_rate_against_the_sign(tmp_path: Path) -> None:
+    """Adam's first step is lr * sign(gradient), so u after one step of a run is known from one backward pass."""
+    from torch.nn import functional as F
+
+    from advgrad.data.batches import as_float, epoch_batches, to_device
+    from advgrad.training.progress import Learner
+    from tests.unit.training_toy import toy_data
+
+    training = recipe(epochs=1, batch=64, optimizer=ADAM, binary=MD)
+    model = toy_network(affine=False, dropout=0.0)
+    learner = Learner.of(model.core, training)
+    assert learner.latent is not None
+    before = {name: u.clone() for name, u in learner.latent.values.items()}
+    images, labels = to_device(*toy_data(64), "cpu")
+    (index,) = epoch_batches(64, 64, 3, 0)
+    binary.project(learner.latent, 1.3)
+    F.cross_entropy(model(as_float(images[index])), labels[index]).backward()
+    gradients = {n: p.grad.clone() for n, p in model.core.named_parameters() if p.grad is not None}
+    binary.pull_gradients(learner.latent, 1.3)
+    learner.step(1e-2)
+    for name, u in learner.latent.values.items():
+        big = gradients[name].abs() > 1e-5
+        torch.testing.assert_close((before[name] - u)[big], 1e-2 * gradients[name].sign()[big], rtol=2e-3, atol=0)
+    trained = run(training, tmp_path, model=toy_network(affine=False, dropout=0.0), images=64)
+    for name, u in learner.latent.values.items():
+        assert torch.equal(trained.state[name], binary.signs(u)), name
+
+
+@pytest.mark.parametrize("method", ["md-tanh-s", "gd-tanh", "bc"])
+def test_exported_weights_are_exactly_plus_or_minus_one(method: binary.Method, tmp_path: Path) -> None:
+    training = recipe(optimizer=ADAM, binary=Binary(method=method, beta_scale=1.1, beta_every=2), init="xavier")
+    trained = run(training, tmp_path, model=toy_network(affine=False, dropout=0.0))
+    for name in ("0.weight", "0.bias", "3.weight", "3.bias", "8.weight", "8.bias"):
+        assert trained.state[name].dtype == torch.float32
+        assert set(trained.state[name].unique().tolist()) <= {-1.0, 1.0}, name
+    assert {"1.running_mean", "1.running_var", "4.num_batches_tracked"} <= trained.state.keys()
+    assert trained.curve[-1]["train_accuracy"] > 0.9
+
+
+def test_waq_latent_weights_stay_within_one(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    core = nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.BatchNorm1d(16), nn.Hardtanh(), BinarizeLinear(16, 4))
+    for name, parameter in core.named_parameters():
+        if name == "1.weight":
+            parameter.data.mul_(40)
+    training = recipe(optimizer=Optimizer(name="adam", lr=0.5), binary=Binary(method="waq"))
+    trained = run(training, tmp_path, model=Normalised(Normalise((0.5,) * 3, (0.25,) * 3), core))
+    assert trained.state["4.weight"].abs().max() == 1  # rate 0.5: some would be beyond
+    assert trained.state["1.weight"].abs().max() > 1  # not a layer that binarises itself
+    assert "beta" not in trained.curve[0]

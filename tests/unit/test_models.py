@@ -1,0 +1,178 @@
+"""Sizes and costs against published numbers, and what every network promises."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from advgrad.config import Network
+from advgrad.errors import InputError
+from advgrad.models.count import macs, parameters
+from advgrad.models.layers import Normalised
+from advgrad.models.linearise import ACTIVATIONS
+from advgrad.models.registry import BUILDERS, build
+
+# architecture, fields, parameters (None: not published), GMACs as the papers' dossiers count them
+FULL = [
+    ("resnet18", {}, 11_173_962, 0.555),
+    ("resnet50", {}, 23_520_842, 1.298),
+    ("vgg16", {}, 14_728_266, None),
+    ("vgg16", {"hidden": (512, 512)}, 15_255_626, 0.314),
+    ("densenet121", {}, 6_956_298, 0.888),
+    ("mobilenet_v2", {}, 2_296_922, 0.091),
+    ("wide_resnet28", {"widen": 4}, None, 0.846),
+    ("wide_resnet28", {"widen": 10}, 36_479_194, 5.243),
+    ("resnet50", {"family": "imagenet"}, 23_520_842, 0.326),
+    ("densenet161", {"family": "imagenet"}, None, 0.619),
+    ("vgg16", {"family": "imagenet", "hidden": (4096, 4096)}, 134_309_962, 0.433),
+    ("mobilenet_v2", {"family": "imagenet"}, 2_236_682, 0.088),
+]  # fmt: skip
+SLIM: dict[str, dict[str, Any]] = {
+    "resnet18": {}, "resnet50": {"family": "imagenet"}, "vgg16": {"hidden": (64,)},
+    "densenet121": {"depth": 0.2}, "densenet161": {"family": "imagenet", "depth": 0.1},
+    "mobilenet_v2": {"family": "imagenet"}, "wide_resnet28": {"widen": 2, "depth": 0.5}, "lenet5": {},
+    "mlp": {"hidden": (64, 32), "batch_norm": True}, "conv_relu": {}, "resnet18_waq": {}, "vgg16_waq": {},
+}  # fmt: skip
+
+
+def slim(architecture: str, dataset: Any = "cifar10", **fields: Any) -> Normalised:
+    torch.manual_seed(0)
+    network = {"architecture": architecture, "width": 0.125, **SLIM[architecture], **fields}
+    return build(Network(**network), dataset)
+
+
+@pytest.mark.parametrize(("architecture", "fields", "size", "gmacs"), FULL)
+def test_sizes_and_costs_are_the_published_ones(
+    architecture: Any, fields: dict[str, Any], size: int | None, gmacs: float | None
+) -> None:
+    with torch.device("meta"):
+        model = build(Network(architecture=architecture, **fields), "cifar10")
+    if size is not None:
+        assert parameters(model) == size
+    if gmacs is not None:
+        assert round(macs(model, (3, 32, 32)) / 1e9, 3) == gmacs
+
+
+@pytest.mark.parametrize(
+    ("architecture", "millions", "gmacs"), [("resnet18_waq", 4.3, 0.658), ("vgg16_waq", 36.5, 4.55)]
+)
+def test_binary_networks_have_the_released_size(architecture: Any, millions: float, gmacs: float) -> None:
+    with torch.device("meta"):
+        model = build(Network(architecture=architecture), "cifar10")
+    assert round(parameters(model) / 1e6, 1) == millions
+    assert macs(model, (3, 32, 32)) / 1e9 == pytest.approx(gmacs, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "fields", "sizes"),
+    [
+        ("mlp", {"hidden": (400, 200, 100)}, (784 * 400, 400, 400 * 200, 200, 200 * 100, 100, 100 * 10, 10)),
+        ("lenet5", {}, (6 * 25, 6, 16 * 6 * 25, 16, 400 * 120, 120, 120 * 84, 84, 84 * 10, 10)),
+        ("conv_relu", {}, (16 * 16, 16, 32 * 16 * 16, 32, 1568 * 100, 100, 100 * 10, 10)),
+    ],
+)
+def test_mnist_networks_have_the_papers_layers(architecture: Any, fields: dict[str, Any], sizes: tuple[int]) -> None:
+    model = build(Network(architecture=architecture, **fields), "mnist")
+    assert tuple(p.numel() for p in model.parameters()) == sizes
+
+
+def test_macs_of_small_layers_by_hand() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 25, 7))
+    model[1].eval()
+    assert macs(model, (4, 5, 5)) == 25 * 6 * 2 * 9 + 150 * 7
+    assert (model.training, model[1].training) == (True, False)  # as before
+    assert parameters(model) == 6 * 2 * 9 + 6 + 150 * 7 + 7
+
+
+def test_no_hook_stays_after_counting() -> None:
+    model = slim("lenet5")
+    macs(model, (3, 32, 32))
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("architecture", BUILDERS)
+def test_every_network(architecture: str) -> None:
+    """Logits' shape; each activation is its own module; layout does not matter; no parameter is left unused."""
+    model = slim(architecture, "cifar100")
+    calls: dict[str, int] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, ACTIVATIONS):
+            calls[name] = 0
+            module.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
+            assert not getattr(module, "inplace", False)
+    x = torch.rand(4, 3, 32, 32)
+    logits = model(x)
+    assert logits.shape == (4, 100)
+    assert set(calls.values()) == {1}
+    logits.sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+    assert all(key.startswith("core.") for key in model.state_dict())
+    model.eval()
+    torch.testing.assert_close(model(x.contiguous(memory_format=torch.channels_last)), model(x), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", sorted(set(BUILDERS) - {"vgg16"}))
+def test_mnist_fits_all_but_vgg(architecture: str) -> None:
+    assert slim(architecture, "mnist")(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("architecture", BUILDERS)
+def test_affine_false_leaves_no_scale_or_shift(architecture: str) -> None:
+    model = slim(architecture, affine=False)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    assert all(m.weight is None and m.bias is None for m in norms)
+    assert norms or architecture in ("lenet5", "conv_relu")
+
+
+@pytest.mark.parametrize("activation", ["relu6", "silu", "gelu", "hardtanh"])
+def test_activation_replaces_every_activation(activation: Any) -> None:
+    plain, other = slim("resnet18"), slim("resnet18", activation=activation)
+    kinds = {type(m).__name__.lower() for m in other.modules() if isinstance(m, ACTIVATIONS)}
+    assert kinds == {activation}
+    count = sum(isinstance(m, ACTIVATIONS) for m in plain.modules())
+    assert count == sum(isinstance(m, ACTIVATIONS) for m in other.modules()) == 17
+
+
+def test_own_activations() -> None:
+    for architecture, fields, kind in [
+        ("mobilenet_v2", {}, nn.ReLU6), ("mobilenet_v2", {"family": "cifar"}, nn.ReLU), ("vgg16_waq", {}, nn.Hardtanh),
+    ]:  # fmt: skip
+        assert {type(m) for m in slim(architecture, **fields).modules() if isinstance(m, ACTIVATIONS)} == {kind}
+
+
+def test_normalisation_is_the_data_sets_or_none() -> None:
+    x = torch.rand(2, 3, 32, 32)
+    model = slim("lenet5")
+    mean, std = torch.tensor([0.4914, 0.4822, 0.4465]), torch.tensor([0.2023, 0.1994, 0.2010])
+    torch.testing.assert_close(model.normalise(x), (x - mean[:, None, None]) / std[:, None, None])
+    plain = slim("lenet5", normalise=False)
+    assert torch.equal(plain.normalise(x), x)
+    assert torch.equal(plain(x), model.core(x))
+    assert plain.normalise.std.shape == (3, 1, 1)
+
+
+def test_width_and_depth_shrink_channels_and_blocks() -> None:
+    model = build(Network(architecture="resnet50", width=0.25, depth=0.5), "cifar10").core
+    assert [len(list(model.get_submodule(f"layer{i}").children())) for i in (1, 2, 3, 4)] == [2, 2, 3, 2]
+    assert model.get_submodule("linear").in_features == 512
+
+
+def test_the_seed_decides_the_weights() -> None:
+    one, two = slim("resnet18_waq").state_dict(), slim("resnet18_waq").state_dict()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.mark.parametrize(
+    ("fields", "dataset", "message"),
+    [
+        ({"architecture": "resnet18", "hidden": (5,)}, "cifar10", "network resnet18: hidden is not one of its"),
+        ({"architecture": "lenet5", "family": "imagenet"}, "mnist", "network lenet5: family is not one of its"),
+        ({"architecture": "vgg16", "batch_norm": True}, "cifar10", "only of: mlp"),
+        ({"architecture": "resnet50", "widen": 2}, "cifar10", "only of: wide_resnet28"),
+        ({"architecture": "vgg16"}, "mnist", "needs 32x32 images"),
+    ],
+)
+def test_bad_networks_are_refused(fields: dict[str, Any], dataset: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        build(Network(**fields), dataset)

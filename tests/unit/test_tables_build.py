@@ -1,0 +1,158 @@
+"""From records on disk to cells, files and back; missing and broken files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from advgrad.errors import InputError
+from advgrad.tables.build import build_table
+from advgrad.tables.cells import COLUMNS, Cell, metrics, read_cells, write_cells
+from advgrad.tables.spec import load_spec
+
+SPEC = """
+paper: gaat
+table: 2
+title: "RAT & GAAT: 100% of C_10"
+note: see *here* | there
+keys: [model, method]
+defaults: {unit: "%", tolerance: 2, model: "{method}"}
+columns:
+  minutes: {metric: minutes, unit: min, judged: false}
+  saved: {metric: saved, baseline: rat, tolerance: 5}
+  nat: {metric: clean}
+  adv_1: {metric: accuracy, outcome: pgd/plain, mark: 10, restarts: 2}
+rows:
+  R_18 / RAT: {paper: [189, null, 80, 42.10], source: {fields: {method: rat}}}
+  R_18 / GAAT: {paper: [132, 30.16, 99.9, 41.39], source: {fields: {method: gaat}}}
+  VGG / RAT*: {paper: [421, null, 87.00, 46.64], source: {reason: not built yet}}
+"""
+
+
+def write_record(folder: Path, clean: list[int], outcome: list, steps: list[int]) -> None:
+    folder.mkdir(parents=True)
+    arrays = {
+        "index": np.arange(len(clean)),
+        "clean": np.array(clean, np.uint8),
+        "pgd/plain": np.array(outcome, np.uint8),
+    }
+    save_file(arrays, folder / "outcomes.safetensors")
+    runs = {"pgd/plain": {"steps": steps, "restarts": len(outcome)}}
+    (folder / "metrics.json").write_text(json.dumps({"runs": runs}), encoding="utf-8")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    (tmp_path / "gaat-2.yaml").write_text(SPEC, encoding="utf-8")
+    times = {"tiny": {"rat": {"seconds": 120, "machine": "a box"}, "gaat": {"seconds": 78.6, "machine": "a box"}}}
+    (tmp_path / "measured.json").write_text(json.dumps(times), encoding="utf-8")
+    write_record(tmp_path / "results" / "rat", [1, 1, 1, 1, 0], [[[1, 1, 0, 0, 0]], [[1, 0, 0, 0, 0]]], [10])
+    write_record(tmp_path / "results" / "gaat", [1, 1, 1, 0, 0], [[[1, 1, 0, 0, 0]]], [2])
+    return tmp_path
+
+
+def build(site: Path, scale: str = "tiny", judge: bool = True) -> list[Cell]:
+    return build_table(site / "gaat-2.yaml", site / "results", site / "measured.json", scale, judge)
+
+
+def test_cells(site: Path):
+    cells = {(cell.row, cell.column): cell for cell in build(site)}
+    assert list(cells)[:3] == [("R_18 / RAT", "minutes"), ("R_18 / RAT", "nat"), ("R_18 / RAT", "adv_1")]
+    assert len(cells) == 10
+    assert cells["R_18 / RAT", "adv_1"] == Cell(
+        paper="gaat", table="2", row="R_18 / RAT", column="adv_1", value="20.00", n=5, low="3.62", high="62.45",
+        paper_value="42.10", verdict="agrees", reason="", scale="tiny",
+    )  # fmt: skip
+    seen = {name: (cell.value, cell.verdict, cell.reason) for name, cell in cells.items()}
+    assert seen["R_18 / RAT", "minutes"] == ("2.00", "not judged at this scale", "measured on a box")
+    assert seen["R_18 / GAAT", "saved"] == ("34.50", "agrees", "measured on a box")
+    assert seen["R_18 / RAT", "nat"] == ("80.00", "agrees", "")
+    assert seen["R_18 / GAAT", "nat"] == ("60.00", "differs", "")
+    short = "1 of 2 restarts; 2 of 10 steps"
+    assert seen["R_18 / GAAT", "adv_1"] == ("40.00", "not judged at this scale", short)
+    assert seen["VGG / RAT*", "nat"] == ("—", "not run", "not built yet")
+
+
+def test_scale_that_is_not_judged_or_not_measured(site: Path):
+    cells = build(site, scale="other", judge=False)
+    assert {cell.verdict for cell in cells} == {"not judged at this scale", "not run"}
+    times = [cell for cell in cells if cell.column in ("minutes", "saved") and cell.row.startswith("R_18")]
+    assert {(cell.value, cell.reason) for cell in times} == {("—", "not measured at this scale")}
+
+
+def test_every_cell_has_a_value_or_a_reason(site: Path):
+    for cell in build(site, scale="other"):
+        assert (cell.value == "—") == (cell.verdict == "not run")
+        assert cell.reason or cell.value != "—"
+
+
+def test_cells_survive_their_file(site: Path):
+    cells, file = build(site), site / "out" / "cells.csv"
+    write_cells(file, cells)
+    assert read_cells(file) == cells
+    lines = file.read_bytes().decode().split("\n")
+    assert lines[0] == "paper,table,row,column,value,n,low,high,paper_value,verdict,reason,scale"
+    assert lines[0].split(",") == list(COLUMNS)
+    assert lines[-2] == "gaat,2,VGG / RAT*,adv_1,—,,,,46.64,not run,not built yet,tiny"
+    assert [path.name for path in file.parent.iterdir()] == ["cells.csv"]
+
+
+def test_metrics_are_numbers_only(site: Path):
+    nested = metrics(load_spec(site / "gaat-2.yaml"), build(site))
+    assert nested["R_18 / RAT"] == {"minutes": 2.0, "nat": 80.0, "adv_1": 20.0}
+    assert list(nested) == ["R_18 / RAT", "R_18 / GAAT"]
+
+
+@pytest.mark.parametrize(
+    "file", ["results/rat/outcomes.safetensors", "results/gaat/metrics.json", "measured.json", "gaat-2.yaml"]
+)
+def test_missing_and_broken_files_are_named(site: Path, file: str):
+    (site / file).write_text("[", encoding="utf-8")
+    with pytest.raises(InputError, match=rf"{file}(:1)?: not "):
+        build(site)
+    (site / file).unlink()
+    with pytest.raises(InputError, match=rf"{file}: no such file"):
+        build(site)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says"),
+    [
+        ("results/rat/metrics.json", "{}", 'wants "runs"'),
+        ("results/rat/metrics.json", '{"runs": {"pgd/plain": 3}}', 'wants "runs"'),
+        ("results/rat/metrics.json", '{"runs": {"pgd/plain": {"steps": [1, 2]}}}', r"pgd/plain: shape \(2, 1, 5\)"),
+        ("measured.json", '{"tiny": {"rat": {"seconds": 0, "machine": "x"}}}', "tiny.rat.seconds: "),
+        ("measured.json", '{"tiny": {"rat": {"seconds": 1}}}', "tiny.rat.machine: "),
+    ],
+)
+def test_files_at_odds(site: Path, file: str, text: str, says: str):
+    (site / file).write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=says):
+        build(site)
+
+
+def test_a_record_without_clean(site: Path):
+    save_file({"index": np.arange(3)}, site / "results" / "rat" / "outcomes.safetensors")
+    with pytest.raises(InputError, match="no 'clean'; has: index"):
+        build(site)
+
+
+def test_only_times_read_the_measurements(site: Path):
+    text = SPEC.replace("metric: minutes", "reason: later").replace("metric: saved", "reason: later")
+    (site / "gaat-2.yaml").write_text(text, encoding="utf-8")
+    (site / "measured.json").unlink()
+    assert len(build(site)) == 10
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a,b\n1,2\n", ",".join(COLUMNS) + "\ngaat,2\n", ",".join(COLUMNS) + "\n" + ",".join("x" * 12) + "\n"]
+)
+def test_something_else_than_cells(tmp_path: Path, text: str):
+    file = tmp_path / "cells.csv"
+    with pytest.raises(InputError, match="no such file"):
+        read_cells(file)
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=r"cells.csv: (columns must be|not a table of cells)"):
+        read_cells(file)

@@ -1,0 +1,93 @@
+"""Specs: layers of sources, templates, and one clear line for every mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from advgrad.errors import InputError
+from advgrad.tables.spec import load_spec, models, uses_measurements, wanted
+
+GOOD = """
+paper: gaat
+table: 2
+title: times
+keys: [dataset, method]
+defaults: {unit: "%", tolerance: 2, model: "gaat-{net}-{method}"}
+columns:
+  minutes: {metric: minutes, unit: min, judged: false}
+  saved: {metric: saved, baseline: "gaat-{net}-rat"}
+  adv: {metric: accuracy, outcome: pgd/plain, mark: 10, marks: [10, 50]}
+rows:
+  MNIST / RAT:
+    paper: [32, null, 96.13]
+    source: {fields: {net: mnist, method: rat}}
+  MNIST / GAAT:
+    paper: [28, 12.5, 95.13]
+    source: {fields: {net: mnist, method: gaat}}
+    cells: {adv: {mark: 50}}
+  CIFAR / GAAT:
+    paper: [1, 2, 3]
+    source: {reason: not built yet}
+    cells: {adv: {reason: null, fields: {net: a, method: b}}}
+"""
+
+
+def write(folder: Path, text: str = GOOD, name: str = "gaat-2") -> Path:
+    file = folder / f"{name}.yaml"
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def test_layers_templates_and_missing_cells(tmp_path: Path):
+    spec = load_spec(write(tmp_path))
+    cells = {(cell.row, cell.column): cell for cell in wanted(spec)}
+    assert len(cells) == 8  # the null is no cell
+    assert ("MNIST / RAT", "saved") not in cells
+    adv = cells["MNIST / GAAT", "adv"].source
+    assert (adv.model, adv.mark, adv.tolerance, adv.unit) == ("gaat-mnist-gaat", 50, 2, "%")
+    assert cells["MNIST / GAAT", "saved"].source.baseline == "gaat-mnist-rat"
+    assert cells["MNIST / RAT", "minutes"].source.unit == "min"
+    assert cells["CIFAR / GAAT", "minutes"].source.reason == "not built yet"
+    assert cells["CIFAR / GAAT", "adv"].source.model == "gaat-a-b"  # a null takes the reason back
+    assert models(spec) == ["gaat-a-b", "gaat-mnist-gaat", "gaat-mnist-rat"]
+    assert uses_measurements(spec)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("title: times", "title: times\ncolour: red", "colour: unknown key"),
+        ("mark: 50}}", "mark: 50, steps: 3}}", "rows.MNIST / GAAT.cells.adv.steps: unknown key"),
+        ("metric: minutes", "metric: hours", "columns.minutes.metric: Input should be 'accuracy'"),
+        ("paper: gaat", "paper: dat", "paper: Input should be 'linbp'"),
+        ("keys: [dataset, method]", "keys: [dataset]", "row 'MNIST / RAT': wants 1 keys"),
+        ("[32, null, 96.13]", "[32, 96.13]", "row 'MNIST / RAT': 2 paper values for 3 columns"),
+        ("    paper: [1, 2, 3]\n", "", "row 'CIFAR / GAAT': a paper's table has paper values"),
+        ("table: 2", "table: mnist", "a companion has none"),
+        ("cells: {adv: {mark: 50}}", "cells: {nat: {mark: 50}}", "no column 'nat'; known: minutes, saved, adv"),
+        ("mark: 50}}", "mark: 20}}", "column 'adv': mark 20 is not among marks [10, 50]"),
+        ("net: mnist, method: rat", "method: rat", "row 'MNIST / RAT', column 'minutes': no field 'net'"),
+        ("metric: accuracy, ", "", "column 'adv': wants a metric or a reason"),
+        ("outcome: pgd/plain, ", "", "column 'adv': metric accuracy wants outcome"),
+        (', baseline: "gaat-{net}-rat"', "", "column 'saved': metric saved wants baseline"),
+        ("unit: min", "unit: min, format: .2q", "columns.minutes.format: "),
+        ("tolerance: 2,", "tolerance: -1,", "defaults.tolerance: Input should be greater than or equal to 0"),
+        ("table: 2", "table: 3", "holds table gaat-3; the file must be named gaat-3.yaml"),
+        ("title: times", "title: [", "not YAML"),
+        (GOOD, "- 1", "Input should be a valid dictionary"),
+    ],
+)
+def test_mistakes_are_one_line_naming_the_file(tmp_path: Path, old: str, new: str, says: str):
+    assert old in GOOD
+    file = write(tmp_path, GOOD.replace(old, new))
+    with pytest.raises(InputError) as caught:
+        load_spec(file)
+    line = str(caught.value)
+    assert line.startswith(str(file))
+    assert says in line
+    assert "\n" not in line
+
+
+def test_missing_file(tmp_path: Path):
+    with pytest.raises(InputError, match="no such file"):
+        load_spec(tmp_path / "gaat-2.yaml")

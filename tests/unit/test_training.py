@@ -1,0 +1,301 @@
+"""The training loop: what it learns, measures, counts and refuses."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from advgrad.attacks.gradients import plain
+from advgrad.attacks.loop import perturb
+from advgrad.attacks.passes import Passes
+from advgrad.attacks.space import pixel_space
+from advgrad.config import Adversary, AttackSpec, Network
+from advgrad.data.batches import to_device
+from advgrad.errors import InputError
+from advgrad.models.layers import Normalised
+from advgrad.training import loop
+from advgrad.training.adversaries import adversarial, attacked
+from advgrad.training.init import xavier
+from advgrad.training.keys import generator, seeded
+from advgrad.training.metrics import curve_csv, measure
+from advgrad.training.progress import Learner
+from advgrad.training.weights import load_weights, save_weights, to_bytes
+from tests.unit.training_toy import ADAM, GAAT, PGD, RECIPES, SGD, fingerprint, recipe, run, toy_data, toy_network
+
+
+def test_a_float_network_learns(tmp_path: Path) -> None:
+    trained = run(recipe(epochs=6, validation=40), tmp_path)
+    assert trained.curve[-1]["validation_accuracy"] > 0.95
+    assert trained.curve[-1]["train_loss"] < trained.curve[0]["train_loss"] / 3
+    assert [row["epoch"] for row in trained.curve] == [1, 2, 3, 4, 5, 6]
+    assert list(trained.curve[0]) == [
+        "epoch", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr", "forward", "backward",
+    ]  # fmt: skip
+
+
+def test_the_curve_tells_the_truth_about_the_result(tmp_path: Path) -> None:
+    """Validation of the exported weights, loaded into a fresh network, gives the curve's numbers."""
+    for name in ("float", "binary"):
+        training = recipe(**RECIPES[name])
+        trained = run(training, tmp_path / name)
+        save_weights(tmp_path / name / "w.safetensors", trained.state)
+        model = toy_network(seed=5)
+        load_weights(tmp_path / name / "w.safetensors", model)
+        images, labels = to_device(*toy_data(40, seed=1), "cpu")
+        row = trained.curve[trained.epoch - 1]
+        assert measure(model, images, labels, batch=32, prefix="validation").items() <= row.items()
+        accuracies = [row["validation_accuracy"] for row in trained.curve]
+        assert trained.epoch == accuracies.index(max(accuracies)) + 1  # the first of the best
+
+
+def test_same_seed_same_bits_other_seed_other_bits(tmp_path: Path) -> None:
+    training = recipe(augment="crop-flip", adversary=PGD, epochs=1)
+    runs = [fingerprint(run(training, tmp_path / str(n), seed=seed)) for n, seed in enumerate((3, 3, 4))]
+    assert runs[0] == runs[1] != runs[2]
+
+
+def test_passes_are_counted_by_hand(tmp_path: Path) -> None:
+    natural = run(recipe(epochs=2), tmp_path / "natural")  # 150 images: 4 batches of 32, one of 22
+    assert (natural.attack, natural.update) == (Passes(), Passes(forward=300, backward=300))
+    rat = run(recipe(epochs=2, adversary=PGD), tmp_path / "rat")
+    assert (rat.attack, rat.update) == (Passes(forward=900, backward=900), Passes(forward=300, backward=300))
+    assert (rat.curve[0]["forward"], rat.curve[1]["backward"]) == (600, 1200)
+    gaat = run(recipe(epochs=2, adversary=GAAT), tmp_path / "gaat")  # one pass whatever the steps
+    assert gaat.attack == Passes(forward=300, backward=300)
+
+
+def test_a_last_image_alone_is_left_out(tmp_path: Path) -> None:
+    assert run(recipe(epochs=1), tmp_path, images=129).update.forward == 128
+
+
+def test_a_clock_in_iterations_runs_exactly_so_many(tmp_path: Path) -> None:
+    trained = run(recipe(unit="iterations", length=7, epochs=None), tmp_path)  # 5 batches an epoch
+    assert len(trained.curve) == 2
+    assert trained.update.forward == 150 + 2 * 32
+
+
+def test_dat_begins_on_the_clock(tmp_path: Path) -> None:
+    dat = run(recipe(adversary=PGD.model_copy(update={"begins": 20.0})), tmp_path / "dat")  # half of 40
+    assert [row["forward"] for row in dat.curve] == [150, 300, 300 + 600, 300 + 1200]
+    natural = run(recipe(), tmp_path / "natural")
+    losses = [[row["train_loss"] for row in trained.curve] for trained in (dat, natural)]
+    assert losses[0][:2] == losses[1][:2]  # the same draws up to there
+    assert losses[0][2] > losses[1][2]
+
+
+def test_dat_may_begin_inside_an_epoch(tmp_path: Path) -> None:
+    late = recipe(epochs=1, adversary=PGD.model_copy(update={"begins": 39.0}))  # 5 batches at 0, 8, ... 32
+    assert run(late, tmp_path / "late").attack.forward == 0
+    inside = recipe(epochs=1, adversary=PGD.model_copy(update={"begins": 24.0}))
+    assert run(inside, tmp_path / "inside").attack.forward == 3 * (32 + 22)
+
+
+def test_the_adversary_is_the_public_attack() -> None:
+    """Training's perturbation equals `perturb` of the same spec on the network in the mode asked for."""
+    model = toy_network().eval()
+    images, y = to_device(*toy_data(16), "cpu")
+    x, noise = images / 255, torch.rand(images.shape, generator=generator(0))
+    spec = AttackSpec(eps=8, step=2, steps=(3,), start="uniform", clip_start=True)
+    expected = perturb(
+        model, x, y, spec, space=pixel_space(3), prepare=plain(16), noise=noise, passes=Passes()
+    )  # fmt: skip
+    adversary = PGD.model_copy(update={"batch_norm": "eval"})
+    found = adversarial(model, x, y, adversary, divisor=16, noise=noise, passes=Passes())
+    assert torch.equal(found, expected)
+    assert 0 < (found - x).abs().max() <= 8 / 255 + 1e-6
+    assert found.min() >= 0
+    assert found.max() <= 1
+
+
+def test_attack_mode_freezes_and_restores() -> None:
+    model = toy_network().train()
+    model.core[0].weight.requires_grad_(False)  # type: ignore[union-attr]
+    with attacked(model, train=False):
+        assert not model.core.training
+        assert not any(p.requires_grad for p in model.parameters())
+    assert model.core.training
+    assert [p.requires_grad for p in model.parameters()] == [False] + [True] * 9
+
+
+@pytest.mark.parametrize(("mode", "moves"), [("train", True), ("eval", False)])
+def test_running_statistics_move_only_in_train_mode(mode: str, moves: bool) -> None:
+    model = toy_network().train()
+    before = model.core.state_dict()["1.running_mean"].clone()
+    images, y = to_device(*toy_data(16), "cpu")
+    adversary = Adversary(kind="gaat", eps=8, step=2, steps=2, start="none", batch_norm=mode)  # type: ignore[arg-type]
+    adversarial(model, images / 255, y, adversary, divisor=16, noise=None, passes=Passes())
+    assert torch.equal(model.core.state_dict()["1.running_mean"], before) is not moves
+
+
+def test_selection_under_attack_measures_pgd(tmp_path: Path) -> None:
+    training = recipe(adversary=GAAT, validation=40, select="best")
+    trained = run(training, tmp_path)
+    scores = [row["validation_adversarial_accuracy"] for row in trained.curve]
+    assert trained.epoch == scores.index(max(scores)) + 1
+    assert all(row["validation_adversarial_accuracy"] <= row["validation_accuracy"] for row in trained.curve)
+    assert trained.curve[-1]["forward"] == 4 * 150 * 2  # validation is not a cost of training
+
+
+LINBP = Network(architecture="lenet5", linearised=("2", "5"))
+
+
+def test_linbp_training_changes_gradients_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On the first step loss and accuracy are the plain ones, the gradients are those without the ReLUs' masks."""
+    seen: list[dict[str, Tensor]] = []
+    step = Learner.step
+
+    def spy(learner: Learner, rate: float) -> None:
+        seen.append({name: p.grad.clone() for name, p in learner.core.named_parameters() if p.grad is not None})
+        step(learner, rate)
+
+    monkeypatch.setattr(Learner, "step", spy)
+    rows = []
+    for linbp in (False, True):
+        training = recipe(epochs=1, batch=150, linbp=linbp)
+        model = toy_network(dropout=0.0)
+        rows.append(run(training, tmp_path / str(linbp), network=LINBP, model=model).curve[0])
+    assert {n: rows[0][n] for n in ("train_loss", "train_accuracy")}.items() <= rows[1].items()
+    plain_step, linear_step = seen
+    assert torch.equal(plain_step["8.weight"], linear_step["8.weight"])  # above every ReLU
+    assert not torch.equal(plain_step["0.weight"], linear_step["0.weight"])
+
+
+def test_linbp_training_gradient_by_hand(tmp_path: Path) -> None:
+    """Two layers: W1's gradient is (V^T dz) x^T, without the ReLU's mask."""
+    from advgrad.data.batches import as_float, epoch_batches
+    from advgrad.models.layers import Normalise
+
+    torch.manual_seed(1)
+    core = nn.Sequential(nn.Flatten(), nn.Linear(192, 6), nn.ReLU(), nn.Linear(6, 4))
+    start = {name: p.detach().clone() for name, p in core.named_parameters()}
+    model = Normalised(Normalise((0.0,) * 3, (1.0,) * 3), core)
+    training = recipe(epochs=1, batch=20, linbp=True, optimizer={"name": "sgd", "lr": 0.5})
+    trained = run(training, tmp_path, model=model, images=20, network=Network(architecture="mlp", linearised=("2",)))
+    images, labels = to_device(*toy_data(20), "cpu")
+    (index,) = epoch_batches(20, 20, 3, 0)
+    x = as_float(images[index]).flatten(1)
+    z = F.linear(F.relu(F.linear(x, start["1.weight"], start["1.bias"])), start["3.weight"], start["3.bias"])
+    dz = (z.softmax(1) - F.one_hot(labels[index], 4)) / 20
+    expected = start["1.weight"] - 0.5 * (dz @ start["3.weight"]).T @ x
+    torch.testing.assert_close(trained.state["1.weight"], expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", [SGD.model_copy(update={"nesterov": True}), ADAM])
+def test_optimisers_follow_torchs_plain_ones_in_any_layout(optimizer: Optimizer) -> None:
+    fused = toy_network(dropout=0.0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    other = toy_network(dropout=0.0)
+    learner = Learner.of(fused.core, recipe(optimizer=optimizer))
+    settings = optimizer.model_dump(exclude={"name"})
+    if optimizer.name == "adam":
+        settings = {name: settings[name] for name in ("lr", "weight_decay")}
+    kind = torch.optim.Adam if optimizer.name == "adam" else torch.optim.SGD
+    plain_optimizer = kind(other.parameters(), foreach=False, **settings)
+    images, labels = to_device(*toy_data(96), "cpu")
+    for x, y in zip((images / 255).split(32), labels.split(32), strict=True):
+        F.cross_entropy(fused(x), y).backward()
+        for there, here in zip(other.parameters(), fused.parameters(), strict=True):
+            assert here.grad is not None
+            assert here.grad.stride() == here.stride()
+            there.grad = here.grad.clone().contiguous()
+        learner.step(optimizer.lr)
+        plain_optimizer.step()
+    for there, here in zip(other.parameters(), fused.parameters(), strict=True):
+        torch.testing.assert_close(here, there, rtol=1e-5, atol=1e-6)
+
+
+def test_xavier_is_keyed_and_leaves_batch_normalisation_alone() -> None:
+    models = [toy_network(seed=n) for n in range(2)]
+    for model in models:
+        xavier(model.core.to(memory_format=torch.channels_last), generator(7, "init"))  # type: ignore[call-overload]
+    first, second = (model.core.state_dict() for model in models)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert first["1.weight"].unique().tolist() == [1.0]
+    bound = (6 / (27 + 72)) ** 0.5
+    assert 0.9 * bound < first["0.weight"].abs().max() <= bound
+    assert 0.02 < first["3.bias"].std() < 0.25
+
+
+def test_seeded_leaves_torchs_generator_as_it_was() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(2)
+    torch.manual_seed(1)
+    with seeded(5, "x"):
+        first = torch.rand(2)
+    assert torch.equal(torch.rand(2), expected)
+    with seeded(5, "x"):
+        assert torch.equal(torch.rand(2), first)
+    assert not torch.equal(torch.rand(2, generator=generator(1, 0)), torch.rand(2, generator=generator(1, 0, 0)))
+
+
+def test_training_leaves_torchs_generator_as_it_was(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    run(recipe(epochs=1, adversary=PGD), tmp_path, model=toy_network())
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_weights_are_the_same_bytes_in_any_order_and_layout() -> None:
+    state = toy_network().core.state_dict()
+    shuffled = {name: state[name] for name in reversed(state)}
+    shuffled["0.weight"] = shuffled["0.weight"].to(memory_format=torch.channels_last)
+    assert to_bytes(state) == to_bytes(shuffled)
+
+
+def test_weights_that_cannot_be_loaded_are_input_errors(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    with pytest.raises(InputError, match="no such file"):
+        load_weights(file, toy_network())
+    file.write_bytes(b"not weights")
+    with pytest.raises(InputError, match="not readable as safetensors"):
+        load_weights(file, toy_network())
+    save_weights(file, {"0.weight": torch.zeros(2)})
+    with pytest.raises(InputError, match=r"another network: 0\.bias is not there, \(8,\) is needed"):
+        load_weights(file, toy_network())
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"linbp": True}, "linbp needs `linearised`"), ({"validation": 10}, "no validation images")],
+)
+def test_recipes_that_do_not_fit_are_input_errors(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        loop.train(
+            recipe(**changes), Network(architecture="lenet5"), toy_network(), toy_data(8), None,
+            seed=0, device="cpu", checkpoint=tmp_path, key="k",
+        )  # fmt: skip
+
+
+def test_curve_csv_gives_the_same_numbers_back() -> None:
+    text = curve_csv([{"epoch": 1, "loss": 0.1 + 0.2}, {"epoch": 2, "loss": 1e-5, "more": 3}])
+    assert text == "epoch,loss,more\n1,0.30000000000000004,\n2,1e-05,3\n"
+
+
+class WeightGradients(TorchDispatchMode):
+    """Counts backward passes of convolutions: [all, those that compute a weight's or bias's gradient]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = [0, 0]
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution_backward.default:
+            self.counts[0] += 1
+            self.counts[1] += any(args[-1][1:])
+        return func(*args, **(kwargs or {}))
+
+
+def test_attacks_compute_no_weight_gradients() -> None:
+    """That is what makes adversarial training a third cheaper than by `loss.backward()`."""
+    model = toy_network().train()
+    images, y = to_device(*toy_data(8), "cpu")
+    with WeightGradients() as counter:
+        adversarial(model, images / 255, y, PGD, divisor=8, noise=torch.rand(images.shape), passes=Passes())
+    assert counter.counts == [2 * PGD.steps, 0]
+    assert all(p.grad is None for p in model.parameters())
+    with WeightGradients() as counter:
+        F.cross_entropy(model(images / 255), y).backward()
+    assert counter.counts == [2, 2]
