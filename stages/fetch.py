@@ -3,19 +3,16 @@
 from pathlib import Path
 
 from advgrad import stage
+from advgrad.data.sources import fetch, mirror_folder
 
 
-def fetch(dataset: str) -> None:
-    from advgrad.data.sources import fetch, mirror_folder
-
+def fetch_dataset(dataset: str) -> None:
     settings = stage.settings()
     out = Path("data", f"{dataset}.safetensors")
     with stage.tracked("fetch", dataset, settings, params={"dataset": dataset}) as run:
-        mirror = mirror_folder(settings.data.mirror)
-        source = fetch(dataset, out, mirror, settings.data.timeout, stage.say)
-        stage.say(f"{out}: from {source}, checksums as expected")
+        fetch(dataset, out, mirror_folder(settings.data.mirror), settings.data.timeout, stage.say)
         run.finish(outputs=[out])
 
 
 if __name__ == "__main__":
-    stage.main(fetch)
+    stage.main(fetch_dataset)

@@ -8,15 +8,17 @@ from advgrad.files import write_text
 from advgrad.tables.build import build_table
 from advgrad.tables.cells import metrics, write_cells
 from advgrad.tables.render import render
-from advgrad.tables.spec import load_spec
+from advgrad.tables.spec import load_spec, models
 
 
 def table(name: str) -> None:
     settings = stage.settings()
     reports = Path("reports")
     file = reports / "specs" / f"{name}.yaml"
-    with stage.tracked("table", name, settings, params={"table": name}, inputs=[file]) as run:
-        spec, scale = load_spec(file), load_scale(settings.scale)
+    spec, scale = load_spec(file), load_scale(settings.scale)
+    inputs = [file, *(reports.parent / "results" / model / "outcomes.safetensors" for model in models(spec))]
+    params = {"table": name, "judge": scale.judge}
+    with stage.tracked("table", name, settings, params=params, inputs=inputs, paper=spec.paper) as run:
         cells = build_table(file, Path("results"), reports / "measured.json", settings.scale, scale.judge)
         written = {reports / "tables" / f"{name}.{form}": text for form, text in render(spec, cells).items()}
         for path, text in written.items():

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from advgrad import config
 from advgrad.errors import InputError
@@ -26,13 +27,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = check()
         if command == "repro":
-            from advgrad.pipeline import repro_all
+            from advgrad.pipeline import repro
 
-            return repro_all(settings)
+            return repro(settings)
         if command == "record":
             from advgrad.provenance import record
 
-            record(settings)
+            record(Path())
     except InputError as error:
         print(f"advgrad: {error}", file=sys.stderr)
         return 2

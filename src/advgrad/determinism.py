@@ -99,14 +99,3 @@ def _cpu() -> str:
     if "model name" not in found:  # ARM
         return platform.machine()
     return f"{found.get('vendor_id')} {found.get('cpu family')}/{found.get('model')} {found['model name']}"
-
-
-def generator(seed: int, *keys: int | str) -> "torch.Generator":
-    """A CPU generator for one purpose, keyed by any numbers and words: (1, "2") and (1, 2) differ.
-
-    torch's CPU generator is seeded by 32 bits, so two of n purposes share draws with probability n^2 / 2^33.
-    """
-    import torch
-
-    digest = hashlib.sha256(json.dumps([seed, *keys]).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:4], "little"))

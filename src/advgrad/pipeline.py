@@ -1,41 +1,90 @@
 """`advgrad repro`: DVC's DAG on this machine, less what needs data that cannot be had here."""
 
-import os
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import networkx as nx
-from dvc.cli import main as dvc
-from dvc.repo import Repo
 
-from advgrad.config import Settings
-from advgrad.data.sources import probe
+from advgrad import provenance, tracking
+from advgrad.config import Settings, parse_yaml
+from advgrad.data.datasets import DATASETS
+from advgrad.data.sources import mirror_folder, probe
+
+ROOT = Path()
 
 
-def mirror(settings: Settings) -> Path | None:
-    """The mirror folder: the environment's, else the parameter's."""
-    name = os.environ.get("ADVGRAD_DATA_MIRROR") or settings.data.mirror
-    return Path(name) if name else None
+def repro(settings: Settings) -> int:
+    """Everything that can be made here, then what could not be and how it compares; dvc's exit status."""
+    missing = missing_data(DATASETS, settings)
+    wanted, left_out = stages_without({f"fetch@{name}" for name in missing})
+    before = committed_lock()
+    status = dvc_repro(wanted if left_out else [])
+    tracking.drain_now(ROOT, settings.tracking)
+    if status:
+        return status
+    lock = provenance.read_lock(ROOT)
+    tracking.sync(ROOT, settings.tracking, lock)
+    for line in [*not_reproduced(missing, left_out), *against_committed(before, lock, left_out)]:
+        print(line)
+    return 0
 
 
 def missing_data(datasets: Iterable[str], settings: Settings) -> dict[str, list[str]]:
     """Data sets that are neither here nor within reach, each with what was tried and why it failed."""
-    absent = [name for name in datasets if not Path("data", f"{name}.safetensors").is_file()]
-    probed = {name: probe(name, mirror(settings), settings.data.timeout) for name in absent}
+    mirror = mirror_folder(settings.data.mirror)
+    absent = [name for name in datasets if not (ROOT / "data" / f"{name}.safetensors").is_file()]
+    probed = {name: probe(name, mirror, settings.data.timeout) for name in absent}
     return {name: reasons for name, (source, reasons) in probed.items() if source is None}
 
 
 def stages_without(blocked: set[str]) -> tuple[list[str], list[str]]:
-    """(stages to run, stages left out because they need one of `blocked`), both in DVC's order."""
-    graph = Repo().index.graph  # an edge runs from a stage to what it depends on
-    names = {stage: stage.addressing for stage in graph}
-    out = {stage for stage in graph if names[stage] in blocked}
-    for stage in list(out):
-        out |= nx.ancestors(graph, stage)
+    """(stages to run, stages left out because they need one of `blocked`), each after what it depends on."""
+    from dvc.repo import Repo
+
+    graph = Repo(str(ROOT)).index.graph  # an edge runs from a stage to what it depends on
+    out = {stage for stage in graph if stage.addressing in blocked}
+    out |= {above for stage in out for above in nx.ancestors(graph, stage)}
     order = list(reversed(list(nx.topological_sort(graph))))
-    return [names[s] for s in order if s not in out], [names[s] for s in order if s in out]
+    return [s.addressing for s in order if s not in out], [s.addressing for s in order if s in out]
 
 
-def repro(targets: list[str]) -> int:
-    """dvc repro of the targets (all stages if none); DVC's exit status."""
-    return dvc(["repro", *targets])
+def dvc_repro(targets: list[str]) -> int:
+    """`dvc repro` of the targets, of everything if there are none."""
+    from dvc.cli import main
+
+    return main(["repro", *targets])
+
+
+def committed_lock() -> dict[str, Any]:
+    """dvc.lock as the last commit has it; empty without Git or a committed lock."""
+    command = ["git", "show", "HEAD:./dvc.lock"]
+    found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    return parse_yaml(found.stdout, "HEAD:dvc.lock") if found.returncode == 0 else {"stages": {}}
+
+
+def not_reproduced(missing: dict[str, list[str]], left_out: list[str]) -> list[str]:
+    """What was left out for want of data, and how to provide it."""
+    if not left_out:
+        return []
+    lines = [f"Not reproduced here: {', '.join(left_out)}. The committed results that need them are as they were."]
+    for name, reasons in missing.items():
+        title = DATASETS[name].title
+        lines.append(f"  {title} is not to be had on this machine: {'; '.join(reasons)}.")
+        lines.append(f"  To provide it, see README, Data; then `dvc repro fetch@{name}` says whether it is there.")
+    return lines
+
+
+def against_committed(before: dict[str, Any], after: dict[str, Any], left_out: list[str]) -> list[str]:
+    """Whether the outputs are the committed ones, bit for bit; if not, which differ and how the machines do."""
+    if not before["stages"]:
+        return []
+    changed = [name for name in provenance.differences(before, after) if name not in left_out]
+    if not changed:
+        return [f"All {len(after['stages'])} stages: the same bits as committed."]
+    lines = [f"Other bits than committed: {', '.join(changed)}."]
+    here, there = provenance.notes(ROOT).get("fingerprint", {}), provenance.read_fingerprint(ROOT) or {}
+    if apart := provenance.unlike(here, there):
+        return [*lines, f"This machine is of another kind than the one that committed: {'; '.join(apart)}."]
+    return [*lines, "This machine is of the same kind as the one that committed: parameters or code have changed."]

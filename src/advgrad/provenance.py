@@ -12,6 +12,8 @@ from advgrad.errors import InputError
 from advgrad.files import write_text
 
 FINGERPRINT = Path("reports/fingerprint.json")
+MEASURED = Path("reports/measured.json")
+NOTES = Path(".advgrad/notes")
 
 
 def commit(root: Path) -> str:
@@ -33,6 +35,42 @@ def file_md5(path: Path) -> str:
     """md5 of the file's bytes, as DVC records it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def code() -> str:
+    """Hash of this package's source: a run begun by other code is not continued."""
+    found = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.rglob("*.py")):
+        found.update(file.read_bytes())
+    return found.hexdigest()[:16]
+
+
+def note(root: Path, name: str, value: Mapping[str, Any]) -> None:
+    """Keep what a run must not put into its results (seconds, machine): .advgrad/notes/NAME.json."""
+    write_text(root / NOTES / f"{name}.json", json.dumps(dict(value), indent=2) + "\n")
+
+
+def notes(root: Path) -> dict[str, dict[str, Any]]:
+    """name -> what was noted last."""
+    return {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in sorted((root / NOTES).glob("*.json"))}
+
+
+def record(root: Path) -> None:
+    """Take the notes into what is committed: seconds of trainings per scale, and the fingerprint."""
+    found = notes(root)
+    fingerprint = found.pop("fingerprint", None)
+    if fingerprint is None:
+        raise InputError(f"{NOTES}: no stage has run here yet; nothing to record")
+    write_fingerprint(root, fingerprint)
+    file = root / MEASURED
+    measured = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    machine = str(fingerprint.get("gpu") or f"{fingerprint['cpu']}, {fingerprint['threads']} threads")
+    for name, value in found.items():
+        kind, _, model = name.partition("@")
+        if kind == "train":
+            row = {"seconds": value["seconds"], "machine": machine}
+            measured.setdefault(value["scale"], {})[model] = row
+    write_text(file, json.dumps(measured, indent=2, sort_keys=True) + "\n")
 
 
 def read_lock(root: Path) -> dict[str, Any]:

@@ -10,13 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advgrad import config, provenance, tracking
+from advgrad import config, determinism, provenance, tracking
 from advgrad.errors import InputError
 from advgrad.files import write_bytes, write_text
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path()  # stages run in the repository's root, as DVC runs them
 
@@ -33,6 +36,21 @@ def main(work: Callable[[str], None]) -> None:
         sys.exit(130)
 
 
+def settings() -> config.Settings:
+    """params.yaml, with the scale that it names known to exist."""
+    found = config.load_settings(ROOT)
+    config.load_scale(found.scale, ROOT)
+    return found
+
+
+def model(name: str) -> tuple[config.Settings, config.Run]:
+    """params.yaml, and what the model is at its scale. Sets the process up for torch: call before importing it."""
+    found = config.load_settings(ROOT)
+    run = config.load_run(name, found, ROOT)
+    determinism.prepare(found.determinism)
+    return found, run
+
+
 def say(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
@@ -42,14 +60,21 @@ class Tracked:
     """A stage being executed."""
 
     name: str
+    scale: str
     key: str  # equal for executions that must give equal results
     _run: tracking.StageRun
     _started: float = field(default_factory=time.monotonic)
     _laps: list[float] = field(default_factory=list)
     _last: float = field(default_factory=time.monotonic)
 
-    def tag(self, **tags: str) -> None:
-        self._run.tag(**tags)
+    def device(self, settings: config.Settings) -> "torch.device":
+        """torch, made deterministic, and its device; the run is tagged with the fingerprint."""
+        device = determinism.configure(settings)
+        found = determinism.fingerprint(device, settings.determinism)
+        self._run.tag(fingerprint=determinism.fingerprint_id(found), **{f"on.{k}": str(v) for k, v in found.items()})
+        provenance.note(ROOT, "fingerprint", found)
+        self._last = time.monotonic()
+        return device
 
     def log(self, epoch: int, row: Mapping[str, float]) -> None:
         """One epoch's metrics, to MLflow and to the terminal."""
@@ -64,19 +89,15 @@ class Tracked:
         self, *, outputs: Sequence[Path] = (), shown: Sequence[Path] = (), metrics: Mapping[str, Any] | None = None
     ) -> None:
         """outputs: files known by hash only; shown: files small enough to keep with the run."""
-        hashes = {path.as_posix(): provenance.md5(path) for path in (*outputs, *shown)}
+        hashes = {path.as_posix(): provenance.file_md5(path) for path in (*outputs, *shown)}
         numbers = {name: float(value) for name, value in tracking.flatten(metrics or {}).items() if is_number(value)}
         self._run.finish(metrics=numbers, outputs=hashes, artifacts=shown)
-        provenance.write_seconds(ROOT, self.name, self.seconds())
+        provenance.note(ROOT, self.name, {"scale": self.scale, "seconds": round(self.seconds(), 3)})
 
     def seconds(self) -> float:
         """Seconds of the work; epochs that a checkpoint brought count as long as those really run."""
         real = [lap for lap in self._laps if lap > 0.01]
         return sum(real) / len(real) * len(self._laps) if real else time.monotonic() - self._started
-
-    def start_clock(self) -> None:
-        """Epoch times count from here."""
-        self._last = time.monotonic()
 
 
 def is_number(text: str) -> bool:
@@ -100,12 +121,12 @@ def tracked(
     name = f"{kind}@{item}" if item else kind
     if absent := [path for path in inputs if not path.exists()]:
         raise InputError(f"{absent[0]}: no such file; it is the output of an earlier stage: dvc repro {name}")
-    hashes = {path.as_posix(): provenance.md5(path) for path in inputs}
-    told = json.dumps([name, settings.scale, params, hashes, provenance.code(ROOT)], sort_keys=True, default=str)
+    hashes = {path.as_posix(): provenance.file_md5(path) for path in inputs}
+    told = json.dumps([name, settings.scale, params, hashes, provenance.code()], sort_keys=True, default=str)
     key = hashlib.sha256(told.encode()).hexdigest()[:24]
     tags = {"scale": settings.scale, "commit": provenance.commit(ROOT)} | ({"paper": paper} if paper else {})
     with tracking.stage_run(ROOT, settings.tracking, key=key, stage=name, tags=tags, params=params) as run:
-        yield Tracked(name=name, key=key, _run=run)
+        yield Tracked(name=name, scale=settings.scale, key=key, _run=run)
 
 
 @contextmanager

@@ -140,6 +140,13 @@ def test_without_mlflow_events_wait(root, monkeypatch, capsys):
     assert len(runs(root)) == 1 and capsys.readouterr().err == ""
 
 
+def test_a_database_that_is_none_is_told_at_once(root, capsys):
+    (root / "mlflow.db").write_text("something else" * 100)
+    execute(root)
+    assert not drain_now(root, SETTINGS)
+    assert "not a database" in capsys.readouterr().err
+
+
 def test_a_stage_shows_why_the_drainer_failed(root, capsys):
     at = target(root, SETTINGS)
     at.folder.mkdir()

@@ -10,8 +10,8 @@ from advgrad.attacks.loop import perturb
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import pixel_space
 from advgrad.config import Adversary, AttackSpec
+from advgrad.draws import seeded
 from advgrad.training.adversaries import adversarial
-from advgrad.training.keys import seeded
 
 N, SHAPE = 5, (2, 4, 4)
 

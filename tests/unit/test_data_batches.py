@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from advgrad.data.batches import as_float, augment, epoch_batches, keyed_generator, to_device
+from advgrad.data.batches import as_float, augment, epoch_batches, to_device
+from advgrad.draws import generator
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_epoch_batches():
 
 def test_generators_are_keyed():
     def draw(*key: int) -> float:
-        return torch.rand(1, generator=keyed_generator(*key)).item()
+        return torch.rand(1, generator=generator(*key)).item()
 
     assert draw(1, 2) == draw(1, 2)
     assert len({draw(1, 2), draw(2, 1), draw(1), draw(1, 2, 1), draw(2**63 - 1)}) == 5
@@ -69,16 +70,16 @@ def naive(images: torch.Tensor, kind: str, generator: torch.Generator) -> torch.
 def test_augment_is_the_loop(kind, dtype, shape):
     pixels = np.random.default_rng(1).integers(1, 256, shape, np.uint8)
     images = to_device(pixels, np.zeros(len(pixels), np.uint8), "cpu")[0].to(dtype)
-    fast = augment(images, kind, keyed_generator(0))
-    assert torch.equal(fast, naive(images, kind, keyed_generator(0)))
+    fast = augment(images, kind, generator(0))
+    assert torch.equal(fast, naive(images, kind, generator(0)))
     assert fast.dtype == dtype
     assert fast.is_contiguous(memory_format=torch.channels_last)
-    assert not torch.equal(fast, augment(images, kind, keyed_generator(1)))
+    assert not torch.equal(fast, augment(images, kind, generator(1)))
 
 
 def test_augment_kinds(pack):
     images = to_device(*pack, "cpu")[0]
-    assert augment(images, "none", keyed_generator(0)) is images
-    assert augment(images[:0], "crop-flip", keyed_generator(0)).shape == (0, 3, 6, 8)
+    assert augment(images, "none", generator(0)) is images
+    assert augment(images[:0], "crop-flip", generator(0)).shape == (0, 3, 6, 8)
     with pytest.raises(ValueError, match="no augmentation 'rotate'"):
-        augment(images, "rotate", keyed_generator(0))
+        augment(images, "rotate", generator(0))

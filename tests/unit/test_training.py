@@ -13,17 +13,17 @@ from advgrad.attacks.gradients import plain
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import pixel_space
-from advgrad.config import Adversary, AttackSpec, Network
+from advgrad.config import Adversary, AttackSpec, Network, Optimizer
 from advgrad.data.batches import to_device
+from advgrad.draws import generator, seeded
 from advgrad.errors import InputError
 from advgrad.models.layers import Normalised
+from advgrad.models.weights import load_weights, save_weights, to_bytes
 from advgrad.training import loop
 from advgrad.training.adversaries import adversarial, attacked
 from advgrad.training.init import xavier
-from advgrad.training.keys import generator, seeded
-from advgrad.training.metrics import curve_csv, measure
+from advgrad.training.metrics import measure
 from advgrad.training.progress import Learner
-from advgrad.training.weights import load_weights, save_weights, to_bytes
 from tests.unit.training_toy import ADAM, GAAT, PGD, RECIPES, SGD, fingerprint, recipe, run, toy_data, toy_network
 
 
@@ -49,7 +49,8 @@ def test_the_curve_tells_the_truth_about_the_result(tmp_path: Path) -> None:
         row = trained.curve[trained.epoch - 1]
         assert measure(model, images, labels, batch=32, prefix="validation").items() <= row.items()
         accuracies = [row["validation_accuracy"] for row in trained.curve]
-        assert trained.epoch == accuracies.index(max(accuracies)) + 1  # the first of the best
+        best = accuracies.index(max(accuracies)) + 1  # the first of the best
+        assert trained.epoch == (best if training.select == "best" else 4)
 
 
 def test_same_seed_same_bits_other_seed_other_bits(tmp_path: Path) -> None:
@@ -269,9 +270,29 @@ def test_recipes_that_do_not_fit_are_input_errors(changes: dict[str, Any], messa
         )  # fmt: skip
 
 
-def test_curve_csv_gives_the_same_numbers_back() -> None:
-    text = curve_csv([{"epoch": 1, "loss": 0.1 + 0.2}, {"epoch": 2, "loss": 1e-5, "more": 3}])
-    assert text == "epoch,loss,more\n1,0.30000000000000004,\n2,1e-05,3\n"
+def test_split_holds_out_the_last_images() -> None:
+    images, labels = toy_data(20)
+    (x, y), held_out = loop.split(recipe(images=12, validation=5), images, labels)
+    assert held_out is not None
+    assert (x.tobytes(), y.tobytes()) == (images[:12].tobytes(), labels[:12].tobytes())
+    assert (held_out[0].tobytes(), held_out[1].tobytes()) == (images[15:].tobytes(), labels[15:].tobytes())
+    assert len(loop.split(recipe(validation=5), images, labels)[0][1]) == 15
+    assert loop.split(recipe(), images, labels)[1] is None
+    for changes in ({"images": 16, "validation": 5}, {"validation": 21}, {"images": 21}):
+        with pytest.raises(InputError, match="of 20 training images"):
+            loop.split(recipe(**changes), images, labels)
+
+
+def test_metrics_are_those_of_the_selected_epoch(tmp_path: Path) -> None:
+    trained = run(recipe(validation=40, select="best", adversary=GAAT), tmp_path)
+    metrics = trained.metrics()
+    row = trained.curve[trained.epoch - 1]
+    assert metrics["epoch"] == trained.epoch
+    assert metrics["validation_accuracy"] == row["validation_accuracy"]
+    assert metrics["passes"] == {
+        "attack": {"forward": 600, "backward": 600},
+        "update": {"forward": 600, "backward": 600},
+    }
 
 
 class WeightGradients(TorchDispatchMode):

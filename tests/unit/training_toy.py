@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from advgrad.config import Adversary, Binary, Network, Optimizer, Training
+from advgrad.draws import seeded
 from advgrad.models.layers import Normalise, Normalised
-from advgrad.training.keys import seeded
+from advgrad.models.weights import to_bytes
 from advgrad.training.loop import Data, Trained, train
-from advgrad.training.weights import to_bytes
 
 CLASSES = 4
 MANY = 5000  # images for epochs long enough to be killed in
@@ -25,7 +25,7 @@ GAAT = Adversary(kind="gaat", eps=8, step=2, steps=5)
 MD = Binary(method="md-tanh-s", beta_scale=1.3, beta_every=5)
 RECIPES: dict[str, dict[str, Any]] = {
     "float": {"augment": "crop-flip", "validation": 40, "select": "best"},
-    "binary": {"optimizer": ADAM, "binary": MD, "init": "xavier", "validation": 40, "select": "best"},
+    "binary": {"optimizer": ADAM, "binary": MD, "init": "xavier", "validation": 40},
     "gaat": {"adversary": GAAT},
 }
 
@@ -99,4 +99,4 @@ if __name__ == "__main__":  # NAME FOLDER: train, saying when each epoch ends
         images=MANY,
         on_epoch=lambda epoch, row: print(epoch, flush=True),
     )
-    print(fingerprint(done))
+    print(fingerprint(done), done.curve)

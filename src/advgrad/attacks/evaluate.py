@@ -1,7 +1,8 @@
 """Attacks on one model: which images are still classified correctly, per attack, gradient, restart and step count."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -160,3 +161,23 @@ def evaluate(
     return Outcomes(
         index=kept.numpy(), clean=clean.to(torch.uint8).numpy(), correct=correct, passes=passes, beta1=beta1
     )
+
+
+def summary(outcomes: Outcomes, evaluation: Evaluation) -> dict[str, Any]:
+    """Rates in [0,1] after the last restart, and what was run: for people, `dvc metrics` and the tables."""
+    runs = {}
+    for name, correct in outcomes.correct.items():
+        steps = evaluation.attacks[name.split("/")[0]].steps
+        rates = correct[-1].mean(axis=1).tolist() if correct.shape[2] else [None] * len(steps)
+        runs[name] = {
+            "steps": list(steps),
+            "restarts": len(correct),
+            "accuracy": {f"after_{step}": rate for step, rate in zip(steps, rates, strict=True)},
+        }
+    return {
+        "images": len(outcomes.index),
+        "clean": float(outcomes.clean.mean()) if len(outcomes.clean) else None,
+        "beta1": outcomes.beta1,
+        "passes": {name: asdict(passes) for name, passes in outcomes.passes.items()},
+        "runs": runs,
+    }

@@ -25,7 +25,7 @@ from advgrad.config.schema import (
     Tracking,
     Training,
 )
-from advgrad.config.yaml12 import load_yaml, merge
+from advgrad.config.yaml12 import load_yaml, merge, parse_yaml
 
 __all__ = [
     "PAPERS",
@@ -60,5 +60,6 @@ __all__ = [
     "load_yaml",
     "merge",
     "parse",
+    "parse_yaml",
     "scales",
 ]

@@ -27,16 +27,22 @@ _Loader.add_implicit_resolver(
 )
 
 
-def load_yaml(file: Path) -> Any:
-    """The file's content; InputError if it is missing or not YAML."""
+def parse_yaml(text: str, name: str) -> Any:
+    """The content; InputError naming where it came from if it is not YAML."""
     try:
-        return yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f":{where.line + 1}" if where else ""
-        raise InputError(f"{file}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+        raise InputError(f"{name}{line}: not YAML: {getattr(error, 'problem', error)}") from None
+
+
+def load_yaml(file: Path) -> Any:
+    """The file's content; InputError if it is missing or not YAML."""
+    try:
+        return parse_yaml(file.read_text(encoding="utf-8"), str(file))
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file") from None
 
 
 def merge(base: Any, over: Any) -> Any:

@@ -7,13 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from advgrad.draws import generator
+
 _PADDING = 4
-
-
-def keyed_generator(*key: int) -> torch.Generator:
-    """A CPU generator of its own for each key (non-negative numbers, such as seed, epoch, batch)."""
-    state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
-    return torch.Generator().manual_seed(int(state))
 
 
 def to_device(images: np.ndarray, labels: np.ndarray, device: torch.device | str) -> tuple[Tensor, Tensor]:
@@ -29,11 +25,11 @@ def as_float(images: Tensor) -> Tensor:
 
 def epoch_batches(n: int, batch: int, seed: int, epoch: int) -> Iterator[Tensor]:
     """Indices of an epoch's batches, int64 on the CPU: 0 to n-1 shuffled; the last batch may be smaller."""
-    order = torch.randperm(n, generator=keyed_generator(seed, epoch))
+    order = torch.randperm(n, generator=generator(seed, "order", epoch))
     yield from order.split(batch)
 
 
-def augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
+def augment(images: Tensor, kind: str, draws: torch.Generator) -> Tensor:
     """(n,C,H,W) images, each shifted by -4 to 4 pixels (zeros beyond the edge) and, for crop-flip, mirrored or not.
 
     Draws from the CPU generator n x 2 shifts, then n coins; gathers on the images' device. Any dtype.
@@ -43,8 +39,8 @@ def augment(images: Tensor, kind: str, generator: torch.Generator) -> Tensor:
     if kind not in ("crop", "crop-flip"):
         raise ValueError(f"no augmentation {kind!r}; known: none, crop, crop-flip")
     n, _, height, width = images.shape
-    shift = torch.randint(0, 2 * _PADDING + 1, (n, 2), generator=generator)
-    flip = torch.randint(0, 2, (n, 1), generator=generator).bool() if kind == "crop-flip" else None
+    shift = torch.randint(0, 2 * _PADDING + 1, (n, 2), generator=draws)
+    flip = torch.randint(0, 2, (n, 1), generator=draws).bool() if kind == "crop-flip" else None
     rows = shift[:, :1] + torch.arange(height)  # (n, H): row of the padded image that each pixel comes from
     columns = torch.arange(width).expand(n, width)
     columns = shift[:, 1:] + (columns if flip is None else torch.where(flip, columns.flip(1), columns))  # (n, W)

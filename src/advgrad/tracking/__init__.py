@@ -5,8 +5,8 @@ A stage appends events to a file of its own under .advgrad/spool (spool.py). One
 other or for MLflow. What DVC restored instead of running is added afterwards (restored.py).
 """
 
-from advgrad.tracking.drain import drain_now
+from advgrad.tracking.drain import drain_now, start
 from advgrad.tracking.restored import sync
 from advgrad.tracking.spool import StageRun, flatten, stage_run
 
-__all__ = ["StageRun", "drain_now", "flatten", "stage_run", "sync"]
+__all__ = ["StageRun", "drain_now", "flatten", "stage_run", "start", "sync"]

@@ -1,14 +1,15 @@
 """The drainer: the only process that writes to MLflow.
 
-It imports MLflow (seconds) only once it holds the lock and has something to write.
+It imports MLflow (seconds) only once it holds the lock.
 """
 
 import os
 import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,8 +34,12 @@ def connect(at: Target) -> "Store":
     """
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
     os.environ["DO_NOT_TRACK"] = "true"
+    os.environ["MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT"] = "true"
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    if at.database is not None:  # MLflow would try a file that is no database for 100 s
+        with closing(sqlite3.connect(at.database)) as database:
+            database.execute("pragma schema_version")
     from advgrad.tracking.store import Store
 
     return Store(at)
@@ -63,6 +68,11 @@ class Drain:
             return False
         self.at.warning.unlink(missing_ok=True)
         return True
+
+    def warm(self) -> None:
+        """Import MLflow and make its tables before the first stage needs the machine."""
+        with suppress(Exception):  # a store that does not answer matters once there is something to write
+            self._connected()
 
     def _connected(self) -> "Store":
         if self.store is None:
@@ -96,12 +106,15 @@ class Drain:
 
 
 def serve(at: Target, idle: float) -> bool:
-    """Drain until no stage has been open for `idle` seconds, or another process asks for the lock.
+    """Drain until no stage has been open for `idle` seconds, another process asks for the lock, or its file is gone.
 
     False if MLflow did not answer and nothing runs that it is worth waiting for.
     """
-    drain, busy, after = Drain(at), time.monotonic(), 0.0
-    while time.monotonic() - busy < idle and not at.handover.exists():
+    drain, after = Drain(at), 0.0
+    if not at.spools():
+        drain.warm()
+    mine, busy = locks.identity(at.lock), time.monotonic()
+    while time.monotonic() - busy < idle and not at.handover.exists() and locks.identity(at.lock) == mine:
         now = time.monotonic()
         if at.spools() and now >= after and not drain.once():
             if not any(locks.is_held(path) for path in at.spools()):
@@ -113,7 +126,12 @@ def serve(at: Target, idle: float) -> bool:
     return True
 
 
-def drain_now(root: Path, tracking: "Tracking", wait: float = 60.0) -> bool:
+def start(root: Path, tracking: "Tracking") -> None:
+    """Start the drainer ahead of the first stage, so that MLflow's import does not compete with it."""
+    ensure_drainer(target(root, tracking))
+
+
+def drain_now(root: Path, tracking: "Tracking", wait: float = 120.0) -> bool:
     """Bring MLflow up to date with what stages have written so far; False, with one warning line, if it cannot be."""
     at = target(root, tracking)
     if not at.spools():
@@ -152,7 +170,7 @@ def warn(at: Target, done: bool) -> None:
 
 def main(experiment: str, idle: float) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # outlives the terminal
-    os.nice(10)  # stages first
+    os.nice(19)  # stages first: what this takes is what they leave idle
     os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
     at = Target(root=Path.cwd(), uri=os.environ["MLFLOW_TRACKING_URI"], experiment=experiment)
     while True:

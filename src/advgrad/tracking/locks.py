@@ -44,3 +44,11 @@ def is_held(path: Path) -> bool:
             return not _take(file.fileno(), 0.0)
     except FileNotFoundError:
         return False
+
+
+def identity(path: Path) -> int | None:
+    """Changes if path is deleted and made again: its lock is then another one. None if it is not there."""
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return None

@@ -25,7 +25,7 @@ def sync(
     tracking: "Tracking",
     lock: Mapping[str, Any],
     tags: Mapping[str, Mapping[str, str]] | None = None,
-    wait: float = 60.0,
+    wait: float = 120.0,
 ) -> bool:
     """Every stage of dvc.lock has a run with its outputs' hashes; those not made by an execution here are `restored`.
 

@@ -156,7 +156,7 @@ def ensure_drainer(at: Target, idle: float = IDLE) -> None:
             if at.lock.read_text(encoding="utf-8") in ("", at.id):
                 return
             at.handover.touch()
-        at.folder.mkdir(exist_ok=True)
+        at.folder.mkdir(parents=True, exist_ok=True)
         source = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))
         command = [sys.executable, "-m", "advgrad.tracking", at.experiment, str(idle)]

@@ -18,7 +18,7 @@ FILE = "state.safetensors"
 def save(folder: Path, key: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
     """Write tensors, and facts as JSON in the file's header. `key` says which run the state belongs to."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = json.dumps({"key": key, "facts": facts}, sort_keys=True)
+    header = json.dumps({"key": key, "facts": facts})  # in the order given: rows become CSV columns
     write_bytes(folder / FILE, to_safetensors(plain, metadata={"checkpoint": header}))
 
 

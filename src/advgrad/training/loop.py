@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,13 +14,13 @@ from torch.nn import functional as F
 from advgrad import config
 from advgrad.attacks.passes import Passes
 from advgrad.data.batches import as_float, augment, epoch_batches, to_device
+from advgrad.draws import generator, seeded
 from advgrad.errors import InputError
 from advgrad.models.layers import Normalised
 from advgrad.models.linearise import linearised
 from advgrad.training import binary, schedules
 from advgrad.training.adversaries import adversarial, for_validation, start_noise
 from advgrad.training.init import xavier
-from advgrad.training.keys import generator, seeded
 from advgrad.training.metrics import Sums, measure
 from advgrad.training.progress import Learner, Progress
 
@@ -35,6 +36,11 @@ class Trained:
     curve: list[dict[str, float]]  # a row for each epoch
     attack: Passes  # cost of the adversary, validation left out
     update: Passes  # cost of the updates
+
+    def metrics(self) -> dict[str, Any]:
+        """The row of the epoch that the weights are from, and what the whole run cost in images."""
+        row = {name: value for name, value in self.curve[self.epoch - 1].items() if name not in ("forward", "backward")}
+        return row | {"passes": {"attack": asdict(self.attack), "update": asdict(self.update)}}
 
 
 def train(
@@ -117,6 +123,18 @@ def train(
         binary.sign_round(latent)
     state, epoch = progress.selected(core, training.select)
     return Trained(state=state, epoch=epoch, curve=progress.curve, attack=progress.attack, update=progress.update)
+
+
+def split(training: config.Training, images: np.ndarray, labels: np.ndarray) -> tuple[Data, Data | None]:
+    """(training part, validation part or None) of a data set's training images: the last are held out."""
+    part = len(labels) - training.validation
+    wanted = part if training.images is None else training.images
+    if not 0 <= wanted <= part:
+        raise InputError(
+            f"training: images {wanted} and validation {training.validation} of {len(labels)} training images"
+        )
+    held_out = (images[part:], labels[part:]) if training.validation else None
+    return (images[:wanted], labels[:wanted]), held_out
 
 
 def _held_out(training: config.Training, data: Data | None, device: torch.device | str) -> tuple[Tensor, Tensor] | None:

@@ -1,8 +1,6 @@
-"""What is measured while training, and the curve as CSV."""
+"""What is measured while training."""
 
-import csv
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -47,13 +45,3 @@ def measure(
         sums.add(F.cross_entropy(logits, y), logits, y)
     model.train(mode)
     return sums.means(prefix)
-
-
-def curve_csv(curve: Sequence[Mapping[str, float]]) -> str:
-    """One line per epoch under a header; the shortest decimals that give the same numbers back."""
-    names = list(dict.fromkeys(name for row in curve for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(curve)
-    return text.getvalue()

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from advgrad import config
 from advgrad.attacks.passes import Passes
+from advgrad.models.weights import snapshot
 from advgrad.training import binary, checkpoint
-from advgrad.training.weights import snapshot
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
