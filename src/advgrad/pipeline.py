@@ -17,6 +17,7 @@ ROOT = Path()
 
 def repro(settings: Settings) -> int:
     """Everything that can be made here, then what could not be and how it compares; dvc's exit status."""
+    tracking.start(ROOT, settings.tracking)
     missing = missing_data(DATASETS, settings)
     wanted, left_out = stages_without({f"fetch@{name}" for name in missing})
     before = committed_lock()
