@@ -10,7 +10,7 @@ from advgrad.data.checksums import ARRAY_NAMES
 from advgrad.data.datasets import DATASETS, DatasetInfo
 from advgrad.data.download import Download, Unavailable
 from advgrad.data.pack import read_pack
-from advgrad.data.sources import fetch, fetch_info, mirror_folder, probe, probe_info
+from advgrad.data.sources import fetch, fetch_info, is_whole, mirror_folder, probe, probe_info
 from advgrad.errors import InputError
 from tests.contract.fetch_fixtures import arrays_of, cifar_pickles, described, make, python2_pickle, sealed
 
@@ -214,3 +214,14 @@ def test_the_variable_goes_before_the_setting():
     assert mirror_folder("a", {"ADVGRAD_DATA_MIRROR": "b"}) == Path("b")
     assert mirror_folder("a", {"ADVGRAD_DATA_MIRROR": ""}) == Path("a")
     assert mirror_folder("~/a", {}) == Path.home() / "a"
+
+
+def test_a_whole_pack_is_kept_and_a_damaged_one_is_not(tmp_path):
+    info = mirror_of("mnist", "pack", "", tmp_path)
+    file, lines = tmp_path / "mnist.safetensors", []
+    assert is_whole(info, file, lines.append)
+    file.write_bytes(file.read_bytes()[:-1])
+    assert not is_whole(info, file, lines.append)
+    assert not is_whole(info, tmp_path / "none.safetensors", lines.append)
+    assert len(lines) == 2
+    assert "fetching it again" in lines[1]

@@ -34,12 +34,15 @@ def mirror_folder(setting: str | None, environment: Mapping[str, str] = os.envir
 
 
 def fetch(dataset: str, out: Path, mirror: Path | None, timeout: float, report: Report) -> str:
-    """Write the data set's pack to out; the name of the source used: mirror, official or npm.
+    """Write the data set's pack to out; the name of the source used: mirror, official, npm, or here if out is whole.
 
     timeout: seconds to wait for a connection. InputError: no such data set or mirror folder, a damaged file in the
     mirror, or no source that serves. Whatever happens, out is either whole or as it was before.
     """
-    return fetch_info(datasets.info(dataset), out, mirror, timeout, report, DOWNLOADS)
+    info = datasets.info(dataset)
+    if is_whole(info, out, report):
+        return "here"
+    return fetch_info(info, out, mirror, timeout, report, DOWNLOADS)
 
 
 def probe(dataset: str, mirror: Path | None, timeout: float) -> tuple[str | None, list[str]]:
@@ -48,6 +51,20 @@ def probe(dataset: str, mirror: Path | None, timeout: float) -> tuple[str | None
     InputError: no such data set or mirror folder.
     """
     return probe_info(datasets.info(dataset), mirror, timeout, DOWNLOADS)
+
+
+def is_whole(info: DatasetInfo, out: Path, report: Report) -> bool:
+    """Whether out is the data set's pack already; a damaged one is reported and fetched anew."""
+    if not out.is_file():
+        return False
+    form = next(form for form in info.forms if form.kind == "pack")
+    try:
+        folder.read(info, folder.Found(form=form, files={form.files[0].name: out}))
+    except InputError as error:
+        report(f"{info.title}: {error}; fetching it again")
+        return False
+    report(f"{info.title}: {out} is there and whole")
+    return True
 
 
 def fetch_info(
