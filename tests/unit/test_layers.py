@@ -1,11 +1,12 @@
 """Binarised layers: values and straight-through gradients."""
 
+import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from advgrad.config import Network
-from advgrad.models.layers import BinarizeConv2d, BinarizeLinear, Normalise, Parts, sign
+from advgrad.models.layers import BatchNorm2d, BinarizeConv2d, BinarizeLinear, Normalise, Parts, sign
 from advgrad.models.waq import BinaryBlock
 
 
@@ -83,3 +84,25 @@ class TestBinaryBlock:
         short = self.scale * F.conv2d(x.sign(), down.weight.sign(), stride=2)
         expected = F.hardtanh(self.scale * (self.main(block, x, 2) + short))
         torch.testing.assert_close(block(x), expected)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_frozen_batch_norm_equals_the_general_one(affine):
+    torch.manual_seed(0)
+    ours, reference = BatchNorm2d(5, affine=affine), torch.nn.BatchNorm2d(5, affine=affine)
+    ours.running_mean.normal_()
+    ours.running_var.uniform_(0.1, 3)
+    if affine:
+        torch.nn.init.normal_(ours.weight)
+        torch.nn.init.normal_(ours.bias)
+    reference.load_state_dict(ours.state_dict())
+    x = torch.randn(4, 5, 3, 3).to(memory_format=torch.channels_last)
+    results = []
+    for norm in (ours.eval().requires_grad_(False), reference.eval()):
+        point = x.clone().requires_grad_()
+        out = norm(point)
+        (grad,) = torch.autograd.grad((out**2).sum(), point)
+        results.append((out, grad))
+    torch.testing.assert_close(results[0], results[1])
+    assert results[0][0].is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(ours.train()(x), reference.train()(x))

@@ -20,6 +20,30 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 }
 
 
+class _FrozenFast(nn.modules.batchnorm._BatchNorm):
+    """In evaluation mode and with frozen weights, one multiply-add: the general kernel's backward costs far more."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training or (self.affine and self.weight.requires_grad):
+            return super().forward(input)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        scale = torch.rsqrt(self.running_var + self.eps)
+        scale = scale * self.weight if self.affine else scale
+        shift = -self.running_mean * scale
+        shift = shift + self.bias if self.affine else shift
+        shape = (-1,) + (1,) * (input.dim() - 2)
+        return torch.addcmul(shift.view(shape), input, scale.view(shape))
+
+
+class BatchNorm1d(_FrozenFast, nn.BatchNorm1d):
+    """Batch normalisation of (n, C)."""
+
+
+class BatchNorm2d(_FrozenFast, nn.BatchNorm2d):
+    """Batch normalisation of (n, C, H, W)."""
+
+
 class Normalise(nn.Module):
     """(x - mean) / std per channel; x (n, C, H, W) in [0,1], mean and std (C, 1, 1), not in the state_dict."""
 
@@ -61,10 +85,10 @@ class Parts:
         return max(1, int(full * self.network.depth + 0.5))
 
     def norm2d(self, channels: int) -> nn.BatchNorm2d:
-        return nn.BatchNorm2d(channels, affine=self.network.affine)
+        return BatchNorm2d(channels, affine=self.network.affine)
 
     def norm1d(self, features: int) -> nn.BatchNorm1d:
-        return nn.BatchNorm1d(features, affine=self.network.affine)
+        return BatchNorm1d(features, affine=self.network.affine)
 
     def act(self) -> nn.Module:
         return ACTIVATIONS[self.network.activation or self.own]()
