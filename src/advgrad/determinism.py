@@ -52,7 +52,8 @@ def configure(settings: "Settings") -> "torch.device":
         raise RuntimeError("determinism.prepare() must run before torch is imported: AVX-512 is in use")
     torch.set_num_threads(settings.determinism.threads)
     torch.set_deterministic_debug_mode("error")  # as use_deterministic_algorithms(True), without loading inductor (3 s)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads any; filling costs a quarter
+    # nothing here reads uninitialised memory, and filling it costs a quarter of the time
+    torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
     torch.set_flush_denormal(False)
     torch.set_float32_matmul_precision("highest")
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -1,6 +1,7 @@
 """`advgrad repro`: DVC's DAG on this machine, less what needs data that cannot be had here."""
 
 import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def repro(settings: Settings) -> int:
     lock = provenance.read_lock(ROOT)
     tracking.sync(ROOT, settings.tracking, lock)
     for line in [*not_reproduced(missing, left_out), *against_committed(before, lock, left_out)]:
-        print(line)
+        sys.stdout.write(f"{line}\n")
     return 0
 
 
