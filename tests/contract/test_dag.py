@@ -49,6 +49,7 @@ def imported(file: Path) -> set[Path]:
 
 
 def test_every_model_is_trained_and_attacked_as_its_paper_says(stages):
+    stages = dict(stages)
     for paper in PAPERS:
         for name, model in load_paper(paper, root=ROOT).models.items():
             train, attack = stages[f"train@{name}"], stages[f"attack@{name}"]

@@ -1,0 +1,72 @@
+"""Every stage, on real data, at scale smoke: from nothing to cells.csv and MLflow, then nothing to do."""
+
+import csv
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def tracked_files() -> list[str]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of the working tree, committed, at scale smoke, without any result."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in filter(None, tracked_files()):
+        if (ROOT / name).is_file() and not name.startswith(("reports/tables", "reports/cells", "dvc.lock")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    settings = folder / "params.yaml"
+    settings.write_text(settings.read_text().replace("scale: quick", "scale: smoke"))
+    for words in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    if (ROOT / "data" / "cifar10.safetensors").is_file():
+        environment["ADVGRAD_DATA_MIRROR"] = str(ROOT / "data")
+    return subprocess.run(
+        [sys.executable, "-m", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
+    )
+
+
+@pytest.mark.slow
+def test_the_whole_dag(project):
+    first = run(project, "advgrad.cli", "repro")
+    assert first.returncode == 0, first.stderr[-3000:]
+    with (project / "reports" / "cells.csv").open() as file:
+        cells = list(csv.DictReader(file))
+    assert len(cells) == 640
+    assert {cell["scale"] for cell in cells} == {"smoke"}
+    assert all((cell["value"] != "—") or cell["reason"] for cell in cells)
+    assert sum(cell["value"] != "—" for cell in cells) >= 90
+
+    lock = (project / "dvc.lock").read_bytes()
+    again = run(project, "advgrad.cli", "repro")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert "Running stage" not in again.stdout
+    assert (project / "dvc.lock").read_bytes() == lock
+    status = run(project, "dvc", "status")
+    left_out = "fetch@cifar100" in status.stdout
+    assert left_out or "up to date" in status.stdout
+
+    with sqlite3.connect(project / "mlflow.db") as database:
+        stages = [name for (name,) in database.execute("select value from tags where key = 'stage'")]
+    assert len(stages) == len(set(stages)) == lock.count(b"cmd: stages/run")

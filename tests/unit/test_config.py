@@ -1,0 +1,106 @@
+"""Parameter files: schemas, scales, numbers, and the one line that bad input gets."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+from dvc.utils.hydra import apply_overrides
+
+from advgrad import config
+from advgrad.cli import main
+from advgrad.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    shutil.copytree(ROOT / "params", tmp_path / "params")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def change(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "line"),
+    [
+        ("params.yaml", "seed: 0", "sed: 0", "params.yaml: sed: unknown key"),
+        ("params.yaml", "threads: 2", "threads: 0", "params.yaml: determinism.threads: .* greater than 0, not 0"),
+        ("params.yaml", "scale: quick", "scale: huge", "scale: no scale 'huge'; known: gpu, paper, quick, smoke"),
+        ("params.yaml", "device: auto", "device: tpu", "device: .*'auto', 'cpu' or 'cuda', not 'tpu'"),
+        ("params/gaat.yaml", "eps: 8, step: 1, steps: 10}", "eps: -8, step: 1, steps: 10}",
+         "gaat.yaml: recipes.rat.adversary.eps: .* greater than or equal to 0, not -8"),
+        ("params/gaat.yaml", "length: 200", "length: long", "recipes.rat.length: .* number.*, not 'long'"),
+        ("params/linbp.yaml", "steps: [10, 20, 100]", "steps: [20, 10]", "steps must ascend"),
+        ("params/linbp.yaml", "network: resnet50,", "network: resnet51,", "no 'resnet51' in networks; known: mob"),
+        ("params/scales/quick.yaml", "judge: false", "judge: maybe", "quick.yaml: judge: .* boolean"),
+        ("params/scales/quick.yaml", "mlp: {}", "mlp: {", "quick.yaml:.*: not YAML"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_exit_2(project, capsys, file, old, new, line):
+    change(project / file, old, new)
+    assert main(["check"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert len(captured.err.splitlines()) == 1
+    with pytest.raises(InputError, match=line):
+        raise InputError(captured.err)
+
+
+def test_an_unknown_model_is_named(project):
+    with pytest.raises(InputError, match=r"no model 'x'; known: linbp-resnet50, .*gaat-mnist-gaat"):
+        config.load_run("x", config.load_settings())
+
+
+def test_all_is_well_as_committed(project):
+    assert main(["check"]) == 0
+
+
+@pytest.mark.parametrize("text", ["1e-5", "1E-5", "0.00001", "1.0e-05"])
+def test_small_numbers_survive_the_override_of_an_experiment(project, text):
+    file = project / "params" / "gaat.yaml"
+    apply_overrides(str(file), [f"recipes.rat.optimizer.weight_decay={text}"])
+    assert config.load_paper("gaat").recipes["rat"].optimizer.weight_decay == 1e-5
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-5", 1e-5),
+        ("-2.5E3", -2500.0),
+        (".5", 0.5),
+        ("10", 10),
+        ("true", True),
+        ("no", "no"),
+        ("on", "on"),
+        ("1e", "1e"),
+    ],
+)
+def test_yaml_reads_numbers_and_booleans_as_1_2_does(text, value):
+    found = config.parse_yaml(f"x: {text}", "text")["x"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_a_scale_is_laid_over_the_paper(project):
+    run = config.load_run("gaat-mnist-rat", config.load_settings())
+    paper = config.load_paper("gaat").recipes["rat-mnist"]
+    assert run.training.epochs == 3
+    assert (run.training.length, run.training.schedule) == (paper.length, paper.schedule)
+    assert config.merge({"a": {"b": 1, "c": 2}}, {"a": {"b": 3}}) == {"a": {"b": 3, "c": 2}}
+
+
+def test_attacks_are_values(project):
+    entry = config.load_paper("attack_bnn").evaluations["cifar10"].attacks["pgd_l2"]
+    again = config.AttackSpec.model_validate(
+        config.parse_yaml(yaml.safe_dump(entry.spec.model_dump(mode="json")), "dump")
+    )
+    assert again == entry.spec
+    assert hash(again) == hash(entry.spec)

