@@ -10,7 +10,7 @@ repro: $(BIN)/.ready
 	@$(BIN)/advgrad repro
 
 test: $(BIN)/.ready
-	@$(BIN)/python -m pytest -n 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(BIN)/.ready
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
