@@ -28,6 +28,6 @@ for stage in STAGES:
         name: stage.addressing.replace("@", "__").replace("-", "_")
         input: inputs(stage)
         output: [out.def_path for out in stage.outs]
-        params: cmd=stage.cmd, values=values(stage)
+        params: cmd=stage.cmd, stage=stage.addressing, values=values(stage)
         threads: 2
-        shell: "{params.cmd}"
+        shell: "DVC_STAGE={params.stage} {params.cmd}"

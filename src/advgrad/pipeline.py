@@ -20,9 +20,9 @@ def repro(settings: Settings) -> int:
     """Everything that can be made here, then what could not be and how it compares; dvc's exit status."""
     tracking.start(ROOT, settings.tracking)
     missing = missing_data(DATASETS, settings)
-    wanted, left_out = stages_without({f"fetch@{name}" for name in missing})
+    targets, left_out = targets_without({f"fetch@{name}" for name in missing})
     before = committed_lock()
-    status = dvc_repro(wanted if left_out else [])
+    status = dvc_repro(targets if left_out else [])
     tracking.drain_now(ROOT, settings.tracking)
     if status:
         return status
@@ -41,15 +41,16 @@ def missing_data(datasets: Iterable[str], settings: Settings) -> dict[str, list[
     return {name: reasons for name, (source, reasons) in probed.items() if source is None}
 
 
-def stages_without(blocked: set[str]) -> tuple[list[str], list[str]]:
-    """(stages to run, stages left out because they need one of `blocked`), each after what it depends on."""
+def targets_without(blocked: set[str]) -> tuple[list[str], list[str]]:
+    """(targets that bring in all that needs none of `blocked`, stages left out because they do)."""
     from dvc.repo import Repo
 
     graph = Repo(str(ROOT)).index.graph  # an edge runs from a stage to what it depends on
     out = {stage for stage in graph if stage.addressing in blocked}
     out |= {above for stage in out for above in nx.ancestors(graph, stage)}
-    order = list(reversed(list(nx.topological_sort(graph))))
-    return [s.addressing for s in order if s not in out], [s.addressing for s in order if s in out]
+    rest = graph.subgraph(stage for stage in graph if stage not in out)
+    last = (stage for stage in rest if not list(rest.predecessors(stage)))
+    return sorted(stage.addressing for stage in last), sorted(stage.addressing for stage in out)
 
 
 def dvc_repro(targets: list[str]) -> int:
@@ -84,7 +85,7 @@ def against_committed(before: dict[str, Any], after: dict[str, Any], left_out: l
         return []
     changed = [name for name in provenance.differences(before, after) if name not in left_out]
     if not changed:
-        return [f"All {len(after['stages'])} stages: the same bits as committed."]
+        return [f"{len(set(after['stages']) - set(left_out))} stages: the same bits as committed."]
     lines = [f"Other bits than committed: {', '.join(changed)}."]
     here, there = provenance.notes(ROOT).get("fingerprint", {}), provenance.read_fingerprint(ROOT) or {}
     if apart := provenance.unlike(here, there):

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -117,8 +118,8 @@ def tracked(
     inputs: Sequence[Path] = (),
     paper: str = "",
 ) -> Iterator[Tracked]:
-    """The MLflow run of stage KIND@ITEM. Enter it before importing torch."""
-    name = f"{kind}@{item}" if item else kind
+    """The MLflow run of stage KIND@ITEM, or as DVC calls it. Enter it before importing torch."""
+    name = os.environ.get("DVC_STAGE") or (f"{kind}@{item}" if item else kind)
     if absent := [path for path in inputs if not path.exists()]:
         raise InputError(f"{absent[0]}: no such file; it is the output of an earlier stage: dvc repro {name}")
     hashes = {path.as_posix(): provenance.file_md5(path) for path in inputs}

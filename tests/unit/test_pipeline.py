@@ -10,13 +10,13 @@ def lock(**md5):
     return {"stages": {name: {"outs": [{"path": name, "md5": value}]} for name, value in md5.items()}}
 
 
-def test_stages_below_missing_data_are_left_out():
-    run, out = pipeline.stages_without({"fetch@mnist"})
+def test_what_is_below_missing_data_is_left_out():
+    targets, out = pipeline.targets_without({"fetch@mnist"})
     assert {"fetch@mnist", "train@bnn-mlp-wq", "attack@gaat-mnist-rat", "table-gaat-2", "cells"} <= set(out)
-    assert {"fetch@cifar10", "train@bnn-vgg16-wq", "table-attack-bnn-2"} <= set(run)
-    assert not set(run) & set(out)
-    assert run.index("fetch@cifar10") < run.index("train@bnn-vgg16-wq") < run.index("attack@bnn-vgg16-wq")
-    assert pipeline.stages_without(set())[1] == []
+    assert {"fetch@cifar100", "table-attack-bnn-2", "table-linbp-1", "table@gaat-1"} <= set(targets)
+    assert not set(targets) & {"fetch@cifar10", "train@bnn-vgg16-wq", *out}
+    assert pipeline.targets_without({"fetch@cifar100"}) == (["cells"], ["fetch@cifar100"])
+    assert pipeline.targets_without(set()) == (["cells", "fetch@cifar100"], [])
 
 
 def test_missing_data_is_what_is_neither_here_nor_reachable(tmp_path, monkeypatch):
