@@ -44,7 +44,7 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     if (ROOT / "data" / "cifar10.safetensors").is_file():
         environment["ADVGRAD_DATA_MIRROR"] = str(ROOT / "data")
     return subprocess.run(
-        [sys.executable, "-m", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=900
+        [sys.executable, "-m", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
     )
 
 
