@@ -4,13 +4,17 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test lint lock clean
+.PHONY: repro test bundle lint lock clean
 
 repro: $(BIN)/.ready
 	@$(BIN)/advgrad repro
 
 test: $(BIN)/.ready
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# all that a GPU machine without network needs, in dist/bundle
+bundle: $(BIN)/.ready
+	@$(BIN)/advgrad bundle --scale gpu
 
 lint: $(BIN)/.ready
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright

@@ -5,28 +5,26 @@ from pathlib import Path
 from advgrad import stage
 from advgrad.config import load_scale
 from advgrad.files import write_text
-from advgrad.tables.build import build_table
-from advgrad.tables.cells import metrics, write_cells
-from advgrad.tables.render import render
+from advgrad.tables.build import build_table, precisions, read_records
+from advgrad.tables.cells import metrics
+from advgrad.tables.files import table_files
 from advgrad.tables.spec import load_spec, models
 
 
 def table(name: str) -> None:
     settings = stage.settings()
-    reports = Path("reports")
+    reports, results = Path("reports"), Path("results")
     file = reports / "specs" / f"{name}.yaml"
     spec, scale = load_spec(file), load_scale(settings.scale)
-    inputs = [file, *(reports.parent / "results" / model / "outcomes.safetensors" for model in models(spec))]
+    inputs = [file, *(results / model / "outcomes.safetensors" for model in models(spec))]
     params = {"table": name, "judge": scale.judge}
     with stage.tracked("table", name, settings, params=params, inputs=inputs, paper=spec.paper) as run:
-        cells = build_table(file, Path("results"), reports / "measured.json", settings.scale, scale.judge)
-        written = {reports / "tables" / f"{name}.{form}": text for form, text in render(spec, cells).items()}
+        cells = build_table(file, results, reports / "measured.json", settings.scale, scale.judge)
+        written = table_files(spec, cells, precisions(read_records(spec, results)))
         for path, text in written.items():
-            write_text(path, text)
-        write_cells(reports / "cells" / f"{name}.csv", cells)
-        values = metrics(spec, cells)
-        stage.write_json(reports / "metrics" / f"{name}.json", values)
-        run.finish(shown=[*written, reports / "cells" / f"{name}.csv"], metrics=values)
+            write_text(reports / path, text)
+        shown = [reports / path for path in written if not path.startswith("metrics/")]
+        run.finish(shown=shown, metrics=metrics(spec, cells))
 
 
 if __name__ == "__main__":

@@ -12,20 +12,22 @@ def train(name: str) -> None:
     with stage.tracked("train", name, settings, params=params, inputs=[pack], paper=this.paper) as run:
         device = run.device(settings)  # torch comes in here, after the environment is set
 
+        from advgrad import checkpoint
         from advgrad.data.pack import read_split
         from advgrad.draws import seeded
         from advgrad.models import registry, weights
-        from advgrad.training import checkpoint, loop
+        from advgrad.training import loop
 
         with seeded(this.seed, "init"):
             model = registry.build(this.network, this.dataset)
+        registry.check_device(this.network, model, device)
         data, held_out = loop.split(recipe, *read_split(pack, "train"))
         saved = Path("checkpoints", name)
         done = loop.train(
             recipe, this.network, model, data, held_out,
-            seed=this.seed, device=device, checkpoint=saved, key=run.key, on_epoch=run.log,
+            seed=this.seed, device=device, checkpoint=saved, key=run.state(device), on_epoch=run.log,
         )  # fmt: skip
-        weights.save_weights(folder / "weights.safetensors", done.state)
+        weights.save_weights(folder / "weights.safetensors", done.state, done.precision)
         stage.write_csv(folder / "curve.csv", done.curve)
         stage.write_json(folder / "metrics.json", done.metrics())
         shown = [folder / "curve.csv", folder / "metrics.json"]

@@ -2,10 +2,15 @@
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from advgrad import config
 from advgrad.errors import InputError
+
+ROOT = Path()
+MIB = 2**20
+Does = Callable[[config.Settings, argparse.Namespace], int]  # (settings, arguments) -> exit status
 
 
 def check() -> config.Settings:
@@ -17,27 +22,127 @@ def check() -> config.Settings:
     return settings
 
 
+def repro(settings: config.Settings, _: argparse.Namespace) -> int:
+    from advgrad.pipeline import repro
+
+    return repro(settings)
+
+
+def record(_: config.Settings, __: argparse.Namespace) -> int:
+    from advgrad.provenance import record
+
+    record(ROOT)
+    return 0
+
+
+def bundle(settings: config.Settings, told: argparse.Namespace) -> int:
+    from advgrad.visits.bundle import bundle, present
+
+    datasets = present(ROOT) if told.data is None else told.data
+    bundle(
+        ROOT, told.scale or settings.scale, told.out, datasets=datasets, part_limit=told.part * MIB,
+        python=told.python, platform=told.platform, say=say,
+    )  # fmt: skip
+    return 0
+
+
+def run(_: config.Settings, told: argparse.Namespace) -> int:
+    from advgrad.visits.run import Order, run
+    from advgrad.visits.schedule import duration
+
+    order = Order(
+        budget=None if told.budget is None else duration(told.budget),
+        papers=tuple(told.papers),
+        targets=tuple(told.targets),
+        jobs=told.jobs,
+        memory=told.memory,
+        whole=told.whole,
+        any_code=told.any_code,
+        out=told.out,
+        weights=told.weights,
+        part=told.part * MIB,
+        most=told.most * MIB,
+        dry=told.dry_run,
+    )
+    return run(ROOT, order, say)
+
+
+def collect(settings: config.Settings, told: argparse.Namespace) -> int:
+    from advgrad import tracking
+    from advgrad.visits.collect import collect
+
+    status = collect(ROOT, told.parts, say)
+    tracking.drain_now(ROOT, settings.tracking)
+    return status
+
+
+def restore(_: config.Settings, told: argparse.Namespace) -> int:
+    from advgrad.visits.restore import restore
+
+    restore(ROOT, told.scale, say)
+    return 0
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="advgrad", description=__doc__)
+    commands = top.add_subparsers(dest="command", required=True)
+
+    def add(
+        name: str, about: str, does: Callable[[config.Settings, argparse.Namespace], int]
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=about, description=about)
+        command.set_defaults(does=does)
+        return command
+
+    add("check", "hold every parameter file against its schema", lambda *_: 0)
+    add("repro", "bring every result up to date, less what needs data that cannot be had here", repro)
+    add("record", "take this machine's measured seconds and fingerprint into reports/", record)
+    _add_bundle(add("bundle", "write all that a machine without network needs, as parts", bundle))
+    _add_run(add("run", "run the stages that are still missing, within a budget of time", run))
+    command = add("collect", "take the results of `advgrad run` into archives/SCALE", collect)
+    command.add_argument("parts", nargs="+", type=Path, metavar="PART", help="files, or folders with them")
+    command = add("restore", "make archives/SCALE the active results: params.yaml, dvc.lock, outputs, cache", restore)
+    command.add_argument("scale")
+    return top
+
+
+def _add_bundle(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--scale", help="smoke, quick, gpu, paper; default: the one in params.yaml")
+    command.add_argument("--out", type=Path, default=Path("dist/bundle"), help="default: %(default)s")
+    command.add_argument("--data", nargs="*", metavar="NAME",
+                         help="data sets to take along; default: all that are here")  # fmt: skip
+    command.add_argument("--part", type=int, default=60, metavar="MIB", help="size of a part; default: %(default)s")
+    command.add_argument("--python", default="3.12", help="that machine's Python; default: %(default)s")
+    command.add_argument("--platform", default="x86_64-manylinux_2_28", help="default: %(default)s")
+
+
+def _add_run(command: argparse.ArgumentParser) -> None:
+    command.add_argument("targets", nargs="*", help="stages or models; default: all")
+    command.add_argument("--budget", metavar="TIME", help="stop in order before this long has passed: 90s, 8m, 1.5h")
+    command.add_argument("--papers", nargs="+", default=[], choices=config.PAPERS)
+    command.add_argument("--jobs", type=int, help="stages at once; default: 3 on a GPU, else as threads allow")
+    command.add_argument("--memory", type=float, metavar="GIB", help="GPU memory to fill; default: what is free")
+    command.add_argument("--whole", action="store_true", help="start only what should end within the budget")
+    command.add_argument("--any-code", action="store_true", help="count results of other code as done")
+    command.add_argument("--out", type=Path, default=Path("visit"), help="folder for the results; default: %(default)s")
+    command.add_argument("--weights", choices=["none", "needed", "binary", "all"], default="needed",
+                         help="which travel; needed: of models with attacks still to run")  # fmt: skip
+    command.add_argument("--part", type=int, default=15, metavar="MIB", help="size of a part; default: %(default)s")
+    command.add_argument("--most", type=int, default=60, metavar="MIB", help="size of all; default: %(default)s")
+    command.add_argument("--dry-run", action="store_true", help="say what would run, and how long it would take")
+
+
 def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="advgrad", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("check", help="hold every parameter file against its schema")
-    commands.add_parser("repro", help="bring every result up to date, less what needs data that cannot be had here")
-    commands.add_parser("record", help="take this machine's measured seconds and fingerprint into reports/")
-    command = parser.parse_args(argv).command
+    told = parser().parse_args(argv)
     try:
-        settings = check()
-        if command == "repro":
-            from advgrad.pipeline import repro
-
-            return repro(settings)
-        if command == "record":
-            from advgrad.provenance import record
-
-            record(Path())
+        return told.does(check(), told)
     except InputError as error:
         print(f"advgrad: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,15 +27,25 @@ ROOT = Path()  # stages run in the repository's root, as DVC runs them
 
 
 def main(work: Callable[[str], None]) -> None:
-    """Run `work` with the first argument; bad input is one line on stderr and exit 2."""
+    """Run `work` with the first argument. Bad input is one line on stderr and exit 2, a signal exit 128 + it."""
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         work(sys.argv[1] if len(sys.argv) > 1 else "")
     except InputError as error:
         say(f"error: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         say("interrupted; run the same command again to go on")
-        sys.exit(130)
+        sys.exit(128 + (signal.SIGTERM if isinstance(stop, Terminated) else signal.SIGINT))
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, handled as Ctrl-C is."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: a second one must not stop the tidying up
+    raise Terminated("SIGTERM")
 
 
 def settings() -> config.Settings:
@@ -63,6 +74,7 @@ class Tracked:
     name: str
     scale: str
     key: str  # equal for executions that must give equal results
+    cuda: bool = False  # whether `device` gave a GPU
     _run: tracking.StageRun
     _started: float = field(default_factory=time.monotonic)
     _laps: list[float] = field(default_factory=list)
@@ -74,8 +86,13 @@ class Tracked:
         found = determinism.fingerprint(device, settings.determinism)
         self._run.tag(fingerprint=determinism.fingerprint_id(found), **{f"on.{k}": str(v) for k, v in found.items()})
         provenance.note(ROOT, "fingerprint", found)
+        self.cuda = device.type == "cuda"
         self._last = time.monotonic()
         return device
+
+    def state(self, device: "torch.device") -> str:
+        """Key of what a checkpoint holds: not to be continued on a device of another kind."""
+        return f"{self.key} {device.type}"
 
     def log(self, epoch: int, row: Mapping[str, float]) -> None:
         """One epoch's metrics, to MLflow and to the terminal."""
@@ -93,12 +110,20 @@ class Tracked:
         hashes = {path.as_posix(): provenance.file_md5(path) for path in (*outputs, *shown)}
         numbers = {name: float(value) for name, value in tracking.flatten(metrics or {}).items() if is_number(value)}
         self._run.finish(metrics=numbers, outputs=hashes, artifacts=shown)
-        provenance.note(ROOT, self.name, {"scale": self.scale, "seconds": round(self.seconds(), 3)})
+        told = {"scale": self.scale, "seconds": round(self.seconds(), 3)}
+        provenance.note(ROOT, self.name, told | ({"gpu_gib": peak_memory()} if self.cuda else {}))
 
     def seconds(self) -> float:
         """Seconds of the work; epochs that a checkpoint brought count as long as those really run."""
         real = [lap for lap in self._laps if lap > 0.01]
         return sum(real) / len(real) * len(self._laps) if real else time.monotonic() - self._started
+
+
+def peak_memory() -> float:
+    """GiB of GPU memory that this process's tensors have taken at most."""
+    import torch
+
+    return round(torch.cuda.max_memory_allocated() / 2**30, 3)
 
 
 def is_number(text: str) -> bool:

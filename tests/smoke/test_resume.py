@@ -4,15 +4,22 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 import torch
+from torch import nn
 
-from advgrad.training import checkpoint
-from tests.unit.training_toy import MANY, RECIPES, fingerprint, recipe, run, toy_network
+from advgrad import checkpoint
+from advgrad.training.progress import Progress
+from tests.unit import training_toy
+from tests.unit.training_toy import MANY, fingerprint, recipe, run, toy_network
 
 ROOT = Path(__file__).parents[2]
+RECIPES = {**training_toy.RECIPES, "bf16": {**training_toy.RECIPES["float"], "precision": "bf16"}}
 
 
 class Interrupted(Exception):
@@ -42,6 +49,39 @@ def test_resumed_is_uninterrupted(name: str, epoch: int, tmp_path: Path) -> None
     assert str(resumed.curve) == str(whole.curve)  # the order of the columns too
     assert (resumed.attack, resumed.update, resumed.epoch) == (whole.attack, whole.update, whole.epoch)
     assert heard == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(("every", "saved"), [(0.0, [1, 2, 3]), (25.0, [3]), (1e9, [])])
+def test_a_checkpoint_waits_for_its_seconds(
+    every: float, saved: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock on which an epoch takes ten seconds. The last of the four epochs leaves no checkpoint."""
+    now, found = [0.0], []
+    monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    save = checkpoint.save
+
+    def spy(folder: Path, key: str, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
+        found.append(len(facts["curve"]))
+        save(folder, key, tensors, facts)
+
+    def forward() -> None:
+        now[0] += 10
+
+    monkeypatch.setattr(checkpoint, "save", spy)
+    monkeypatch.setattr("advgrad.training.progress.Progress.finish_epoch", advancing(forward))
+    run(recipe(), tmp_path, every=every)
+    assert found == saved
+
+
+def advancing(forward: Callable[[], None]) -> Callable[..., None]:
+    """finish_epoch, with the clock moved forward first."""
+    finish = Progress.finish_epoch
+
+    def finish_later(self: Progress, row: dict[str, float], core: nn.Module, select: Literal["last", "best"]) -> None:
+        forward()
+        finish(self, row, core, select)
+
+    return finish_later
 
 
 def test_another_key_starts_over(tmp_path: Path) -> None:

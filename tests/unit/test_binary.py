@@ -1,15 +1,18 @@
 """The rules for latent weights, each against its closed formula on one step done by hand."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from advgrad.config import Binary, Optimizer
-from advgrad.models.layers import BinarizeLinear, Normalise, Normalised
+from advgrad.config import Binary, Network, Optimizer
+from advgrad.models.layers import BinarizeConv2d, BinarizeLinear, Normalise, Normalised
+from advgrad.models.registry import build
 from advgrad.training import binary
-from tests.unit.training_toy import ADAM, MD, recipe, run, toy_network
+from advgrad.training.loop import train
+from tests.unit.training_toy import ADAM, MD, recipe, run, toy_data, toy_network
 
 U = torch.tensor([[-1.5, -0.4, 0.0], [0.2, 1.0, 1.5]])
 GRAD = torch.tensor([[1.0, -2.0, 3.0], [0.5, -1.0, 2.0]])
@@ -71,7 +74,6 @@ def test_a_first_adam_step_moves_u_by_the_rate_against_the_sign(tmp_path: Path) 
 
     from advgrad.data.batches import as_float, epoch_batches, to_device
     from advgrad.training.progress import Learner
-    from tests.unit.training_toy import toy_data
 
     training = recipe(epochs=1, batch=64, optimizer=ADAM, binary=MD)
     model = toy_network(affine=False, dropout=0.0)
@@ -112,6 +114,41 @@ def test_waq_latent_weights_stay_within_one(tmp_path: Path) -> None:
             parameter.data.mul_(40)
     training = recipe(optimizer=Optimizer(name="adam", lr=0.5), binary=Binary(method="waq"))
     trained = run(training, tmp_path, model=Normalised(Normalise((0.5,) * 3, (0.25,) * 3), core))
-    assert trained.state["4.weight"].abs().max() == 1  # rate 0.5: some would be beyond
+    latent = core.get_parameter("4.weight").detach()  # training went on with these
+    assert latent.abs().max() == 1  # rate 0.5: some would be beyond
+    assert latent.abs().min() < 1
+    assert torch.equal(trained.state["4.weight"], latent.sign())
     assert trained.state["1.weight"].abs().max() > 1  # not a layer that binarises itself
     assert "beta" not in trained.curve[0]
+
+
+@pytest.mark.parametrize("select", ["last", "best"])
+@pytest.mark.parametrize("architecture", ["resnet18_waq", "vgg16_waq"])
+def test_exported_waq_weights_are_signs_with_the_same_logits(architecture: Any, select: str, tmp_path: Path) -> None:
+    network = Network(architecture=architecture, width=0.1, depth=0.5)
+    torch.manual_seed(0)
+    model, fresh = build(network, "cifar10"), build(network, "cifar10")
+    images = toy_data(64, side=32)
+    training = recipe(optimizer=ADAM, binary=Binary(method="waq"), epochs=2, validation=16, select=select)
+    trained = train(training, network, model, images, toy_data(16, seed=1, side=32), seed=1, device="cpu",
+                    checkpoint=tmp_path, key="key")  # fmt: skip
+    layers = {n: m for n, m in model.core.named_modules() if isinstance(m, BinarizeConv2d | BinarizeLinear)}
+    for name, layer in layers.items():
+        assert set(trained.state[f"{name}.weight"].unique().tolist()) == {-1.0, 1.0}, name
+        assert layer.weight.detach().abs().unique().numel() > 2, name  # the latent values are still there
+        assert layer.bias is None or trained.state[f"{name}.bias"].abs().unique().numel() > 2, name  # real ones
+    if select == "best" and trained.epoch != 2:
+        pytest.fail("the latent weights of the chosen epoch are gone: choose another seed")
+    fresh.core.load_state_dict(trained.state)
+    x = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    model.eval()
+    fresh.eval()
+    assert torch.equal(fresh(x), model(x))
+
+
+def test_a_latent_weight_of_zero_stays_zero() -> None:
+    """It computes with sign(0) = 0; exported as +1 it would change the logits."""
+    layer = nn.Sequential(BinarizeLinear(3, 1))
+    state = {"0.weight": torch.tensor([[-0.3, 0.0, 1e-40]]), "0.bias": torch.tensor([0.5])}
+    assert binary.exported(layer, state)["0.weight"].tolist() == [[-1.0, 0.0, 1.0]]
+    assert binary.exported(layer, state)["0.bias"].tolist() == [0.5]

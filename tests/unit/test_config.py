@@ -37,6 +37,8 @@ def change(file: Path, old: str, new: str) -> None:
         ("params.yaml", "device: auto", "device: tpu", "device: .*'auto', 'cpu' or 'cuda', not 'tpu'"),
         ("params/gaat.yaml", "eps: 8, step: 1, steps: 10}", "eps: -8, step: 1, steps: 10}",
          "gaat.yaml: recipes.rat.adversary.eps: .* greater than or equal to 0, not -8"),
+        ("params/gaat.yaml", "length: 200", "length: 200\n    precision: fp16",
+         "recipes.rat.precision: .*'float32', 'tf32' or 'bf16', not 'fp16'"),
         ("params/gaat.yaml", "length: 200", "length: long", "recipes.rat.length: .* number.*, not 'long'"),
         ("params/linbp.yaml", "steps: [10, 20, 100]", "steps: [20, 10]", "steps must ascend"),
         ("params/linbp.yaml", "network: resnet50,", "network: resnet51,", "no 'resnet51' in networks; known: mob"),

@@ -11,7 +11,7 @@ from advgrad.errors import InputError
 from advgrad.models.count import macs, parameters
 from advgrad.models.layers import Normalised
 from advgrad.models.linearise import ACTIVATIONS
-from advgrad.models.registry import BUILDERS, build
+from advgrad.models.registry import BUILDERS, build, check_device
 
 # architecture, fields, parameters (None: not published), GMACs as the papers' dossiers count them
 FULL = [
@@ -176,3 +176,26 @@ def test_the_seed_decides_the_weights() -> None:
 def test_bad_networks_are_refused(fields: dict[str, Any], dataset: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         build(Network(**fields), dataset)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "width", "layer"),
+    [("resnet18", 0.1, "layer2.0.shortcut.0"), ("wide_resnet28", 0.4, "block2.0.shortcut"),
+     ("resnet18_waq", 0.05, "layer2.0.shortcut.conv")],
+)  # fmt: skip
+def test_layers_that_corrupt_a_cpus_memory_are_refused_there(architecture: Any, width: float, layer: str) -> None:
+    network = Network(architecture=architecture, width=width)
+    with torch.device("meta"):
+        model = build(network, "cifar10")
+    with pytest.raises(InputError, match=rf"^network {architecture}: {layer}, .* has [1-7] input .* at least 8"):
+        check_device(network, model, torch.device("cpu"))
+    check_device(network, model, torch.device("cuda"))
+
+
+def test_eight_channels_and_every_full_network_are_allowed() -> None:
+    for architecture, width in [("resnet18", 0.125), *((name, 1.0) for name in BUILDERS)]:
+        fields: dict[str, Any] = SLIM[architecture] | {"width": width}
+        network = Network(architecture=architecture, **fields)  # type: ignore[arg-type]
+        with torch.device("meta"):
+            model = build(network, "cifar10")
+        check_device(network, model, torch.device("cpu"))

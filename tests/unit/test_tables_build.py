@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from advgrad.errors import InputError
-from advgrad.tables.build import build_table
+from advgrad.tables.build import build_table, precisions, read_records
 from advgrad.tables.cells import COLUMNS, Cell, metrics, read_cells, write_cells
 from advgrad.tables.spec import load_spec
 
@@ -80,6 +80,48 @@ def test_scale_that_is_not_judged_or_not_measured(site: Path):
     assert {cell.verdict for cell in cells} == {"not judged at this scale", "not run"}
     times = [cell for cell in cells if cell.column in ("minutes", "saved") and cell.row.startswith("R_18")]
     assert {(cell.value, cell.reason) for cell in times} == {("—", "not measured at this scale")}
+
+
+def test_models_without_results_are_an_error_unless_a_reason_is_given(site: Path):
+    for file in (site / "results" / "gaat").iterdir():
+        file.unlink()
+    folder = site / "results" / "gaat"
+    folder.rmdir()
+    with pytest.raises(InputError, match=r"outcomes\.safetensors: no such file"):
+        build(site)
+    files = site / "gaat-2.yaml", site / "results", site / "measured.json"
+    cells = {(cell.row, cell.column): cell for cell in build_table(*files, "tiny", True, "not run yet")}
+    missing = cells["R_18 / GAAT", "nat"]
+    assert (missing.value, missing.verdict, missing.reason, missing.n) == ("—", "not run", "not run yet", None)
+    assert cells["R_18 / RAT", "nat"].value == "80.00"
+    assert cells["R_18 / GAAT", "saved"].value == "34.50"  # times are not of the results
+    folder.mkdir()  # a model that is half there is no model that was not run
+    with pytest.raises(InputError, match=r"outcomes\.safetensors: no such file"):
+        build_table(*files, "tiny", True, "not run yet")
+
+
+def told(site: Path, model: str, training: object) -> None:
+    file = site / "results" / model / "metrics.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "training": training}), encoding="utf-8")
+
+
+def test_precision_of_the_training(site: Path):
+    spec = load_spec(site / "gaat-2.yaml")
+    assert precisions(read_records(spec, site / "results")) == {}
+    told(site, "rat", {"precision": "float32"})
+    assert precisions(read_records(spec, site / "results")) == {}
+    told(site, "rat", {"precision": "tf32"})
+    told(site, "gaat", {"precision": "bf16"})
+    assert precisions(read_records(spec, site / "results")) == {"bf16": ["gaat"], "tf32": ["rat"]}
+    told(site, "rat", {"precision": "bf16"})
+    assert precisions(read_records(spec, site / "results")) == {"bf16": ["gaat", "rat"]}
+
+
+@pytest.mark.parametrize("training", [{"precision": 16}, {"precision": None}, "bf16", []])
+def test_precision_is_a_name(site: Path, training: object):
+    told(site, "rat", training)
+    with pytest.raises(InputError, match=r"rat/metrics.json: training: wants"):
+        build(site)
 
 
 def test_every_cell_has_a_value_or_a_reason(site: Path):

@@ -87,6 +87,15 @@ def test_tex():
     assert {r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{llrr}"} <= set(lines)
 
 
+def test_other_precisions_stand_below_the_table():
+    plain, marked = render(SPEC, CELLS), render(SPEC, CELLS, {"bf16": ["a", "b_1"], "tf32": ["c"]})
+    assert marked["csv"] == plain["csv"]
+    assert marked["md"] == plain["md"] + "\nTrained in bf16: a, b\\_1.\n\nTrained in tf32: c.\n"
+    added = r"\par\smallskip\footnotesize Trained in bf16: a, b\_1." + "\n"
+    added += r"\par\smallskip\footnotesize Trained in tf32: c." + "\n"
+    assert marked["tex"] == plain["tex"].replace("\\end{table}", added + "\\end{table}")
+
+
 def test_companions_have_no_paper():
     companion = Spec.model_validate(
         SPEC.model_dump(exclude_unset=True) | {"table": "mnist", "rows": {row: {} for row in SPEC.rows}},

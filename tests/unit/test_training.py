@@ -1,10 +1,11 @@
 """The training loop: what it learns, measures, counts and refuses."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
+from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -13,12 +14,12 @@ from advgrad.attacks.gradients import plain
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import pixel_space
-from advgrad.config import Adversary, AttackSpec, Network, Optimizer
+from advgrad.config import Adversary, AttackSpec, Network, Optimizer, Precision
 from advgrad.data.batches import to_device
 from advgrad.draws import generator, seeded
 from advgrad.errors import InputError
 from advgrad.models.layers import Normalised
-from advgrad.models.weights import load_weights, save_weights, to_bytes
+from advgrad.models.weights import load_weights, save_weights, to_bytes, trained_with
 from advgrad.training import loop
 from advgrad.training.adversaries import adversarial, attacked
 from advgrad.training.init import xavier
@@ -243,7 +244,23 @@ def test_weights_are_the_same_bytes_in_any_order_and_layout() -> None:
     state = toy_network().core.state_dict()
     shuffled = {name: state[name] for name in reversed(state)}
     shuffled["0.weight"] = shuffled["0.weight"].to(memory_format=torch.channels_last)
-    assert to_bytes(state) == to_bytes(shuffled)
+    assert to_bytes(state, "tf32") == to_bytes(shuffled, "tf32") != to_bytes(state)
+
+
+def test_weights_say_what_arithmetic_trained_them(tmp_path: Path) -> None:
+    file = tmp_path / "w.safetensors"
+    for precision in get_args(Precision):
+        save_weights(file, toy_network().core.state_dict(), precision)
+        assert trained_with(file) == precision
+        load_weights(file, toy_network(seed=1))
+    file.write_bytes(save({"a": torch.zeros(1)}))  # of before there was a choice
+    assert trained_with(file) == "float32"
+    file.write_bytes(save({"a": torch.zeros(1)}, metadata={"precision": "fp8"}))
+    with pytest.raises(InputError, match="'fp8' in its header; known: float32, tf32, bf16"):
+        trained_with(file)
+    file.write_bytes(b"not weights")
+    with pytest.raises(InputError, match="not readable as safetensors"):
+        trained_with(file)
 
 
 def test_weights_that_cannot_be_loaded_are_input_errors(tmp_path: Path) -> None:
@@ -289,6 +306,7 @@ def test_metrics_are_those_of_the_selected_epoch(tmp_path: Path) -> None:
     row = trained.curve[trained.epoch - 1]
     assert metrics["epoch"] == trained.epoch
     assert metrics["validation_accuracy"] == row["validation_accuracy"]
+    assert metrics["precision"] == "float32"
     assert metrics["passes"] == {
         "attack": {"forward": 600, "backward": 600},
         "update": {"forward": 600, "backward": 600},

@@ -71,6 +71,8 @@ def run(
     network: Network | None = None,
     key: str = "key",
     seed: int = 3,
+    every: float = 0.0,
+    device: str = "cpu",
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
 ) -> Trained:
     return train(
@@ -80,9 +82,10 @@ def run(
         toy_data(images),
         toy_data(training.validation, seed=1) if training.validation else None,
         seed=seed,
-        device="cpu",
+        device=device,
         checkpoint=folder,
         key=key,
+        checkpoint_every=every,
         on_epoch=on_epoch,
     )
 

@@ -1,6 +1,6 @@
 """Attacks on one model: which images are still classified correctly, per attack, gradient, restart and step count."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,9 +14,12 @@ from advgrad.attacks.jacobian import mean_singular_value
 from advgrad.attacks.loop import iterates
 from advgrad.attacks.noise import sample_noise
 from advgrad.attacks.passes import Passes
+from advgrad.attacks.record import Record
 from advgrad.attacks.target import Target, frozen, pixel_target, pixels, place, select
+from advgrad.checkpoint import Store
 from advgrad.config import AttackSpec, Evaluation, Gradient, Network
 from advgrad.errors import InputError
+from advgrad.models.layout import memory_format
 
 Progress = Callable[[str, int, int], None]  # "ATTACK/GRADIENT", images done over all restarts, of how many
 
@@ -77,7 +80,8 @@ def outcomes_of(
     """(marks, k) bool on the CPU: one run of the images `chosen` (k,), correct at each mark of `spec`."""
     columns: list[Tensor] = []
     for part in chosen.split(target.batch):
-        x, y = target.inputs(part.to(target.images.device)), target.labels[part.to(target.labels.device)]
+        on_device = part.to(target.images.device, non_blocking=True)
+        x, y = target.inputs(on_device), target.labels[on_device]
         shape = (x.shape[1], x.shape[2], x.shape[3])
         noise = None if spec.start == "none" else sample_noise(target.seed, target.index[part.numpy()], restart, shape)
         rows: list[Tensor] = []
@@ -94,17 +98,19 @@ def outcomes_of(
     return torch.cat(columns, dim=1).cpu()
 
 
-def union(
-    target: Target, spec: AttackSpec, prepare: Prepare, restarts: int, passes: Passes, advance: Callable[[int], None]
-) -> np.ndarray:
-    """(restarts, marks, n) uint8: 1 if no restart up to this one broke the image at this mark.
+def standing(
+    target: Target, spec: AttackSpec, prepare: Prepare, restarts: int, passes: Passes, advance: Callable[[int], None],
+    known: Sequence[np.ndarray] = (),
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """For each restart after the `known` ones (marks, n) uint8: 1 if none up to it broke the image at this mark.
 
     An image runs only to the last mark at which it still stands, and not at all once it has none.
     """
     n, marks = len(target.index), len(spec.steps)
-    alive = torch.ones(marks, n, dtype=torch.bool)
-    history: list[Tensor] = []
-    for restart in range(restarts):
+    alive = torch.from_numpy(known[-1]).bool() if known else torch.ones(marks, n, dtype=torch.bool)
+    if known:
+        advance(len(known) * n)
+    for restart in range(len(known), restarts):
         reach = (alive * torch.arange(1, marks + 1)[:, None]).amax(0)  # how many marks the image still needs
         advance(int((reach == 0).sum()))
         for length in range(marks, 0, -1):
@@ -112,8 +118,7 @@ def union(
             if len(chosen):
                 short = spec.model_copy(update={"steps": spec.steps[:length]})
                 alive[:length, chosen] &= outcomes_of(target, chosen, short, prepare, restart, passes, advance)
-        history.append(alive.clone())
-    return torch.stack(history).to(torch.uint8).numpy()
+        yield alive.to(torch.uint8).numpy()
 
 
 def first_beta(target: Target, images: Tensor, evaluation: Evaluation, passes: Passes) -> float:
@@ -133,18 +138,22 @@ def evaluate(
     seed: int,
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
+    store: Store | None = None,
 ) -> Outcomes:
     """Every attack of `evaluation` on the model, with frozen weights and in evaluation mode.
 
     model: whole network on [0,1] pixels, with `.normalise` and `.core`; moved to `device`. images (N,C,H,W) uint8 and
     labels (N,) int64: the test set from its first image on (NJS looks at the first ones, filter or not). Final iterates
     decide; the union is over restarts only. Nothing depends on evaluation.batch but the last bits of the arithmetic.
+    What is known after a restart is kept in `store` (the caller removes it); a call that finds its run there goes on
+    from it, to the same outcomes, passes and beta_1.
     """
     model, images, labels = model.to(device), images.to(device), labels.to(device).long()
-    passes: dict[str, Passes] = {"clean": Passes()}
-    correct: dict[str, np.ndarray] = {}
-    beta1: dict[str, float] = {}
+    images = images.contiguous(memory_format=memory_format(device, "float32"))
+    record = Record.resume(store)
+    passes, beta1 = record.passes, record.beta1
     with frozen(model):
+        passes["clean"] = Passes()
         kept, clean = select(model, images, labels, evaluation, passes["clean"])
         target = pixel_target(model, images, labels, kept, seed=seed, batch=evaluation.batch)
         for attack, entry in evaluation.attacks.items():
@@ -154,10 +163,13 @@ def evaluate(
                     cost = passes[f"beta1/{spec.space}"] = Passes()
                     beta1[spec.space] = first_beta(placed, images, evaluation, cost)
                 name = f"{attack}/{gradient}"
-                passes[name] = Passes()
+                known, cost = record.correct.setdefault(name, []), passes.setdefault(name, Passes())
                 prepare = source(gradient, spec, evaluation, network, beta1.get(spec.space, 1.0))
                 report = _counter(name, restarts * len(kept), progress)
-                correct[name] = union(placed, spec, prepare, restarts, passes[name], report)
+                for rows in standing(placed, spec, prepare, restarts, cost, report, tuple(known)):
+                    known.append(rows)
+                    record.save(store)
+    correct = {name: np.stack(rows) for name, rows in record.correct.items()}
     return Outcomes(
         index=kept.numpy(), clean=clean.to(torch.uint8).numpy(), correct=correct, passes=passes, beta1=beta1
     )

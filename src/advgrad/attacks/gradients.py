@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from advgrad.attacks.jacobian import logits_gram
-from advgrad.attacks.losses import cross_entropy
+from advgrad.attacks.losses import cross_entropy, widened
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.scaling import hns_beta, njs_logits
 from advgrad.config import AttackSpec
@@ -32,7 +32,7 @@ def _source(
     def gradient(point: Tensor) -> tuple[Tensor, Tensor]:
         point = point.detach().requires_grad_()
         with torch.enable_grad(), backward():
-            logits = model(point)
+            logits = widened(model(point))
             (grad,) = torch.autograd.grad(cross_entropy(scale(logits), y, divisor), point)
         passes.add(forward=len(point), backward=len(point))
         return grad, logits.detach()

@@ -37,8 +37,8 @@ def logits_gram(
 
 
 def singular_values(gram: Tensor) -> Tensor:
-    """(n,d) singular values of J from G = J J^T (n,d,d), descending."""
-    return torch.linalg.eigvalsh(gram).clamp_min(0).sqrt().flip(-1)
+    """(n,d) singular values of J from G = J J^T (n,d,d), descending; on the CPU, where small matrices are quick."""
+    return torch.linalg.eigvalsh(gram.cpu()).clamp_min(0).sqrt().flip(-1)
 
 
 def mean_singular_value(model: nn.Module, x: Tensor, *, chunk: int = 128, passes: Passes | None = None) -> float:

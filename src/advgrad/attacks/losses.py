@@ -1,7 +1,13 @@
 """Losses of a batch that do not depend on how the images are batched."""
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+
+def widened(logits: Tensor) -> Tensor:
+    """Logits for a loss: float32 if they are narrower (training with bf16), else as they are."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def cross_entropy(logits: Tensor, y: Tensor, divisor: int) -> Tensor:

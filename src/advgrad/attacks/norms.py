@@ -61,7 +61,7 @@ def start(x: Tensor, noise: Tensor | None, spec: AttackSpec, space: Space) -> Te
         return x
     if noise is None:
         raise InputError(f"attack: start {spec.start!r} needs noise; without noise only 'none' is allowed")
-    noise, metric = noise.to(x.device), space.metric(spec.units)
+    noise, metric = noise.to(x.device, non_blocking=True), space.metric(spec.units)
     if spec.start == "image":
         delta = space.lo + (space.hi - space.lo) * noise - x
     else:

@@ -22,6 +22,8 @@ Architecture = Literal[
     "lenet5", "mlp", "conv_relu", "resnet18_waq", "vgg16_waq",
 ]  # fmt: skip
 
+Precision = Literal["float32", "tf32", "bf16"]
+
 
 class Config(BaseModel):
     """Base of every schema: unknown keys are errors, values never change."""
@@ -105,6 +107,7 @@ class Training(Config):
     init: Literal["default", "xavier"] = "default"  # xavier: md-bnn's, biases N(0, 0.1)
     select: Literal["last", "best"] = "last"  # best: highest validation accuracy
     linbp: bool = False  # linear backward while training
+    precision: Precision = "float32"  # arithmetic of the training passes; attacks after training are always float32
     binary: Binary | None = None
     adversary: Adversary | None = None
 

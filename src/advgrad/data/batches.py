@@ -45,5 +45,7 @@ def augment(images: Tensor, kind: str, draws: torch.Generator) -> Tensor:
     columns = torch.arange(width).expand(n, width)
     columns = shift[:, 1:] + (columns if flip is None else torch.where(flip, columns.flip(1), columns))  # (n, W)
     padded = pad(images.permute(0, 2, 3, 1), (0, 0, *(_PADDING,) * 4))  # NHWC, as it lies in memory
-    which, rows, columns = (t.to(images.device) for t in (torch.arange(n)[:, None, None], rows, columns))
+    which, rows, columns = (
+        t.to(images.device, non_blocking=True) for t in (torch.arange(n)[:, None, None], rows, columns)
+    )
     return padded[which, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

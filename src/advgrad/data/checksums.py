@@ -11,7 +11,9 @@ from typing import Literal
 ArrayName = Literal["train_images", "train_labels", "test_images", "test_labels"]
 ARRAY_NAMES: tuple[ArrayName, ...] = ("train_images", "train_labels", "test_images", "test_labels")
 
-Kind = Literal["pack", "idx", "idx-gz", "idx-tar", "cifar-python", "cifar-binary", "cifar-binary-tar", "sheets"]
+Kind = Literal[
+    "pack", "idx", "idx-gz", "idx-tar", "cifar-python", "cifar-binary", "cifar-binary-tar", "sheets", "sheets-tar"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +36,11 @@ class Form:
 
 def _md5(digests: dict[str, str]) -> tuple[File, ...]:
     return tuple(File(name=name, digest=digest) for name, digest in digests.items())
+
+
+def _sheets_tar(dataset: str) -> Form:
+    """What sheets.py writes; no digest of the file, since encoders differ where the arrays do not."""
+    return Form(kind="sheets-tar", folders=(dataset,), files=(File(name=f"{dataset}.sheets.tar"),))
 
 
 def _sha256(digests: dict[str, str]) -> tuple[File, ...]:
@@ -97,6 +104,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
                 }
             ),
         ),
+        _sheets_tar("mnist"),
     ),
     "cifar10": (
         Form(kind="pack", files=(File(name="cifar10.safetensors"),)),
@@ -133,6 +141,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
                 }
             ),
         ),
+        _sheets_tar("cifar10"),
     ),
     "cifar100": (
         Form(kind="pack", files=(File(name="cifar100.safetensors"),)),
@@ -161,5 +170,6 @@ FORMS: dict[str, tuple[Form, ...]] = {
                 }
             ),
         ),
+        _sheets_tar("cifar100"),
     ),
 }

@@ -1,4 +1,4 @@
-"""Source files to arrays. Every function takes files whose hashes were checked before: pickles are among them."""
+"""Source files to arrays. Pickles are among them: every file but our own forms had its hash checked before."""
 
 import gzip
 import io
@@ -12,6 +12,7 @@ import numpy as np
 
 from advgrad.data.checksums import Kind
 from advgrad.data.pack import Arrays, read_pack
+from advgrad.data.sheets import read_sheets
 
 Files = dict[str, Path]  # file name -> where it is
 
@@ -156,4 +157,5 @@ _DECODERS: dict[Kind, Callable[[Files], Arrays]] = {
     "cifar-binary": lambda files: _cifar_binary({name: path.read_bytes() for name, path in files.items()}),
     "cifar-binary-tar": lambda files: _cifar_binary(_members(_only(files), lambda name: name.endswith(".bin"))),
     "sheets": _sheets,
+    "sheets-tar": lambda files: read_sheets(_only(files)),
 }

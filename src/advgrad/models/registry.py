@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from advgrad.config import Dataset, Network
@@ -33,6 +34,8 @@ READ_BY = {
     "widen": {"wide_resnet28"},
 }
 
+CPU_CHANNELS = 8
+
 
 def _check(network: Network, dataset: Dataset) -> None:
     """InputError for a field that the architecture does not read, or images that it cannot take."""
@@ -44,6 +47,24 @@ def _check(network: Network, dataset: Dataset) -> None:
             )
     if network.architecture == "vgg16" and min(DATASETS[dataset].shape[1:]) != 32:
         raise InputError(f"network vgg16: needs 32x32 images, which {dataset} has not; use cifar10 or cifar100")
+
+
+def check_device(network: Network, model: nn.Module, device: torch.device) -> None:
+    """InputError for a layer that must not run on the device.
+
+    On a CPU that is a strided 1x1 convolution of fewer than 8 input channels: oneDNN's AVX2 kernel (torch 2.11.0)
+    writes beyond its memory there.
+    """
+    if device.type != "cpu":
+        return
+    for name, layer in model.named_modules():
+        if not isinstance(layer, nn.Conv2d) or layer.kernel_size != (1, 1) or max(layer.stride) == 1:
+            continue
+        if layer.in_channels < CPU_CHANNELS:
+            raise InputError(
+                f"network {network.architecture}: {name.removeprefix('core.')}, a strided 1x1 convolution, has "
+                f"{layer.in_channels} input channels; on a CPU it needs at least {CPU_CHANNELS}: raise the width"
+            )
 
 
 def build(network: Network, dataset: Dataset) -> Normalised:

@@ -1,11 +1,13 @@
 """Trained weights as a file: safetensors of the network proper (`.core`), the same bytes for the same values."""
 
 from pathlib import Path
+from typing import get_args
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
+from advgrad.config import Precision
 from advgrad.errors import InputError
 from advgrad.files import write_bytes
 from advgrad.models.layers import Normalised
@@ -16,14 +18,36 @@ def snapshot(core: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in core.state_dict().items()}
 
 
-def to_bytes(state: dict[str, Tensor]) -> bytes:
-    """The state as safetensors: sorted by name, no metadata."""
-    return save({name: state[name].detach().cpu().contiguous() for name in sorted(state)})
+def to_bytes(state: dict[str, Tensor], precision: Precision = "float32") -> bytes:
+    """The state as safetensors, sorted by name. Metadata: the precision of the passes that trained it.
+
+    One entry only: safetensors writes several in no fixed order.
+    """
+    tensors = {name: state[name].detach().cpu().contiguous() for name in sorted(state)}
+    return save(tensors, metadata={"precision": precision})
 
 
-def save_weights(path: Path, state: dict[str, Tensor]) -> None:
+def save_weights(path: Path, state: dict[str, Tensor], precision: Precision = "float32") -> None:
     """Write the state; the file is whole or not there."""
-    write_bytes(path, to_bytes(state))
+    write_bytes(path, to_bytes(state, precision))
+
+
+def trained_with(path: Path) -> Precision:
+    """The precision of the training passes; float32 where the file does not say. InputError: not such a file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            found = (file.metadata() or {}).get("precision", "float32")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from None
+    if found not in get_args(Precision):
+        raise InputError(f"{path}: precision {found!r} in its header; known: {', '.join(get_args(Precision))}")
+    return found
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path}: not readable as safetensors: {str(error).splitlines()[0]}")
 
 
 def load_weights(path: Path, model: Normalised) -> None:
@@ -33,7 +57,7 @@ def load_weights(path: Path, model: Normalised) -> None:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not readable as safetensors: {str(error).splitlines()[0]}") from None
+        raise _unreadable(path, error) from None
     own = {name: tuple(tensor.shape) for name, tensor in model.core.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if own != found:

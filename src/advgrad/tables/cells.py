@@ -40,13 +40,18 @@ class Cell:
 COLUMNS = tuple(field.name for field in fields(Cell))
 
 
-def write_cells(path: Path, cells: Iterable[Cell]) -> None:
+def cells_csv(cells: Iterable[Cell]) -> str:
     """One line per cell, columns as in COLUMNS."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows([getattr(cell, column) for column in COLUMNS] for cell in cells)  # None is written as ""
-    write_text(path, text.getvalue())
+    return text.getvalue()
+
+
+def write_cells(path: Path, cells: Iterable[Cell]) -> None:
+    """cells_csv, whole or not at all."""
+    write_text(path, cells_csv(cells))
 
 
 def _cell(line: dict[str, str]) -> Cell:

@@ -82,11 +82,15 @@ def timed(measured: Mapping[str, Measurement], source: Source) -> Estimate:
     return Estimate(value=value, reason=f"measured on {machines}")
 
 
-def estimate(source: Source, records: Mapping[str, Record], measured: Mapping[str, Measurement]) -> Estimate:
-    """The cell's value; records hold every model of the table."""
+def estimate(
+    source: Source, records: Mapping[str, Record], measured: Mapping[str, Measurement], absent: str = ""
+) -> Estimate:
+    """The cell's value. absent: why a model of the table may have no record."""
     if source.reason is not None:
         return Estimate(reason=source.reason)
     if source.metric in ("minutes", "saved"):
         return timed(measured, source)
-    record = records[source.model or ""]
+    record = records.get(source.model or "")
+    if record is None:
+        return Estimate(reason=absent)
     return share(record.clean) if source.metric == "clean" else attacked(record, source)

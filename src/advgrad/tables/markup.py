@@ -31,6 +31,7 @@ class Layout:
     keys: int  # leading columns that name the row
     body: tuple[tuple[tuple[str, int | None], ...], ...]
     notes: tuple[str, ...]  # reasons
+    last: tuple[str, ...] = ()  # lines below them
 
 
 def _plain(text: str) -> str:
@@ -50,6 +51,7 @@ def markdown(table: Layout) -> str:
     lines += [line([(text, None) for text in table.head]), f"|{'|'.join(rule)}|", *map(line, table.body)]
     if table.notes:
         lines += ["", *(f"{number}. {_plain(note)}" for number, note in enumerate(table.notes, start=1))]
+    lines += [line for text in table.last for line in ("", _plain(text))]
     return "\n".join(lines) + "\n"
 
 
@@ -80,6 +82,7 @@ def latex(table: Layout) -> str:
         r"\bottomrule",
         r"\end{tabular}}",
         *([r"\par\smallskip\footnotesize " + "; ".join(notes)] if table.notes else []),
+        *(rf"\par\smallskip\footnotesize {_tex(text)}" for text in table.last),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"

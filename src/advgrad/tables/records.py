@@ -13,6 +13,8 @@ from safetensors.numpy import load_file
 
 from advgrad.errors import InputError
 
+FLOAT32 = "float32"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
@@ -22,6 +24,7 @@ class Record:
     clean: np.ndarray  # (n,)
     outcomes: Mapping[str, np.ndarray]  # ATTACK/GRADIENT -> (restarts, marks, n), over restarts 0..r together
     steps: Mapping[str, tuple[int, ...]]  # ATTACK/GRADIENT -> steps at each mark
+    precision: str = FLOAT32  # the arithmetic of the model's training
 
 
 class Measurement(BaseModel):
@@ -51,17 +54,29 @@ def _arrays(file: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{file}: not a safetensors file: {error}") from None
 
 
-def _steps(file: Path) -> dict[str, tuple[int, ...]]:
+def _steps(told: Any, file: Path) -> dict[str, tuple[int, ...]]:
     try:
-        return {name: tuple(run["steps"]) for name, run in _json(file)["runs"].items()}
+        return {name: tuple(run["steps"]) for name, run in told["runs"].items()}
     except (KeyError, TypeError, AttributeError):
         raise InputError(f'{file}: wants "runs": {{"ATTACK/GRADIENT": {{"steps": [...]}}}}') from None
+
+
+def _precision(told: Mapping[str, Any], file: Path) -> str:
+    """What the attack wrote of its model's training; nothing means float32."""
+    try:
+        found = told.get("training", {}).get("precision", FLOAT32)
+    except AttributeError:
+        found = None
+    if not isinstance(found, str):
+        raise InputError(f'{file}: training: wants {{"precision": NAME}}')
+    return found
 
 
 def read_record(results: Path, model: str) -> Record:
     """results/MODEL/outcomes.safetensors and metrics.json; InputError if missing, broken or at odds."""
     file, metrics = results / model / "outcomes.safetensors", results / model / "metrics.json"
-    arrays, steps = _arrays(file), _steps(metrics)
+    arrays, told = _arrays(file), _json(metrics)
+    steps = _steps(told, metrics)
     if "clean" not in arrays:
         raise InputError(f"{file}: no 'clean'; has: {', '.join(sorted(arrays))}")
     clean = arrays["clean"]
@@ -72,7 +87,7 @@ def read_record(results: Path, model: str) -> Record:
             raise InputError(
                 f"{file}: {name}: shape {array.shape}, wants (restarts, {marks}, {len(clean)}) by {metrics}"
             )
-    return Record(file=file, clean=clean, outcomes=outcomes, steps=steps)
+    return Record(file=file, clean=clean, outcomes=outcomes, steps=steps, precision=_precision(told, metrics))
 
 
 def read_measurements(file: Path, scale: str) -> dict[str, Measurement]:

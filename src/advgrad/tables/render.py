@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from advgrad.tables.cells import NOTHING, Cell
 from advgrad.tables.markup import Layout, latex, markdown
@@ -36,8 +36,8 @@ def _label(column: str, unit: str, default: str) -> str:
     return column if unit in ("", default) else f"{column} ({unit})"
 
 
-def layout(spec: Spec, cells: Sequence[Cell]) -> Layout:
-    """Cells placed in the spec's grid, their reasons numbered by first appearance."""
+def layout(spec: Spec, cells: Sequence[Cell], trained: Mapping[str, Sequence[str]]) -> Layout:
+    """Cells placed in the spec's grid, their reasons numbered by first appearance. trained: as in `render`."""
     grid = {(cell.row, cell.column): cell for cell in cells}
     notes = list(dict.fromkeys(cell.reason for cell in cells if cell.reason))
     counts = {cell.n for cell in cells if cell.n is not None}
@@ -61,6 +61,7 @@ def layout(spec: Spec, cells: Sequence[Cell]) -> Layout:
             for row in spec.rows
         ),
         notes=tuple(notes),
+        last=tuple(f"Trained in {name}: {', '.join(models)}." for name, models in trained.items()),
     )
 
 
@@ -76,7 +77,10 @@ def _wide_csv(spec: Spec, cells: Sequence[Cell]) -> str:
     return text.getvalue()
 
 
-def render(spec: Spec, cells: Sequence[Cell]) -> dict[str, str]:
-    """{"csv": wide, our values only; "md": ...; "tex": a booktabs table to be \\input}."""
-    table = layout(spec, cells)
+def render(spec: Spec, cells: Sequence[Cell], trained: Mapping[str, Sequence[str]] | None = None) -> dict[str, str]:
+    """{"csv": wide, our values only; "md": ...; "tex": a booktabs table to be \\input}.
+
+    trained: precision -> models, of those that were not trained in float32.
+    """
+    table = layout(spec, cells, trained or {})
     return {"csv": _wide_csv(spec, cells), "md": markdown(table), "tex": latex(table)}

@@ -12,7 +12,7 @@ def exclusive(path: Path, wait: float = 0.0, note: str = "") -> Iterator[bool]:
     """Hold path's lock and write note into it; False if another process holds it for longer than `wait` seconds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
-        held = _take(file.fileno(), wait)
+        held = take(file.fileno(), wait)
         if held:
             file.truncate(0)
             file.write(note)
@@ -20,7 +20,8 @@ def exclusive(path: Path, wait: float = 0.0, note: str = "") -> Iterator[bool]:
         yield held  # closing the file releases the lock
 
 
-def _take(descriptor: int, wait: float) -> bool:
+def take(descriptor: int, wait: float) -> bool:
+    """Lock an open file for as long as it stays open in any process; False if another has it for `wait` seconds."""
     until = time.monotonic() + wait
     while True:
         try:
@@ -41,7 +42,7 @@ def is_held(path: Path) -> bool:
     """Whether a living process holds path's lock."""
     try:
         with path.open("a") as file:
-            return not _take(file.fileno(), 0.0)
+            return not take(file.fileno(), 0.0)
     except FileNotFoundError:
         return False
 

@@ -1,5 +1,6 @@
 """The stage's side of tracking: events as JSON lines in a file of the stage's own. No MLflow here."""
 
+import importlib.util
 import json
 import os
 import shutil
@@ -150,7 +151,12 @@ def stage_run(
 
 
 def ensure_drainer(at: Target, idle: float = IDLE) -> None:
-    """Start the drainer unless one works for this target; one that works for another target is asked to stop."""
+    """Start the drainer unless one works for this target; one that works for another target is asked to stop.
+
+    Where MLflow is not installed, the events wait; they may travel to where it is.
+    """
+    if importlib.util.find_spec("mlflow") is None:
+        return
     try:
         if locks.is_held(at.lock):
             if at.lock.read_text(encoding="utf-8") in ("", at.id):

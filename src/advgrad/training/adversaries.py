@@ -33,9 +33,12 @@ def for_validation(adversary: Adversary) -> Adversary:
     return adversary.model_copy(update={"kind": "pgd", "batch_norm": "eval"})
 
 
-def start_noise(adversary: Adversary, shape: torch.Size, generator: torch.Generator) -> Tensor | None:
-    """Uniform [0,1) on the CPU, or None for an adversary that starts at the image itself."""
-    return None if adversary.start == "none" else torch.rand(shape, generator=generator)
+def start_noise(adversary: Adversary, x: Tensor, generator: torch.Generator) -> Tensor | None:
+    """Uniform [0,1) of x's shape on the CPU, or None for an adversary that starts at the image itself.
+
+    For images on a GPU it lies in pinned memory, from which it is copied while the GPU works.
+    """
+    return None if adversary.start == "none" else torch.rand(x.shape, generator=generator, pin_memory=x.is_cuda)
 
 
 def gradient_source(adversary: Adversary, divisor: int) -> Prepare:

@@ -81,6 +81,15 @@ def latent_gradient(method: Method, grad: Tensor, u: Tensor, weight: Tensor, bet
     return grad * (u.abs() <= 1)
 
 
+def exported(core: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state with the weights of the layers that binarise themselves as what they compute with: +1 and -1.
+
+    The same logits bit for bit, since sign(sign(w)) = sign(w). A latent weight of exactly 0 stays 0, as it computes.
+    """
+    own = [name for name, module in core.named_modules() if isinstance(module, BinarizeConv2d | BinarizeLinear)]
+    return state | {f"{name}.weight": state[f"{name}.weight"].sign() for name in own}
+
+
 @torch.no_grad()
 def clamp_binarised_layers(core: nn.Module) -> None:
     """waq: latent weights (and real biases) of the layers that binarise themselves, back into [-1, 1]."""

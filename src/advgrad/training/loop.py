@@ -12,16 +12,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from advgrad import config
+from advgrad.attacks.losses import widened
 from advgrad.attacks.passes import Passes
+from advgrad.checkpoint import EVERY, Store
 from advgrad.data.batches import as_float, augment, epoch_batches, to_device
 from advgrad.draws import generator, seeded
 from advgrad.errors import InputError
 from advgrad.models.layers import Normalised
+from advgrad.models.layout import memory_format
 from advgrad.models.linearise import linearised
 from advgrad.training import binary, schedules
 from advgrad.training.adversaries import adversarial, for_validation, start_noise
 from advgrad.training.init import xavier
 from advgrad.training.metrics import Sums, measure
+from advgrad.training.precision import arithmetic, effective
 from advgrad.training.progress import Learner, Progress
 
 Data = tuple[np.ndarray, np.ndarray]  # images (n,H,W,C) uint8, labels (n,) uint8
@@ -36,11 +40,13 @@ class Trained:
     curve: list[dict[str, float]]  # a row for each epoch
     attack: Passes  # cost of the adversary, validation left out
     update: Passes  # cost of the updates
+    precision: config.Precision  # of the passes, as really done
 
     def metrics(self) -> dict[str, Any]:
         """The row of the epoch that the weights are from, and what the whole run cost in images."""
         row = {name: value for name, value in self.curve[self.epoch - 1].items() if name not in ("forward", "backward")}
-        return row | {"passes": {"attack": asdict(self.attack), "update": asdict(self.update)}}
+        passes = {"attack": asdict(self.attack), "update": asdict(self.update)}
+        return row | {"precision": self.precision, "passes": passes}
 
 
 def train(
@@ -54,25 +60,30 @@ def train(
     device: torch.device | str,
     checkpoint: Path,
     key: str,
+    checkpoint_every: float = EVERY,
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
 ) -> Trained:
     """Train `model` in place. validation_data may be None if `training.validation` is 0.
 
-    The state after each epoch is kept in `checkpoint` (the caller removes it); a call that finds one with the
-    same `key` goes on from there, to the same bits. `on_epoch` gets every row, those from a checkpoint first.
+    The state after an epoch is kept in `checkpoint` (the caller removes it) once `checkpoint_every` seconds have
+    passed since the last one; 0: after every epoch but the last. A call that finds one with the same `key` goes on from
+    there, to the same bits. `on_epoch` gets every row, those from a checkpoint first.
     Raises InputError for a recipe that does not fit the network or the data.
     """
     images, labels = to_device(*train_data, device)
-    held_out = _held_out(training, validation_data, device)
+    precision = effective(training.precision, device)
+    layout = memory_format(device, precision)
+    held_out = _held_out(training, validation_data, device, layout)
     plan = schedules.plan(training, len(labels))
     core, adversary = model.core, training.adversary
     linear = _linear_backward(training, network, model)
     if training.init == "xavier":
         xavier(core, generator(seed, "init"))
-    model.to(device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    model.to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
     learner = Learner.of(core, training)
     latent = learner.latent
-    progress = Progress.resume(checkpoint, key, learner)
+    store = Store(folder=checkpoint, key=key, every=checkpoint_every)
+    progress = Progress.resume(store, learner)
     for row in progress.curve:
         on_epoch(int(row["epoch"]), row)
 
@@ -93,14 +104,16 @@ def train(
                 index = index.to(images.device, non_blocking=True)
                 y = labels[index]  # (b,)
                 x = as_float(augment(images[index], training.augment, generator(seed, "augment", epoch, batch)))
-                if adversary and clock >= adversary.begins:
-                    noise = start_noise(adversary, x.shape, generator(seed, "start", epoch, batch))
-                    x = adversarial(model, x, y, adversary, divisor=training.batch, noise=noise, passes=progress.attack)
-
-                with linear():
-                    logits = model(x)  # (b, classes)
-                    loss = F.cross_entropy(logits, y)
-                    loss.backward()
+                x = x.contiguous(memory_format=layout)
+                with arithmetic(precision, device):
+                    if adversary and clock >= adversary.begins:
+                        noise = start_noise(adversary, x, generator(seed, "start", epoch, batch))
+                        counted = progress.attack
+                        x = adversarial(model, x, y, adversary, divisor=training.batch, noise=noise, passes=counted)
+                    with linear():
+                        logits = widened(model(x))  # (b, classes)
+                        loss = F.cross_entropy(logits, y)
+                        loss.backward()
                 if latent:
                     binary.pull_gradients(latent, beta)
                 learner.step(rate)
@@ -112,17 +125,22 @@ def train(
         if latent:
             binary.sign_round(latent)  # what is validated, selected and exported
         row = {"epoch": epoch + 1, **sums.means("train")}
-        row |= _validate(training, model, held_out, seed)
+        with arithmetic(precision, device):
+            row |= _validate(training, model, held_out, seed)
         row |= {"lr": rate} | ({"beta": beta} if latent else {})
         row |= progress.passes()
         progress.finish_epoch(row, core, training.select)
-        progress.save(checkpoint, key, learner)
+        if epoch + 1 < plan.epochs and store.due():
+            progress.save(store, learner)
         on_epoch(epoch + 1, row)
 
     if latent:
         binary.sign_round(latent)
     state, epoch = progress.selected(core, training.select)
-    return Trained(state=state, epoch=epoch, curve=progress.curve, attack=progress.attack, update=progress.update)
+    return Trained(
+        state=binary.exported(core, state), epoch=epoch, curve=progress.curve, attack=progress.attack,
+        update=progress.update, precision=precision,
+    )  # fmt: skip
 
 
 def split(training: config.Training, images: np.ndarray, labels: np.ndarray) -> tuple[Data, Data | None]:
@@ -137,13 +155,16 @@ def split(training: config.Training, images: np.ndarray, labels: np.ndarray) -> 
     return (images[:wanted], labels[:wanted]), held_out
 
 
-def _held_out(training: config.Training, data: Data | None, device: torch.device | str) -> tuple[Tensor, Tensor] | None:
+def _held_out(
+    training: config.Training, data: Data | None, device: torch.device | str, layout: torch.memory_format
+) -> tuple[Tensor, Tensor] | None:
     """The validation images on the device, if the recipe validates."""
     if training.validation == 0:
         return None
     if data is None or len(data[1]) == 0:
         raise InputError(f"training: validation is {training.validation}, but there are no validation images")
-    return to_device(*data, device)
+    images, labels = to_device(*data, device)
+    return images.contiguous(memory_format=layout), labels
 
 
 def _linear_backward(
@@ -170,7 +191,7 @@ def _validate(
     adversary = for_validation(training.adversary)
 
     def perturb(x: Tensor, y: Tensor, number: int) -> Tensor:
-        noise = start_noise(adversary, x.shape, generator(seed, "validation", number))
+        noise = start_noise(adversary, x, generator(seed, "validation", number))
         return adversarial(model, x, y, adversary, divisor=training.batch, noise=noise, passes=Passes())
 
     return row | measure(model, images, labels, batch=training.batch, prefix="validation_adversarial", perturb=perturb)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from advgrad.attacks.losses import widened
 from advgrad.data.batches import as_float
 
 Perturb = Callable[[Tensor, Tensor, int], Tensor]  # x, y, number of the batch -> x_adv
@@ -41,7 +42,7 @@ def measure(
     sums = Sums(images.device)
     for number, (part, y) in enumerate(zip(images.split(batch), labels.split(batch), strict=True)):
         x = as_float(part)
-        logits = model(perturb(x, y, number) if perturb else x)
+        logits = widened(model(perturb(x, y, number) if perturb else x))
         sums.add(F.cross_entropy(logits, y), logits, y)
     model.train(mode)
     return sums.means(prefix)

@@ -1,16 +1,16 @@
 """What a run has reached: everything that a checkpoint holds."""
 
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from advgrad import config
+from advgrad import checkpoint, config
 from advgrad.attacks.passes import Passes
 from advgrad.models.weights import snapshot
-from advgrad.training import binary, checkpoint
+from advgrad.training import binary
+from advgrad.training.checkpoint import optimizer_tensors, restore_optimizer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,7 +38,7 @@ class Learner:
     def tensors(self) -> dict[str, Tensor]:
         values = self.latent.values if self.latent else {}
         kept = {name: tensor for name, tensor in self.core.state_dict().items() if name not in values}
-        state = checkpoint.optimizer_tensors(self.optimizer)
+        state = optimizer_tensors(self.optimizer)
         groups = {"core": kept, "latent": values, "optimizer": state}
         return {name: t for prefix, part in groups.items() for name, t in checkpoint.group(prefix, part).items()}
 
@@ -50,7 +50,7 @@ class Learner:
             for name, value in checkpoint.ungroup("latent", tensors).items():
                 self.latent.values[name].copy_(value)
             binary.sign_round(self.latent)
-        checkpoint.restore_optimizer(self.optimizer, checkpoint.ungroup("optimizer", tensors))
+        restore_optimizer(self.optimizer, checkpoint.ungroup("optimizer", tensors))
 
 
 def _optimizer(recipe: config.Optimizer, parameters: list[Tensor]) -> torch.optim.Optimizer:
@@ -79,9 +79,9 @@ class Progress:
     best: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
-    def resume(cls, folder: Path, key: str, learner: Learner) -> "Progress":
-        """What the checkpoint of `key` holds, with the learner set to it; a fresh start if there is none."""
-        found = checkpoint.load(folder, key)
+    def resume(cls, store: checkpoint.Store, learner: Learner) -> "Progress":
+        """What the run's checkpoint holds, with the learner set to it; a fresh start if there is none."""
+        found = store.load()
         if found is None:
             return cls()
         tensors, facts = found
@@ -95,7 +95,7 @@ class Progress:
             best=checkpoint.ungroup("best", tensors),
         )
 
-    def save(self, folder: Path, key: str, learner: Learner) -> None:
+    def save(self, store: checkpoint.Store, learner: Learner) -> None:
         facts = {
             "curve": self.curve,
             "attack": asdict(self.attack),
@@ -103,7 +103,7 @@ class Progress:
             "best_epoch": self.best_epoch,
             "best_score": self.best_score,
         }
-        checkpoint.save(folder, key, learner.tensors() | checkpoint.group("best", self.best), facts)
+        store.save(learner.tensors() | checkpoint.group("best", self.best), facts)
 
     def passes(self) -> dict[str, int]:
         """Images through the network so far, attack and update together."""

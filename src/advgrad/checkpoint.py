@@ -1,0 +1,75 @@
+"""Checkpoints: one file in a folder of its own, replaced whole, so that a kill at any instant leaves a good one."""
+
+import json
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save as to_safetensors
+from torch import Tensor
+
+from advgrad.files import write_bytes
+
+FILE = "state.safetensors"
+EVERY = 15.0  # seconds of work that a kill may cost, beside the part of it that is never saved halfway
+
+
+@dataclass(kw_only=True)
+class Store:
+    """Where one run keeps what it has reached, and how often. `every`: seconds between saves, 0 for each chance."""
+
+    folder: Path
+    key: str  # which run the state belongs to
+    every: float = EVERY
+    _saved: float = field(default_factory=lambda: time.monotonic())
+
+    def due(self) -> bool:
+        """Whether the last save (or the start) is long enough ago."""
+        return time.monotonic() - self._saved >= self.every
+
+    def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """`save` below, of this run; the seconds to the next one count from its end."""
+        save(self.folder, self.key, tensors, facts)
+        self._saved = time.monotonic()
+
+    def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """`load` below, of this run."""
+        return load(self.folder, self.key)
+
+
+def save(folder: Path, key: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write tensors, and facts as JSON in the file's header. `key` says which run the state belongs to."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    header = json.dumps({"key": key, "facts": facts})  # in the order given: rows become CSV columns
+    write_bytes(folder / FILE, to_safetensors(plain, metadata={"checkpoint": header}))
+
+
+def load(folder: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """(tensors, facts), or None if there is no readable checkpoint with this key: then a run starts over."""
+    try:
+        with safe_open(folder / FILE, framework="pt") as file:
+            header = json.loads((file.metadata() or {}).get("checkpoint", "{}"))
+            if header.get("key") != key:
+                return None
+            return {name: file.get_tensor(name) for name in file.keys()}, header["facts"]  # noqa: SIM118
+    except (FileNotFoundError, SafetensorError, json.JSONDecodeError):
+        return None
+
+
+def remove(folder: Path) -> None:
+    """Delete the checkpoint; nothing happens if there is none."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def group(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors under `prefix/`."""
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def ungroup(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Inverse of `group`: those of `tensors` that are under `prefix/`, without it."""
+    start = f"{prefix}/"
+    return {name[len(start) :]: tensor for name, tensor in tensors.items() if name.startswith(start)}

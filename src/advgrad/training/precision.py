@@ -1,0 +1,36 @@
+"""Arithmetic of the training passes. Only the passes: parameters, optimiser, losses and results stay float32."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from advgrad.config import Precision
+
+
+def effective(precision: Precision, device: torch.device | str) -> Precision:
+    """What is really done when `precision` is asked for on the device: TF32 is of CUDA from capability 8.0 on."""
+    device = torch.device(device)
+    if precision != "tf32" or (device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)):
+        return precision
+    return "float32"
+
+
+@contextmanager
+def arithmetic(precision: Precision, device: torch.device | str) -> Iterator[None]:
+    """Inside, forward and backward passes are done in this precision; after, also after an error, as before.
+
+    One of these for each update: bf16 keeps rounded copies of the weights until its end.
+    """
+    if precision == "bf16":
+        with torch.autocast(torch.device(device).type, dtype=torch.bfloat16):
+            yield
+    elif precision == "tf32":
+        before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        try:
+            torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+            yield
+        finally:
+            torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    else:
+        yield

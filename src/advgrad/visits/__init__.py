@@ -1,0 +1,1 @@
+"""Work on machines without network: what goes there (bundle), what runs there, what comes home."""

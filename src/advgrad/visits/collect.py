@@ -1,0 +1,224 @@
+"""`advgrad collect`: what visits to another machine finished, taken into archives/SCALE."""
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from advgrad import config, provenance
+from advgrad.errors import InputError
+from advgrad.files import write_bytes, write_text
+from advgrad.tables.files import report_files
+from advgrad.visits import archive, ledger, payload
+from advgrad.visits import plan as plans
+from advgrad.visits.archive import Archive
+from advgrad.visits.ledger import Done
+from advgrad.visits.payload import Brought
+from advgrad.visits.plan import Plan
+
+SPOOL = Path(".advgrad/spool")
+TAKEN = Path(".advgrad/collected")  # names of tracking events that were taken, one a line
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Merge:
+    """An archive being put together; the lines say what happened."""
+
+    plan: Plan
+    stages: dict[str, Done]
+    files: dict[str, bytes]  # models/ and results/ only
+    lines: list[str] = field(default_factory=list)
+
+
+def collect(root: Path, parts: Sequence[Path], say: Say) -> int:
+    """0. InputError, before anything is changed: a part is damaged, or not of this repository's commit.
+
+    parts: files, or folders with them; a later one's results replace an earlier one's.
+    """
+    visits = payload.read(parts)
+    scales = dict.fromkeys(visit.scale for visit in visits)
+    merged = {scale: _merged(root, scale, [v for v in visits if v.scale == scale]) for scale in scales}
+    written = {scale: _archive(root, scale, merge) for scale, merge in merged.items()}
+    for scale, merge in merged.items():
+        archive.write(root, written[scale])
+        for line in [*merge.lines, _summary(merge)]:
+            say(line)
+    for visit in visits:
+        take_events(root, visit.spool)
+    return 0
+
+
+def _merged(root: Path, scale: str, visits: Sequence[Brought]) -> Merge:
+    plan = plans.at_commit(root, scale, costs=False)
+    data = _data(root)
+    for visit in visits:
+        _check(visit, plan, data)
+    before = archive.read(root, scale)
+    files = {path: content for path, content in before.files.items() if path.startswith(("models/", "results/"))}
+    merge = Merge(plan=plan, stages=dict(before.stages), files=files)
+    for visit in visits:
+        for name in plan.stages:
+            if name in visit.stages:
+                _take(merge, name, visit)
+    _drop_stale(merge)
+    _drop_orphans(merge)
+    return merge
+
+
+def _data(root: Path) -> dict[str, str]:
+    """path -> md5 of the data sets as dvc.lock has them."""
+    stages = provenance.read_lock(root)["stages"]
+    made = [provenance.lock_outputs(stage) for name, stage in stages.items() if name.startswith("fetch@")]
+    return {path: md5 for outs in made for path, md5 in outs.items()}
+
+
+def _check(visit: Brought, plan: Plan, data: Mapping[str, str]) -> None:
+    if not re.fullmatch("[0-9a-f]{7,40}", visit.commit):
+        raise InputError(f"{visit.name}: made at {visit.commit}: only results of a commit can be collected")
+    for name, done in visit.stages.items():
+        stage = plan.stages.get(name)
+        if stage is None or stage.kind == "fetch" or not ledger.agrees(stage, done.entry):
+            raise InputError(
+                f"{visit.name}: made at commit {visit.commit}; {name} has other code or parameters than "
+                f"this commit {plan.commit}: check {visit.commit} out to collect it"
+            )
+        for path, md5 in _read_by(done).items():
+            if data.get(path, md5) != md5:
+                raise InputError(f"{visit.name}: {name} was made from another {path} than dvc.lock's")
+
+
+def _read_by(done: Done) -> dict[str, str]:
+    """path -> md5 of what the stage read."""
+    return {dep["path"]: dep["md5"] for dep in done.entry.get("deps", [])}
+
+
+def _take(merge: Merge, name: str, visit: Brought) -> None:
+    """One stage of a visit: its entry, its facts, its files."""
+    new, old = visit.stages[name], merge.stages.get(name)
+    if old == new:
+        _copy(merge, new, visit.files)  # its weights may not have come the first time
+        return
+    took = f"{new.facts['seconds']:.1f} s on {new.facts['machine']}"
+    if old is not None and old.outs == new.outs:
+        merge.lines.append(f"{name}: repeated, same bits ({took})")
+        better = new.facts["alone"] or not old.facts["alone"]  # a time measured alone is worth keeping
+        merge.stages[name] = new if better else Done(entry=new.entry, facts=old.facts)
+    else:
+        merge.lines.append(f"{name}: {took}" if old is None else f"{name}: {_replaces(new, old)} ({took})")
+        _remove(merge, name)
+        merge.stages[name] = new
+    _copy(merge, new, visit.files)
+
+
+def _replaces(new: Done, old: Done) -> str:
+    if _read_by(new) != _read_by(old) or new.entry.get("params") != old.entry.get("params"):
+        return "replaced, made from other code, parameters or inputs"
+    if apart := provenance.unlike(new.facts["fingerprint"], old.facts["fingerprint"]):
+        return f"replaced, other bits on another kind of machine, {'; '.join(apart)}"
+    return "other bits than before on the same kind of machine"
+
+
+def _paths(done: Done) -> list[str]:
+    """Where an archive may keep its outputs."""
+    return [*done.outs, *map(payload.packed_path, done.outs)]
+
+
+def _copy(merge: Merge, done: Done, files: Mapping[str, bytes]) -> None:
+    merge.files.update({path: files[path] for path in _paths(done) if path in files})
+
+
+def _remove(merge: Merge, name: str) -> None:
+    old = merge.stages.pop(name, None)
+    for path in _paths(old) if old else []:
+        merge.files.pop(path, None)
+
+
+def _drop_stale(merge: Merge) -> None:
+    """What was there: gone if its parameters have changed, kept, with a line, if only its code has."""
+    for name, done in list(merge.stages.items()):
+        stage, commit = merge.plan.stages.get(name), done.facts["commit"]
+        if stage is None or not ledger.agrees(stage, done.entry, code=False):
+            _remove(merge, name)
+            merge.lines.append(f"{name}: dropped, made at commit {commit} with other parameters")
+        elif not ledger.agrees(stage, done.entry):
+            merge.lines.append(f"{name}: kept, but made at commit {commit} by other code; dvc would run it again")
+
+
+def _drop_orphans(merge: Merge) -> None:
+    """An attack counts only beside the very weights that it attacked."""
+    for name, done in list(merge.stages.items()):
+        for path, maker in merge.plan.stages[name].inputs.items():
+            if not maker.startswith("train@"):
+                continue
+            made = merge.stages[maker].outs.get(path, {}) if maker in merge.stages else {}
+            if made.get("md5") != _read_by(done).get(path):
+                _remove(merge, name)
+                why = "attacked other weights than its" if made else "is here without the"
+                merge.lines.append(f"{name}: dropped, it {why} {maker}")
+
+
+def _archive(root: Path, scale: str, merge: Merge) -> Archive:
+    """The merged results with HEAD's parameters and the rendered tables."""
+    with plans.checkout(root, scale) as head:
+        named = ["params.yaml", *(f"params/{paper}.yaml" for paper in config.PAPERS), f"params/scales/{scale}.yaml"]
+        params = {path: (head / path).read_bytes() for path in named}
+        reports = _reports(head, scale, merge)
+    return Archive(scale=scale, stages=merge.stages, files={**params, **merge.files, **reports})
+
+
+def _reports(head: Path, scale: str, merge: Merge) -> dict[str, bytes]:
+    times = {scale: measured(merge.stages)}
+    files = {"reports/measured.json": json.dumps(times, indent=2, sort_keys=True) + "\n"}
+    with tempfile.TemporaryDirectory(prefix="advgrad-") as name:
+        folder = Path(name)
+        for path, content in merge.files.items():
+            write_bytes(folder / path, content)
+        write_text(folder / "reports/measured.json", files["reports/measured.json"])
+        rendered = report_files(
+            head / "reports/specs",
+            folder / "results",
+            folder / "reports/measured.json",
+            scale,
+            config.load_scale(scale, head).judge,
+            absent=f"not run yet at scale {scale}",
+        )
+    files |= {f"reports/{path}": text for path, text in rendered.items()}
+    return {path: text.encode() for path, text in files.items()}
+
+
+def measured(stages: Mapping[str, Done]) -> dict[str, dict[str, float | str]]:
+    """model -> {seconds, machine} of the trainings that had the machine to themselves, as in reports/measured.json."""
+    return {
+        name.removeprefix("train@"): {"seconds": round(done.facts["seconds"], 3), "machine": done.facts["machine"]}
+        for name, done in stages.items()
+        if name.startswith("train@") and done.facts["alone"]
+    }
+
+
+def _summary(merge: Merge) -> str:
+    wanted = {name: stage for name, stage in merge.plan.stages.items() if stage.kind != "fetch"}
+    missing = [name for name in wanted if name not in merge.stages]
+    untrained = [wanted[name].item for name in missing if wanted[name].kind == "train"]
+    attacks = [name for name in missing if wanted[name].item not in untrained]
+    where = f"archives/{merge.plan.scale}: {len(wanted) - len(missing)} of {len(wanted)} stages"
+    return f"{where}; missing: {', '.join(untrained + attacks)}" if missing else where
+
+
+def take_events(root: Path, spool: Mapping[str, bytes]) -> None:
+    """Tracking events into the spool, from where MLflow gets them; what was taken once is not taken again."""
+    file = root / TAKEN
+    taken = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    new = [path for path in spool if path.endswith(".jsonl") and "/" not in path and path not in taken]
+    for events in new:
+        kept = f"{events.removesuffix('.jsonl')}.files/"
+        for path in _below(kept, spool):
+            write_bytes(root / SPOOL / path, spool[path])
+        write_bytes(root / SPOOL / events, spool[events])  # last: a reader looks for this name
+    write_text(file, "".join(f"{name}\n" for name in [*taken, *new]))
+
+
+def _below(folder: str, paths: Iterable[str]) -> list[str]:
+    return [path for path in paths if path.startswith(folder)]

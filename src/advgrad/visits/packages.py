@@ -1,0 +1,67 @@
+"""The Python packages that `advgrad run` and its stages need beside PyTorch, for another machine."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from advgrad.errors import InputError
+from advgrad.files import write_text
+from advgrad.visits.unpack import MADE_FOR
+
+# What is imported on the way of `advgrad run`: pydantic, yaml, rich; and what these need. The other machine has torch,
+# torchvision, numpy, safetensors and pillow (tests/unit/test_bundle.py computes this list). typing-extensions comes
+# with torch, but pydantic needs a newer one than torch is content with.
+PACKAGES = (
+    "annotated-types", "markdown-it-py", "mdurl", "pydantic", "pydantic-core", "pygments", "pyyaml", "rich",
+    "typing-extensions", "typing-inspection",
+)  # fmt: skip
+_NEEDLESS = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json")  # of *.dist-info
+
+
+def subset(lock: str, names: tuple[str, ...] = PACKAGES) -> str:
+    """The entries of a requirements file with hashes that pin these packages. InputError: one is not pinned."""
+    found = []
+    for name in names:
+        entry = re.search(rf"(?m)^{re.escape(name)}==.*(?:\n[ \t]+--hash=.*)+", lock)
+        if entry is None:
+            raise InputError(f"requirements.lock: does not pin {name} with hashes; `make lock` writes it anew")
+        found.append(entry[0].rstrip("\\ ") + "\n")
+    return "".join(found)
+
+
+def install(root: Path, folder: Path, *, python: str, platform: str) -> None:
+    """Packages for that Python and platform, at the locked versions and hashes, into folder/packages.
+
+    InputError: no uv, or a package cannot be had.
+    """
+    pinned, packages = folder / "requirements.txt", folder / "packages"
+    write_text(pinned, subset((root / "requirements.lock").read_text(encoding="utf-8")))
+    command = [
+        _uv(root), "pip", "install", "--quiet", "--no-config", "--python", sys.executable, "--target", str(packages),
+        "--python-version", python, "--python-platform", platform,
+        "--no-deps", "--require-hashes", "--only-binary", ":all:", "-r", str(pinned),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise InputError(f"packages for Python {python} on {platform}: {' '.join(done.stderr.split()) or 'uv failed'}")
+    _strip(packages)
+    write_text(folder / MADE_FOR, f"{python} {platform}\n")
+
+
+def _uv(root: Path) -> str:
+    own = root / ".tools" / "bin" / "uv"
+    found = str(own.resolve()) if own.is_file() else shutil.which("uv")
+    if found is None:
+        raise InputError(f"{own}: no such file, and no uv on the PATH; `make` puts it there")
+    return found
+
+
+def _strip(packages: Path) -> None:
+    """Remove what only an installer reads."""
+    needless = [path for name in _NEEDLESS for path in packages.glob(f"*.dist-info/{name}")]
+    for path in [*needless, packages / ".lock"]:
+        path.unlink(missing_ok=True)
+    for path in [packages / "bin", *packages.rglob("__pycache__")]:
+        shutil.rmtree(path, ignore_errors=True)

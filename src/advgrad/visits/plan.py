@@ -1,0 +1,160 @@
+"""What there is to run: the stages of dvc.yaml as DVC resolves them at one scale, as values that travel as JSON.
+
+A machine without DVC can run them and fill in their dvc.lock entries (ledger.py).
+"""
+
+import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from advgrad import config, provenance
+from advgrad.errors import InputError
+from advgrad.files import write_text
+
+PLAN = Path(".advgrad/plan.json")  # where a bundle keeps it
+KINDS = ("fetch", "train", "attack")  # what needs the machine; tables are rendered at home
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage. Paths are relative to the repository's root."""
+
+    name: str  # train@MODEL
+    cmd: str
+    paper: str  # as in params/; "" for a data set
+    code: dict[str, dict[str, Any]]  # file or folder of the repository -> {hash, md5, size[, nfiles]}, as in dvc.lock
+    inputs: dict[str, str]  # file -> the stage that makes it
+    params: dict[str, Any]  # as in dvc.lock
+    outs: tuple[str, ...]
+    memory: float  # GiB of GPU memory (`meta: gpu_gib` in dvc.yaml)
+    work: dict[str, float]  # what it costs (cost.py); empty for a data set
+
+    @property
+    def kind(self) -> str:
+        return self.name.partition("@")[0]
+
+    @property
+    def item(self) -> str:
+        """The model or the data set."""
+        return self.name.partition("@")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    commit: str  # 12 digits; `+dirty` after them if the stages are not those of that commit
+    scale: str
+    stages: dict[str, Stage]  # by name, in dvc.yaml's order
+
+
+def resolve(root: Path, *, costs: bool = True) -> Plan:
+    """The working tree's plan at the scale in its params.yaml."""
+    settings = config.load_settings(root)
+    stages = _stages(root, settings, costs=costs)
+    head = provenance.commit(root)
+    if head.endswith("+dirty"):  # what differs may have nothing to do with the stages, as `scale:` itself has not
+        clean = head.removesuffix("+dirty")
+        head = clean if _same(stages, at_commit(root, settings.scale, costs=False).stages) else head
+    return Plan(commit=head, scale=settings.scale, stages=stages)
+
+
+def at_commit(root: Path, scale: str, *, costs: bool = True) -> Plan:
+    """HEAD's plan at `scale`, whatever the working tree holds. InputError: no commit, or no such scale in it."""
+    commit = provenance.commit(root).removesuffix("+dirty")
+    with checkout(root, scale) as folder:
+        return Plan(commit=commit, scale=scale, stages=_stages(folder, config.load_settings(folder), costs=costs))
+
+
+@contextmanager
+def checkout(root: Path, scale: str) -> Iterator[Path]:
+    """HEAD's files in a temporary folder, with `scale` in params.yaml."""
+    with tempfile.TemporaryDirectory(prefix="advgrad-") as name:
+        folder = Path(name)
+        packed = subprocess.run(["git", "archive", "HEAD"], cwd=root, capture_output=True, check=False)  # noqa: S607
+        if packed.returncode:
+            raise InputError(f"{root.resolve()}: not a Git repository with a commit")
+        subprocess.run(["tar", "-x"], cwd=folder, input=packed.stdout, check=True)  # noqa: S607
+        set_scale(folder, scale)
+        config.load_scale(scale, folder)
+        yield folder
+
+
+def set_scale(root: Path, scale: str) -> None:
+    """Change the one line of params.yaml; every other byte stays."""
+    file = root / "params.yaml"
+    text, found = re.subn(r"(?m)^(scale:[ \t]*)[\w-]+", rf"\g<1>{scale}", file.read_text(encoding="utf-8"))
+    if found != 1:
+        raise InputError(f"{file}: wants one line `scale: NAME`, has {found}")
+    write_text(file, text)
+
+
+def _stages(root: Path, settings: config.Settings, *, costs: bool) -> dict[str, Stage]:
+    from dvc.repo import Repo
+
+    where, cache = str(root.resolve()), tempfile.TemporaryDirectory(prefix="advgrad-")
+    with cache as folder, Repo(where, config={"core": {"no_scm": True, "site_cache_dir": folder}}) as repo:
+        every: list[Any] = repo.index.stages
+        makers = {out.def_path: stage.name for stage in every for out in stage.outs}
+        wanted = [stage for stage in every if stage.name.partition("@")[0] in KINDS]
+        return {stage.name: _stage(stage, makers, settings, root, costs=costs) for stage in wanted}
+
+
+def _stage(stage: Any, makers: Mapping[str, str], settings: config.Settings, root: Path, *, costs: bool) -> Stage:
+    from dvc.stage.serialize import to_single_stage_lockfile
+
+    kind, _, item = stage.name.partition("@")
+    run = None if kind == "fetch" else config.load_run(item, settings, root)
+    inputs = {dep.def_path: makers[dep.def_path] for dep in stage.deps if dep.def_path in makers}
+    stage.deps = [dep for dep in stage.deps if dep.def_path not in inputs]
+    stage.save_deps()
+    locked = json.loads(json.dumps(to_single_stage_lockfile(stage)))
+    work: dict[str, float] = {}
+    if costs and run:
+        from advgrad.visits import cost
+
+        work = cost.work(run, kind)
+    return Stage(
+        name=stage.name,
+        cmd=stage.cmd,
+        paper=run.paper if run else "",
+        code={dep.pop("path"): dep for dep in locked.get("deps", [])},
+        inputs=inputs,
+        params=locked.get("params", {}),
+        outs=tuple(sorted(out.def_path for out in stage.outs)),
+        memory=float((stage.meta or {}).get("gpu_gib", 0)),
+        work=work,
+    )
+
+
+def _same(ours: Mapping[str, Stage], theirs: Mapping[str, Stage]) -> bool:
+    """Equal but for what they cost."""
+
+    def bare(stages: Mapping[str, Stage]) -> list[dict[str, Any]]:
+        return [asdict(stage) | {"work": {}, "memory": 0} for stage in stages.values()]
+
+    return bare(ours) == bare(theirs)
+
+
+def to_json(plan: Plan) -> str:
+    return json.dumps(asdict(plan), indent=1) + "\n"
+
+
+def from_json(text: str, where: Path = PLAN) -> Plan:
+    """Inverse of `to_json`; InputError if it is not a plan."""
+    try:
+        raw = json.loads(text)
+        stages = {name: Stage(**{**stage, "outs": tuple(stage["outs"])}) for name, stage in raw["stages"].items()}
+        return Plan(commit=raw["commit"], scale=raw["scale"], stages=stages)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{where}: not a plan: {error}") from None
+
+
+def of(root: Path) -> Plan:
+    """The plan that a bundle brought, else the working tree's by DVC."""
+    file = root / PLAN
+    return from_json(file.read_text(encoding="utf-8"), file) if file.is_file() else resolve(root)

@@ -1,0 +1,122 @@
+"""Which stage to start next: pure functions over names, seconds and memory."""
+
+import math
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from advgrad.errors import InputError
+from advgrad.visits.plan import Plan, Stage
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A stage that is to run."""
+
+    name: str
+    after: frozenset[str]  # tasks that must end first
+    seconds: float  # expected, alone on the machine
+    memory: float  # GiB of GPU memory
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """What the machine has left at this moment."""
+
+    jobs: int  # stages that may still be started beside those that run
+    memory: float  # GiB; infinite on a CPU
+    seconds: float  # to the end of the visit
+
+
+def duration(text: str) -> float:
+    """Seconds of `90`, `90s`, `8m`, `1.5h`; InputError for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if not found or float(found[1]) <= 0:
+        raise InputError(f"budget {text!r}: wants a time such as 90s, 8m or 1.5h")
+    return float(found[1]) * UNITS[found[2] or "s"]
+
+
+def selected(plan: Plan, papers: Collection[str], targets: Collection[str]) -> list[str]:
+    """Stages asked for by paper or name (a stage or a model), with all that they need. Nothing asked for: all."""
+    models = {stage.item for stage in plan.stages.values()}
+    for target in targets:
+        if target not in plan.stages and target not in models:
+            raise InputError(f"no stage or model {target!r} in the plan; models: {', '.join(sorted(models))}")
+    known = {stage.paper for stage in plan.stages.values() if stage.paper}
+    for paper in papers:
+        if paper not in known:
+            raise InputError(f"no paper {paper!r}; known: {', '.join(sorted(known))}")
+
+    def asked(stage: Stage) -> bool:
+        named = not targets or stage.name in targets or stage.item in targets
+        return named and (not papers or stage.paper in papers) and (stage.kind != "fetch" or stage.item in targets)
+
+    return with_needed(plan, [stage.name for stage in plan.stages.values() if asked(stage)])
+
+
+def with_needed(plan: Plan, names: Iterable[str]) -> list[str]:
+    """The stages and what they need, model by model: each model's stages stand together."""
+    found: dict[str, None] = {}
+
+    def add(name: str) -> None:
+        for maker in plan.stages[name].inputs.values():
+            add(maker)
+        found.setdefault(name)
+
+    wanted = list(names)
+    for item in dict.fromkeys(plan.stages[name].item for name in wanted):
+        for name in (name for name in wanted if plan.stages[name].item == item):
+            add(name)
+    return list(found)
+
+
+def tasks(plan: Plan, names: Sequence[str], seconds: Mapping[str, float]) -> list[Task]:
+    """The stages as tasks, in the order in which they are to be started where all fit."""
+    chosen = set(names)
+    return [
+        Task(
+            name=name,
+            after=frozenset(plan.stages[name].inputs.values()) & chosen,
+            seconds=seconds[name],
+            memory=plan.stages[name].memory,
+        )
+        for name in names
+    ]
+
+
+def following(task: Task, waiting: Iterable[Task]) -> float:
+    """Seconds of the tasks that wait for this one, itself included."""
+    return task.seconds + sum(other.seconds for other in waiting if task.name in other.after)
+
+
+def next_task(waiting: Sequence[Task], running: Collection[str], room: Room, *, whole: bool) -> Task | None:
+    """The first that can start now. `whole`: only what should end in time, its followers with it.
+
+    Not whole: what is too long starts only if nothing else fits; it leaves a checkpoint.
+    """
+    left = {task.name for task in waiting} | set(running)
+    ready = [task for task in waiting if not task.after & left and task.memory <= room.memory]
+    if room.jobs < 1 or not ready:
+        return None
+    fits = next((task for task in ready if following(task, waiting) <= room.seconds), None)
+    return fits or (None if whole else ready[0])
+
+
+def makespan(left: Sequence[Task], jobs: int, memory: float) -> float:
+    """Seconds until all are done, as `next_task` would start them; never less than a stage takes alone."""
+    waiting, running, now = list(left), dict[str, tuple[float, float]](), 0.0
+    while waiting or running:
+        used = sum(gib for _, gib in running.values())
+        room = Room(jobs=jobs - len(running), memory=memory - used, seconds=math.inf)
+        task = next_task(waiting, running, room, whole=False)
+        if task is not None:
+            waiting.remove(task)
+            running[task.name] = (now + task.seconds, task.memory)
+            continue
+        if not running:
+            raise InputError(f"{waiting[0].name}: needs {waiting[0].memory:g} GiB of GPU memory; there are {memory:g}")
+        name = min(running, key=lambda one: running[one][0])
+        now = running.pop(name)[0]
+    return now

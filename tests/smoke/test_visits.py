@@ -1,0 +1,149 @@
+"""Results that come home from machines without network are those of one uninterrupted run, byte for byte."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from advgrad.provenance import read_lock
+
+ROOT = Path(__file__).parents[2]
+MODELS = ("bnn-mlp-ref", "bnn-mlp-wq")
+TABLE = "attack-bnn-mnist"
+STAGES = [f"{kind}@{model}" for kind in ("train", "attack") for model in MODELS]
+
+
+def tracked_files() -> list[str]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+
+
+def git(folder: Path, *words: str) -> None:
+    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working tree, committed, with one thread (other tests run beside it) and MNIST fetched."""
+    folder = tmp_path_factory.mktemp("visits") / "home"
+    for name in filter(None, tracked_files()):
+        if (ROOT / name).is_file() and not name.startswith(("archives/", "tests/")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+    settings = folder / "params.yaml"
+    settings.write_text(settings.read_text().replace("threads: 2", "threads: 1"))
+    git(folder, "init", "-q")
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "x")
+    run(folder, "stages/run", "fetch", "mnist")
+    return folder
+
+
+def run(folder: Path, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    found = subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, timeout=300)
+    assert found.returncode == status, f"{words}: {found.stdout[-2000:]} {found.stderr[-2000:]}"
+    return found
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    if (ROOT / "data" / "mnist.safetensors").is_file():
+        kept["ADVGRAD_DATA_MIRROR"] = str(ROOT / "data")
+    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"}
+
+
+def advgrad(folder: Path, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+    return run(folder, sys.executable, "-m", "advgrad.cli", *words, status=status)
+
+
+def uninterrupted(home: Path) -> Path:
+    """One run of DVC on all of it."""
+    folder = home.parent / "whole"
+    shutil.copytree(home, folder)
+    set_scale(folder)
+    run(folder, "dvc", "repro", f"table-{TABLE}")
+    return folder
+
+
+def set_scale(folder: Path) -> None:
+    settings = folder / "params.yaml"
+    settings.write_text(settings.read_text().replace("scale: quick", "scale: smoke"))
+
+
+def far_machine(home: Path, name: str) -> Path:
+    """A bundle, unpacked where DVC, MLflow, pandas and Git are not to be had."""
+    advgrad(home, "bundle", "--scale", "smoke", "--data", "mnist", "--out", f"../{name}-bundle")
+    bundle, folder = home.parent / f"{name}-bundle", home.parent / name
+    run(home.parent, sys.executable, str(bundle / "unpack.py"), "--into", str(folder))
+    for absent in ("dvc", "mlflow", "pandas", "networkx", "psutil"):
+        (folder / "packages" / f"{absent}.py").write_text("raise ImportError('not on this machine')\n")
+    return folder
+
+
+def there(folder: Path, *words: str) -> "subprocess.Popen[str]":
+    """The bundle's own command, away from the network's data sets: only what travelled is there."""
+    kept = environment()
+    kept.pop("ADVGRAD_DATA_MIRROR", None)
+    kept |= {"PYTHONPATH": "", "npm_config_registry": "http://127.0.0.1:9"}
+    command = ["./advgrad", "run", *words]
+    return subprocess.Popen(command, cwd=folder, env=kept, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def finish(process: "subprocess.Popen[str]") -> str:
+    said = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, said
+    return said
+
+
+def entries(folder: Path) -> dict:
+    found = read_lock(folder)["stages"]
+    return {name: found.get(name) for name in STAGES}
+
+
+@pytest.mark.slow
+def test_two_visits_one_of_them_killed_are_one_run(home: Path) -> None:
+    whole = uninterrupted(home)
+    tables = [f"reports/tables/{TABLE}.{form}" for form in ("csv", "md", "tex")] + [f"reports/cells/{TABLE}.csv"]
+
+    first = far_machine(home, "first")
+    said = finish(there(first, MODELS[0], "--budget", "200s"))
+    assert "2 done, 0 failed; 0 left" in said
+    assert f"train@{MODELS[0]}" in advgrad(home, "collect", "../first/visit").stdout
+    partly = (home / "archives/smoke" / tables[1]).read_text()
+    assert "not run" in partly
+
+    second = far_machine(home, "second")
+    process = there(second, "--papers", "attack_bnn", "--budget", "200s", *MODELS)
+    log = second / f".advgrad/logs/train@{MODELS[1]}.log"
+    until = time.monotonic() + 60
+    while not log.is_file():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    time.sleep(1)  # in the middle of the stage
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    said = finish(there(second, *MODELS, "--budget", "200s"))
+    assert "2 done, 0 failed; 0 left" in said, "the first model's stages came along as done"
+    advgrad(home, "collect", "../second/visit")
+
+    archive = home / "archives/smoke"
+    assert json.dumps(entries(archive)) == json.dumps(entries(whole))
+    for path in tables:
+        assert (archive / path).read_bytes() == (whole / path).read_bytes(), path
+
+    git(home, "add", "-A")
+    git(home, "commit", "-qm", "results")
+    advgrad(home, "restore", "smoke")
+    again = run(home, "dvc", "repro", "--allow-missing", f"table-{TABLE}").stdout
+    ran = [line.split("'")[1] for line in again.splitlines() if line.startswith("Running stage")]
+    assert ran == [f"table-{TABLE}"]
+    assert json.dumps(entries(home)) == json.dumps(entries(whole))
+    for path in tables:
+        assert (home / path).read_bytes() == (whole / path).read_bytes(), path

@@ -1,0 +1,94 @@
+"""The plan is DVC's resolved DAG, of the working tree or of a commit, and travels as JSON."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from advgrad.errors import InputError
+from advgrad.visits import plan as plans
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The working tree as one commit."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout.split("\n")  # fmt: skip
+    for name in filter(None, listed):
+        if (ROOT / name).is_file() and not name.startswith(("tests", "reports")):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    git(folder, "init", "-q")
+    commit(folder)
+    return folder
+
+
+def git(folder: Path, *words: str) -> None:
+    subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
+
+
+def commit(folder: Path) -> None:
+    git(folder, "add", "-A")
+    git(folder, "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "x")
+
+
+def test_stages_of_the_three_kinds_makers_first(clone: Path) -> None:
+    plan = plans.at_commit(clone, "smoke", costs=False)
+    seen: set[str] = set()
+    for name, stage in plan.stages.items():
+        assert set(stage.inputs.values()) <= seen
+        seen.add(name)
+    assert {stage.kind for stage in plan.stages.values()} == {"fetch", "train", "attack"}
+    attack = plan.stages["attack@bnn-mlp-wq"]
+    assert attack.inputs == {
+        "data/mnist.safetensors": "fetch@mnist",
+        "models/bnn-mlp-wq/weights.safetensors": "train@bnn-mlp-wq",
+    }
+    assert attack.params["params/scales/smoke.yaml"]
+    assert attack.paper == "attack_bnn"
+    assert plans.from_json(plans.to_json(plan)) == plan
+
+
+def test_a_scale_changes_parameters_only(clone: Path) -> None:
+    smoke, gpu = (plans.at_commit(clone, scale, costs=False) for scale in ("smoke", "gpu"))
+    assert smoke.commit == gpu.commit
+    for name, stage in smoke.stages.items():
+        assert (stage.code, stage.inputs, stage.outs) == (gpu.stages[name].code, gpu.stages[name].inputs, stage.outs)
+        assert (stage.params == gpu.stages[name].params) == (stage.kind == "fetch")
+
+
+def test_only_what_decides_results_makes_a_tree_dirty(clone: Path) -> None:
+    clean = plans.resolve(clone, costs=False)
+    plans.set_scale(clone, "smoke")
+    (clone / "README.md").write_text("other words\n")
+    other = plans.resolve(clone, costs=False)
+    assert (other.commit, other.scale) == (clean.commit, "smoke")
+    file = clone / "src/advgrad/attacks/loop.py"
+    file.write_text(file.read_text() + "\n# a change\n")
+    assert plans.resolve(clone, costs=False).commit == f"{clean.commit}+dirty"
+    assert plans.at_commit(clone, "smoke", costs=False).stages == other.stages
+    git(clone, "checkout", ".")
+
+
+def test_set_scale_changes_one_line(clone: Path) -> None:
+    before = (clone / "params.yaml").read_text().split("\n")
+    plans.set_scale(clone, "paper")
+    after = (clone / "params.yaml").read_text().split("\n")
+    apart = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
+    assert len(apart) == 1
+    assert apart[0][1] == apart[0][0].replace("quick", "paper", 1)
+    git(clone, "checkout", "params.yaml")
+
+
+def test_bad_input_is_one_line(clone: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no scale 'huge'"):
+        plans.at_commit(clone, "huge", costs=False)
+    with pytest.raises(InputError, match="not a Git repository"):
+        plans.at_commit(tmp_path, "smoke", costs=False)
+    with pytest.raises(InputError, match="not a plan"):
+        plans.from_json("{}")
