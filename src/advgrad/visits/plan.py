@@ -117,7 +117,7 @@ def _stage(stage: Any, makers: Mapping[str, str], settings: config.Settings, roo
     if costs and run:
         from advgrad.visits import cost
 
-        work = cost.work(run, kind)
+        work = cost.work(run, "train" if kind == "train" else "attack")
     return Stage(
         name=stage.name,
         cmd=stage.cmd,
