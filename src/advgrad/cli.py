@@ -36,11 +36,10 @@ def record(_: config.Settings, __: argparse.Namespace) -> int:
 
 
 def bundle(settings: config.Settings, told: argparse.Namespace) -> int:
-    from advgrad.visits.bundle import bundle, present
+    from advgrad.visits.bundle import bundle
 
-    datasets = present(ROOT) if told.data is None else told.data
     bundle(
-        ROOT, told.scale or settings.scale, told.out, datasets=datasets, part_limit=told.part * MIB,
+        ROOT, told.scale or settings.scale, told.out, datasets=told.data, part_limit=told.part * MIB,
         python=told.python, platform=told.platform, say=say,
     )  # fmt: skip
     return 0
@@ -71,7 +70,7 @@ def collect(settings: config.Settings, told: argparse.Namespace) -> int:
     from advgrad import tracking
     from advgrad.visits.collect import collect
 
-    status = collect(ROOT, told.parts, say)
+    status = collect(ROOT, told.parts, say, scale=told.scale)
     tracking.drain_now(ROOT, settings.tracking)
     return status
 
@@ -105,6 +104,7 @@ def parser() -> argparse.ArgumentParser:
     _add_run(add("run", "run the stages that are still missing, within a budget of time", run))
     command = add("collect", "take the results of `advgrad run` into archives/SCALE", collect)
     command.add_argument("parts", nargs="+", type=Path, metavar="PART", help="files, or folders with them")
+    command.add_argument("--scale", help="take results of this scale only; default: the one that all parts are of")
     command = add("restore", "make archives/SCALE the active results: params.yaml, dvc.lock, outputs, cache", restore)
     command.add_argument("scale")
     return top
@@ -114,7 +114,7 @@ def _add_bundle(command: argparse.ArgumentParser) -> None:
     command.add_argument("--scale", help="smoke, quick, gpu, paper; default: the one in params.yaml")
     command.add_argument("--out", type=Path, default=Path("dist/bundle"), help="default: %(default)s")
     command.add_argument("--data", nargs="*", metavar="NAME",
-                         help="data sets to take along; default: all that are here")  # fmt: skip
+                         help="data sets to take along; default: those that the models need")  # fmt: skip
     command.add_argument("--part", type=int, default=60, metavar="MIB", help="size of a part; default: %(default)s")
     command.add_argument("--python", default="3.12", help="that machine's Python; default: %(default)s")
     command.add_argument("--platform", default="x86_64-manylinux_2_28", help="default: %(default)s")

@@ -56,7 +56,8 @@ def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     if (ROOT / "data" / "mnist.safetensors").is_file():
         kept["ADVGRAD_DATA_MIRROR"] = str(ROOT / "data")
-    return kept | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"}
+    tools = [str(Path(sys.executable).parent), str(ROOT / ".tools" / "bin")]
+    return kept | {"PATH": os.pathsep.join([*tools, kept["PATH"]])}
 
 
 def advgrad(folder: Path, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
@@ -79,7 +80,9 @@ def set_scale(folder: Path) -> None:
 
 def far_machine(home: Path, name: str) -> Path:
     """A bundle, unpacked where DVC, MLflow, pandas and Git are not to be had."""
-    advgrad(home, "bundle", "--scale", "smoke", "--data", "mnist", "--out", f"../{name}-bundle")
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    said = ("--scale", "smoke", "--data", "mnist", "--python", python, "--out", f"../{name}-bundle")
+    advgrad(home, "bundle", *said)
     bundle, folder = home.parent / f"{name}-bundle", home.parent / name
     run(home.parent, sys.executable, str(bundle / "unpack.py"), "--into", str(folder))
     for absent in ("dvc", "mlflow", "pandas", "networkx", "psutil"):

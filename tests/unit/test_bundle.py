@@ -23,7 +23,7 @@ from advgrad.data.sources import fetch_info
 from advgrad.errors import InputError
 from advgrad.visits import bundle as module
 from advgrad.visits import packages, plan, unpack
-from advgrad.visits.bundle import bundle, present
+from advgrad.visits.bundle import bundle, needed
 from advgrad.visits.parts import read_parts, write_parts
 from tests.contract.fetch_fixtures import arrays_of, described
 
@@ -144,10 +144,26 @@ def test_the_launcher(root, tmp_path):
     assert not list(into.rglob("__pycache__"))
 
 
+def test_the_data_that_models_need_go_along_unasked(root, tmp_path, monkeypatch):
+    with_data(root, "mnist", monkeypatch)
+    train = plan.Stage(
+        name="train@a", cmd="x", paper="gaat", code={}, inputs={"data/mnist.safetensors": "fetch@mnist"}, params={},
+        outs=("models/a/weights.safetensors",), memory=1.0, work={},
+    )  # fmt: skip
+    found = plan.Plan(commit="0" * 12, scale="gpu", stages={train.name: train})
+    assert needed(found) == ["mnist"]
+    monkeypatch.setattr(plan, "at_commit", lambda *_: found)
+    bundle(root, "gpu", tmp_path / "out", say=lambda _: None)
+    assert (tmp_path / "out" / "data-mnist.part").is_file()
+    (root / "data" / "mnist.safetensors").unlink()
+    with pytest.raises(InputError, match="dvc repro fetch@mnist"):
+        bundle(root, "gpu", tmp_path / "other", say=lambda _: None)
+    assert not (tmp_path / "other").exists()
+
+
 @pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar100"])
 def test_data_arrive_where_the_ordinary_fetch_reads_them(name, root, tmp_path, monkeypatch):
     arrays = with_data(root, name, monkeypatch)
-    assert present(root) == (name,)
     files, lines = make(root, tmp_path / "out", name, part_limit=8000)
     assert all(path.stat().st_size <= 8000 for path in files if path.suffix == ".part")
     into = unpack.unpack([tmp_path / "out"], tmp_path / "far")

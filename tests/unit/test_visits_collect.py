@@ -228,6 +228,16 @@ def test_parts_of_another_commit(root: Path, plan: Plan, take: Callable):
     fails(root, take, replace(brought, commit="unknown"), "only results of a commit")
 
 
+def test_parts_of_another_scale(root: Path, plan: Plan, take: Callable, tmp_path: Path):
+    ours, theirs = toy.visit(plan, {A: 0}), toy.visit(replace(plan, scale="gpu"), {B: 0})
+    with pytest.raises(InputError, match=r"visit-1\.part: of scale gpu, wanted: smoke"):
+        take(ours, theirs)
+    with pytest.raises(InputError, match=r"visit-1\.part: of scale smoke, wanted: gpu"):
+        collect.collect(root, toy.write(tmp_path / "parts", ours), print, scale="gpu")
+    fails(root, take, replace(ours, scale="gpu"), f"train@{A}: of scale smoke, in a part of scale gpu")
+    assert not root.exists()
+
+
 def test_another_data_set(root: Path, plan: Plan, take: Callable):
     root.mkdir()
     out = "{path: data/mnist.safetensors, hash: md5, md5: abc, size: 1}"

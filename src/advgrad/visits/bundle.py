@@ -39,7 +39,7 @@ def bundle(
     scale: str,
     out: Path,
     *,
-    datasets: Sequence[str],
+    datasets: Sequence[str] | None = None,
     part_limit: int = 60 * 2**20,
     python: str = "3.12",
     platform: str = "x86_64-manylinux_2_28",
@@ -47,13 +47,14 @@ def bundle(
 ) -> list[Path]:
     """Write unpack.py and the parts of source, packages and data-NAME to `out`; the files.
 
-    part_limit: bytes of one file. InputError: HEAD is not what lies in root, no such scale or data set, a data set is
-    not here, or a package cannot be had. Then nothing is written to out. Bundle parts of another commit or scale that
-    lie in out are removed.
+    datasets: those that go along; None: those that the plan's models are trained on. part_limit: bytes of one file.
+    InputError: HEAD is not what lies in root, no such scale or data set, a data set is not here, or a package cannot be
+    had. Then nothing is written to out. Bundle parts of another commit or scale that lie in out are removed.
     """
     _clean(root, scale)
-    packs = {name: _pack(root, name) for name in dict.fromkeys(datasets)}
+    packs = {name: _pack(root, name) for name in datasets or ()}
     plan = plans.at_commit(root, scale)
+    packs |= {name: _pack(root, name) for name in (needed(plan) if datasets is None else ())}
     with tempfile.TemporaryDirectory(prefix="advgrad-") as name:
         work = Path(name)
         packages.install(root, work, python=python, platform=platform)
@@ -66,9 +67,10 @@ def bundle(
         return _write(out, sections, plan, part_limit, say)
 
 
-def present(root: Path) -> tuple[str, ...]:
-    """Data sets that can be bundled: those fetched."""
-    return tuple(name for name in DATASETS if (root / "data" / f"{name}.safetensors").is_file())
+def needed(plan: Plan) -> list[str]:
+    """Data sets that a model is trained or attacked on."""
+    makers = {maker for stage in plan.stages.values() for maker in stage.inputs.values()}
+    return [name for name in DATASETS if f"fetch@{name}" in makers]
 
 
 def _clean(root: Path, scale: str) -> None:

@@ -33,19 +33,20 @@ class Merge:
     lines: list[str] = field(default_factory=list)
 
 
-def collect(root: Path, parts: Sequence[Path], say: Say) -> int:
-    """0. InputError, before anything is changed: a part is damaged, or not of this repository's commit.
+def collect(root: Path, parts: Sequence[Path], say: Say, *, scale: str | None = None) -> int:
+    """0. InputError, before anything is changed: a part is damaged, or of another commit or scale.
 
-    parts: files, or folders with them; a later one's results replace an earlier one's.
+    parts: files, or folders with them; a later one's results replace an earlier one's. scale: the one that they must be
+    of; None: whichever they are all of.
     """
     visits = payload.read(parts)
-    scales = dict.fromkeys(visit.scale for visit in visits)
-    merged = {scale: _merged(root, scale, [v for v in visits if v.scale == scale]) for scale in scales}
-    written = {scale: _archive(root, scale, merge) for scale, merge in merged.items()}
-    for scale, merge in merged.items():
-        archive.write(root, written[scale])
-        for line in [*merge.lines, _summary(merge)]:
-            say(line)
+    scale = scale or visits[0].scale
+    if others := [visit for visit in visits if visit.scale != scale]:
+        raise InputError(f"{others[0].name}: of scale {others[0].scale}, wanted: {scale}")
+    merge = _merged(root, scale, visits)
+    archive.write(root, _archive(root, scale, merge))
+    for line in [*merge.lines, _summary(merge)]:
+        say(line)
     for visit in visits:
         take_events(root, visit.spool)
     return 0
