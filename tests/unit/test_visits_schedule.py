@@ -80,12 +80,17 @@ def test_memory_and_jobs_are_kept() -> None:
 
 
 def test_what_fits_the_time_goes_first_with_what_follows_it() -> None:
-    waiting = [task("train", 50), task("attack", 30, after=("train",)), task("short", 20)]
+    waiting = [task("train@a", 50), task("attack@a", 30, after=("train@a",)), task("short@b", 20)]
     room = Room(jobs=1, memory=9, seconds=60)  # training alone would fit, its attacks would not
     assert next_task(waiting, [], room, whole=True) is waiting[2]
     assert next_task(waiting, [], room, whole=False) is waiting[2]
     assert next_task(waiting[:2], [], room, whole=True) is None
     assert next_task(waiting[:2], [], room, whole=False) is waiting[0]  # it leaves a checkpoint
+
+
+def test_data_are_fetched_for_the_first_model_however_many_wait() -> None:
+    waiting = [task("fetch@cifar10", 5), *(task(f"train@{name}", 50, after=("fetch@cifar10",)) for name in "abc")]
+    assert next_task(waiting, [], Room(jobs=1, memory=9, seconds=60), whole=True) is waiting[0]
 
 
 def test_makespan_of_a_chain_and_of_a_pair() -> None:

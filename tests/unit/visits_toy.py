@@ -78,7 +78,7 @@ def visit(
         for kind in ("train", "attack"):
             stage = plan.stages[f"{kind}@{model}"]
             read = {path: hashed.get(path, {"md5": data, "size": 1}) for path in stage.inputs}
-            facts = {"commit": plan.commit, "scale": plan.scale, "seconds": 1.23456, "machine": "a toy"}
+            facts = {"commit": plan.commit, "scale": plan.scale, "seconds": 1.23456, "wall": 2.0, "machine": "a toy"}
             facts |= {"alone": alone, "fingerprint": FINGERPRINT}
             stages[stage.name] = Done(entry=ledger.entry(stage, read, hashed), facts=facts)
         whole = made.pop(f"models/{model}/weights.safetensors")

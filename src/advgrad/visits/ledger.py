@@ -21,7 +21,7 @@ class Done:
     """One finished stage."""
 
     entry: dict[str, Any]  # its entry in dvc.lock
-    facts: dict[str, Any]  # commit, scale, seconds, machine, alone (nothing else ran on the machine), fingerprint
+    facts: dict[str, Any]  # commit, scale, seconds, wall, machine, alone (nothing else ran beside it), fingerprint
 
     @property
     def outs(self) -> dict[str, Hashed]:

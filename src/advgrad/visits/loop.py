@@ -60,8 +60,8 @@ def work(visit: Visit, lock: int) -> None:
                 _take_note(visit)
                 if time.monotonic() - beat > HEARTBEAT:
                     beat = time.monotonic()
-                    for one in visit.running.values():
-                        visit.tell(f"… {one.last_line()}")
+                    for name, one in visit.running.items():
+                        visit.tell(f"{name}: running for {clock(one.seconds())}  {one.last_line()}".rstrip())
                 time.sleep(0.1)
             visit.tell("time is up")
         except KeyboardInterrupt:
@@ -106,9 +106,10 @@ def _done(visit: Visit, one: processes.Running) -> Done:
         "scale": visit.plan.scale,
         "machine": visit.machine,
         "seconds": round(one.seconds(), 3),
+        "wall": round(one.seconds(), 3),
         "alone": one.alone,
         "fingerprint": notes.get("fingerprint", {}),
-        **notes.get(stage.name, {}),  # the stage's own seconds: without its start, with epochs of earlier visits
+        **notes.get(stage.name, {}),  # the stage's own: seconds without its start, with epochs of earlier visits
     }
     return Done(entry=ledger.entry(stage, inputs, outs), facts=facts)
 

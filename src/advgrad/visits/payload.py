@@ -17,7 +17,15 @@ from advgrad.visits.ledger import Done, Hashed
 from advgrad.visits.results import PACKED, WEIGHTS
 from advgrad.visits.weights import unpack
 
-FACTS = {"commit": str, "scale": str, "seconds": int | float, "machine": str, "alone": bool, "fingerprint": dict}
+FACTS = {
+    "commit": str,
+    "scale": str,
+    "seconds": int | float,
+    "wall": int | float,
+    "machine": str,
+    "alone": bool,
+    "fingerprint": dict,
+}
 EVENTS = re.compile(r"\w[\w.-]*\.(jsonl|files/.+)", re.ASCII)
 
 

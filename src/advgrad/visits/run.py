@@ -104,7 +104,7 @@ def _brought(root: Path, scale: str, path: str, maker: Done) -> bool:
 def expected(plan: Plan, known: Mapping[str, Done], device: str) -> dict[str, float]:
     """Seconds of every stage: as measured on such a machine, else by the cost model, corrected by what was measured."""
     took = {
-        name: one.facts["seconds"]
+        name: max(one.facts["seconds"], one.facts["wall"])  # one lacks the start, the other what earlier visits did
         for name, one in known.items()
         if name in plan.stages and one.facts["machine"] == device and one.facts["scale"] == plan.scale
     }

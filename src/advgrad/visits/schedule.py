@@ -20,6 +20,11 @@ class Task:
     seconds: float  # expected, alone on the machine
     memory: float  # GiB of GPU memory
 
+    @property
+    def item(self) -> str:
+        """The model or the data set."""
+        return self.name.partition("@")[2]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Room:
@@ -87,8 +92,8 @@ def tasks(plan: Plan, names: Sequence[str], seconds: Mapping[str, float]) -> lis
 
 
 def following(task: Task, waiting: Iterable[Task]) -> float:
-    """Seconds of the tasks that wait for this one, itself included."""
-    return task.seconds + sum(other.seconds for other in waiting if task.name in other.after)
+    """Seconds of this task and of its model's others that wait for it."""
+    return task.seconds + sum(one.seconds for one in waiting if task.name in one.after and task.item == one.item)
 
 
 def next_task(waiting: Sequence[Task], running: Collection[str], room: Room, *, whole: bool) -> Task | None:
