@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from advgrad.errors import InputError
 from advgrad.visits.plan import Plan, Stage
-from advgrad.visits.schedule import Room, Task, duration, makespan, next_task, selected, tasks, with_needed
+from advgrad.visits.schedule import Room, Task, duration, makespan, next_task, selected, tasks, with_needed, without
 
 PLENTY = Room(jobs=9, memory=math.inf, seconds=math.inf)
 
@@ -91,6 +91,12 @@ def test_what_fits_the_time_goes_first_with_what_follows_it() -> None:
 def test_data_are_fetched_for_the_first_model_however_many_wait() -> None:
     waiting = [task("fetch@cifar10", 5), *(task(f"train@{name}", 50, after=("fetch@cifar10",)) for name in "abc")]
     assert next_task(waiting, [], Room(jobs=1, memory=9, seconds=60), whole=True) is waiting[0]
+
+
+def test_what_waits_for_a_failure_is_lost_however_far_behind() -> None:
+    waiting = [task("b", after=("a",)), task("c", after=("b",)), task("d"), task("e", after=("d",))]
+    assert [one.name for one in without(waiting, "a")] == ["d", "e"]
+    assert without(waiting, "z") == waiting
 
 
 def test_makespan_of_a_chain_and_of_a_pair() -> None:

@@ -92,7 +92,7 @@ def _take_note(visit: Visit) -> None:
             visit.tell(f"{name}: done in {clock(one.seconds())}")
         elif time.monotonic() < visit.end or one.process.returncode not in STOPPED:
             visit.failed.append(name)
-            visit.waiting = [task for task in visit.waiting if name not in task.after]
+            visit.waiting = schedule.without(visit.waiting, name)
             visit.tell(f"{name}: failed: {one.last_line()} (all of it: {one.log})")
 
 

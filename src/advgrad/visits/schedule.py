@@ -109,6 +109,14 @@ def next_task(waiting: Sequence[Task], running: Collection[str], room: Room, *, 
     return fits or (None if whole else ready[0])
 
 
+def without(waiting: Sequence[Task], failed: str) -> list[Task]:
+    """The tasks that can still run: those that do not wait, directly or not, for the one that failed."""
+    lost = {failed}
+    while more := {task.name for task in waiting if task.after & lost} - lost:
+        lost |= more
+    return [task for task in waiting if task.name not in lost]
+
+
 def makespan(left: Sequence[Task], jobs: int, memory: float) -> float:
     """Seconds until all are done, as `next_task` would start them; never less than a stage takes alone."""
     waiting, running, now = list(left), dict[str, tuple[float, float]](), 0.0
