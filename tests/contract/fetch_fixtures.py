@@ -57,7 +57,7 @@ def sealed(info: DatasetInfo, folder: Path) -> DatasetInfo:
 
 def _tar(path: Path, members: dict[str, bytes]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w:gz") as tar:
+    with gzip.GzipFile(path, "wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
         for name, data in members.items():
             member = tarfile.TarInfo(name)
             member.size = len(data)
@@ -140,7 +140,7 @@ def make(form: str, name: str, arrays: Arrays, folder: Path) -> None:
         write_pack(folder / f"{name}.safetensors", arrays)
     elif form == "idx-gz":
         for file, data in idx_files(arrays).items():
-            (folder / f"{file}.gz").write_bytes(gzip.compress(data))
+            (folder / f"{file}.gz").write_bytes(gzip.compress(data, mtime=0))
     elif form == "idx":
         for file, data in idx_files(arrays).items():
             (folder / file).write_bytes(data)

@@ -26,12 +26,18 @@ stage.main(work)
 LINE = "interrupted; run the same command again to go on\n"
 
 
+def heed_sigint() -> None:
+    """A shell's background jobs, and what they start, ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_is_one_line(sent: signal.Signals, code: int) -> None:
     work = WORK if sent is signal.SIGTERM else WORK.replace("SIGTERM", "SIGURG")
     env = os.environ | {"PYTHONPATH": SOURCE}
     command = [sys.executable, "-c", work]
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "preexec_fn": heed_sigint}
+    with subprocess.Popen(command, env=env, **piped) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(sent)
