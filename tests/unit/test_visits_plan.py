@@ -1,40 +1,17 @@
 """The plan is DVC's resolved DAG, of the working tree or of a commit, and travels as JSON."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from advgrad.errors import InputError
 from advgrad.visits import plan as plans
-
-ROOT = Path(__file__).parents[2]
+from tests.unit import visits_toy as toy
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The working tree as one commit."""
-    folder = tmp_path_factory.mktemp("clone")
-    listed = subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    ).stdout.split("\n")  # fmt: skip
-    for name in filter(None, listed):
-        if (ROOT / name).is_file() and not name.startswith(("tests", "reports")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((ROOT / name).read_bytes())
-    git(folder, "init", "-q")
-    commit(folder)
-    return folder
-
-
-def git(folder: Path, *words: str) -> None:
-    subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
-
-
-def commit(folder: Path) -> None:
-    git(folder, "add", "-A")
-    git(folder, "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "x")
+    return toy.clone(tmp_path_factory.mktemp("clone"))
 
 
 def test_stages_of_the_three_kinds_makers_first(clone: Path) -> None:
@@ -72,7 +49,7 @@ def test_only_what_decides_results_makes_a_tree_dirty(clone: Path) -> None:
     file.write_text(file.read_text() + "\n# a change\n")
     assert plans.resolve(clone, costs=False).commit == f"{clean.commit}+dirty"
     assert plans.at_commit(clone, "smoke", costs=False).stages == other.stages
-    git(clone, "checkout", ".")
+    toy.git(clone, "checkout", ".")
 
 
 def test_set_scale_changes_one_line(clone: Path) -> None:
@@ -82,7 +59,7 @@ def test_set_scale_changes_one_line(clone: Path) -> None:
     apart = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     assert len(apart) == 1
     assert apart[0][1] == apart[0][0].replace("quick", "paper", 1)
-    git(clone, "checkout", "params.yaml")
+    toy.git(clone, "checkout", "params.yaml")
 
 
 def test_bad_input_is_one_line(clone: Path, tmp_path: Path) -> None:
