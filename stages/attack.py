@@ -1,16 +1,30 @@
-"""Attack one model: attack.py MODEL -> results/MODEL/{outcomes.safetensors,metrics.json}."""
+"""Attack one model: attack.py NAME -> results/NAME/{outcomes.safetensors,metrics.json}.
+
+NAME is a model, or further attacks on one; with a surrogate they are made on that and tried on the model.
+"""
 
 from pathlib import Path
 
-from advgrad import stage
+from advgrad import config, stage
+
+PARAMS = {"model", "dataset", "network", "evaluation", "surrogate", "surrogate_network", "seed"}
+
+
+def kind(this: config.Run) -> str:
+    """The DVC stage that NAME belongs to."""
+    return "transfer" if this.surrogate else "attack" if this.name == this.model else "further"
 
 
 def attack(name: str) -> None:
     settings, this = stage.model(name)
-    pack, folder = Path("data", f"{this.dataset}.safetensors"), Path("results", name)
-    trained, saved = Path("models", name, "weights.safetensors"), Path("checkpoints", f"{name}.attack")
-    params = this.model_dump(include={"dataset", "network", "evaluation", "seed"})
-    with stage.tracked("attack", name, settings, params=params, inputs=[pack, trained], paper=this.paper) as run:
+    pack, folder, saved = Path("data", f"{this.dataset}.safetensors"), Path("results", name), Path("checkpoints")
+    saved = saved / f"{name}.attack"
+    networks = {this.model: this.network}  # the model's own first
+    if this.surrogate is not None and this.surrogate_network is not None:
+        networks[this.surrogate] = this.surrogate_network
+    trained = {key: Path("models", key, "weights.safetensors") for key in networks}
+    params, inputs = this.model_dump(include=PARAMS), [pack, *trained.values()]
+    with stage.tracked(kind(this), name, settings, params=params, inputs=inputs, paper=this.paper) as run:
         device = run.device(settings)  # torch comes in here, after the environment is set
 
         from advgrad import checkpoint
@@ -19,17 +33,20 @@ def attack(name: str) -> None:
         from advgrad.data.pack import read_split
         from advgrad.models import registry, weights
 
-        model = registry.build(this.network, this.dataset)
-        registry.check_device(this.network, model, device)
-        weights.load_weights(trained, model)
+        models = {key: registry.build(network, this.dataset) for key, network in networks.items()}
+        for key, network in networks.items():
+            registry.check_device(network, models[key], device)
+            weights.load_weights(trained[key], models[key])
         images, labels = to_device(*read_split(pack, "test"), device)
         store = checkpoint.Store(folder=saved, key=run.state(device))
         with stage.bar() as progress:
             outcomes = evaluate(
-                model, images, labels, this.evaluation, this.network,
+                models[this.model], images, labels, this.evaluation, this.network,
                 seed=this.seed, device=device, progress=progress, store=store,
+                surrogate=models.get(this.surrogate or ""), surrogate_network=this.surrogate_network,
             )  # fmt: skip
-        metrics = summary(outcomes, this.evaluation) | {"training": {"precision": weights.trained_with(trained)}}
+        precision = weights.trained_with(trained[this.model])
+        metrics = {"model": this.model, **summary(outcomes, this.evaluation), "training": {"precision": precision}}
         stage.write_arrays(folder / "outcomes.safetensors", outcomes.arrays())
         stage.write_json(folder / "metrics.json", metrics)
         run.finish(outputs=[folder / "outcomes.safetensors"], shown=[folder / "metrics.json"], metrics=metrics)

@@ -8,18 +8,21 @@ from advgrad.files import write_text
 from advgrad.tables.build import build_table, precisions, read_records
 from advgrad.tables.cells import metrics
 from advgrad.tables.files import table_files
-from advgrad.tables.spec import load_spec, models
+from advgrad.tables.spec import analysed, load_spec, models, parameters
 
 
 def table(name: str) -> None:
     settings = stage.settings()
-    reports, results = Path("reports"), Path("results")
+    reports, results, analyses = Path("reports"), Path("results"), Path("analyses")
     file = reports / "specs" / f"{name}.yaml"
     spec, scale = load_spec(file), load_scale(settings.scale)
     inputs = [file, *(results / model / "outcomes.safetensors" for model in models(spec))]
+    inputs += [analyses / model / "values.json" for model in analysed(spec)]
+    inputs += [Path("params", f"{spec.paper.replace('-', '_')}.yaml")] if parameters(spec) else []
     params = {"table": name, "judge": scale.judge}
     with stage.tracked("table", name, settings, params=params, inputs=inputs, paper=spec.paper) as run:
-        cells = build_table(file, results, reports / "measured.json", settings.scale, scale.judge)
+        judge, measured = scale.judge == "all", reports / "measured.json"
+        cells = build_table(file, results, measured, settings.scale, judge, analyses=analyses)
         written = table_files(spec, cells, precisions(read_records(spec, results)))
         for path, text in written.items():
             write_text(reports / path, text)

@@ -18,14 +18,15 @@ def train(name: str) -> None:
         from advgrad.models import registry, weights
         from advgrad.training import loop
 
-        with seeded(this.seed, "init"):
+        seed = this.seed + recipe.seed
+        with seeded(seed, "init"):
             model = registry.build(this.network, this.dataset)
         registry.check_device(this.network, model, device)
         data, held_out = loop.split(recipe, *read_split(pack, "train"))
         saved = Path("checkpoints", name)
         done = loop.train(
             recipe, this.network, model, data, held_out,
-            seed=this.seed, device=device, checkpoint=saved, key=run.state(device), on_epoch=run.log,
+            seed=seed, device=device, checkpoint=saved, key=run.state(device), on_epoch=run.log,
         )  # fmt: skip
         weights.save_weights(folder / "weights.safetensors", done.state, done.precision)
         stage.write_csv(folder / "curve.csv", done.curve)

@@ -22,10 +22,10 @@ def check() -> config.Settings:
     return settings
 
 
-def repro(settings: config.Settings, _: argparse.Namespace) -> int:
+def repro(settings: config.Settings, told: argparse.Namespace) -> int:
     from advgrad.pipeline import repro
 
-    return repro(settings)
+    return repro(settings, told.targets, told.jobs)
 
 
 def record(_: config.Settings, __: argparse.Namespace) -> int:
@@ -98,7 +98,9 @@ def parser() -> argparse.ArgumentParser:
         return command
 
     add("check", "hold every parameter file against its schema", lambda *_: 0)
-    add("repro", "bring every result up to date, less what needs data that cannot be had here", repro)
+    command = add("repro", "bring every result up to date, less what needs data that cannot be had here", repro)
+    command.add_argument("targets", nargs="*", metavar="STAGE", help="with all that it needs; default: everything")
+    command.add_argument("--jobs", type=int, help="stages at once; default: one on a GPU, else as threads allow")
     add("record", "take this machine's measured seconds and fingerprint into reports/", record)
     _add_bundle(add("bundle", "write all that a machine without network needs, as parts", bundle))
     _add_run(add("run", "run the stages that are still missing, within a budget of time", run))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from advgrad.config import Determinism, Settings
 
+_prepared: dict[str, str] = {}  # the environment in which torch was or will be imported
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}
 
 
@@ -31,10 +32,15 @@ def environment(determinism: "Determinism") -> dict[str, str]:
 
 
 def prepare(determinism: "Determinism") -> None:
-    """Set the environment of this process. Before torch is imported: RuntimeError after."""
+    """Set the environment of this process. Before torch is imported: RuntimeError after, unless it was so then."""
+    wanted = environment(determinism)
     if "torch" in sys.modules:
+        if _prepared == wanted:
+            return
         raise RuntimeError("determinism.prepare() must run before torch is imported")
-    os.environ.update(environment(determinism))
+    _prepared.clear()
+    _prepared.update(wanted)
+    os.environ.update(wanted)
     if determinism.isa == "native":
         for name in AVX2:
             os.environ.pop(name, None)

@@ -1,8 +1,9 @@
 """`advgrad repro`: DVC's DAG on this machine, less what needs data that cannot be had here."""
 
+import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,53 @@ from advgrad import provenance, tracking
 from advgrad.config import Settings, parse_yaml
 from advgrad.data.datasets import DATASETS
 from advgrad.data.sources import mirror_folder, probe
+from advgrad.engine import reproduce
+from advgrad.errors import InputError
 
 ROOT = Path()
 
 
-def repro(settings: Settings) -> int:
-    """Everything that can be made here, then what could not be and how it compares; dvc's exit status."""
+GPU = Path("/dev/nvidiactl")  # there if this machine has one; torch would take seconds to say so
+
+
+def repro(settings: Settings, targets: Sequence[str] = (), jobs: int | None = None) -> int:
+    """Everything that can be made here, then what could not be and how it compares; the exit status.
+
+    targets: stages that are to be made, with all that they need; none: all. jobs: stages at once; None: on a GPU one,
+    else as many as have `determinism.threads` cores each.
+    """
+    from dvc.repo import Repo
+
     tracking.start(ROOT, settings.tracking)
     missing = missing_data(DATASETS, settings)
-    targets, left_out = targets_without({f"fetch@{name}" for name in missing})
     before = committed_lock()
-    status = dvc_repro(targets if left_out else [])
+    with Repo(str(ROOT)) as repo:
+        left_out = waiting_for(repo, {f"fetch@{name}" for name in missing})
+        unasked = not_needed(repo, targets)
+        status = reproduce(ROOT, repo, jobs or free_jobs(settings), {*left_out, *unasked}, say)
     tracking.drain_now(ROOT, settings.tracking)
     if status:
         return status
     lock = provenance.read_lock(ROOT)
-    tracking.sync(ROOT, settings.tracking, lock)
-    for line in [*not_reproduced(missing, left_out), *against_committed(before, lock, left_out)]:
-        sys.stdout.write(f"{line}\n")
+    made = {name: stage for name, stage in lock["stages"].items() if name not in unasked}
+    tracking.sync(ROOT, settings.tracking, {"stages": made})
+    left_out = [name for name in left_out if name not in unasked]
+    for line in [*not_reproduced(missing, left_out), *against_committed(before, lock, [*left_out, *unasked])]:
+        say(line)
     return 0
+
+
+def say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def free_jobs(settings: Settings) -> int:
+    """Stages at once that do not get in each other's way."""
+    if settings.device != "cpu" and GPU.exists():
+        return 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // settings.determinism.threads)
 
 
 def missing_data(datasets: Iterable[str], settings: Settings) -> dict[str, list[str]]:
@@ -41,23 +70,23 @@ def missing_data(datasets: Iterable[str], settings: Settings) -> dict[str, list[
     return {name: reasons for name, (source, reasons) in probed.items() if source is None}
 
 
-def targets_without(blocked: set[str]) -> tuple[list[str], list[str]]:
-    """(targets that bring in all that needs none of `blocked`, stages left out because they do)."""
-    from dvc.repo import Repo
-
-    graph = Repo(str(ROOT)).index.graph  # an edge runs from a stage to what it depends on
+def waiting_for(repo: Any, blocked: set[str]) -> list[str]:
+    """The blocked stages and all that need one of them, directly or not. repo: DVC's."""
+    graph = repo.index.graph  # an edge runs from a stage to what it depends on
     out = {stage for stage in graph if stage.addressing in blocked}
     out |= {above for stage in out for above in nx.ancestors(graph, stage)}
-    rest = graph.subgraph(stage for stage in graph if stage not in out)
-    last = (stage for stage in rest if not list(rest.predecessors(stage)))
-    return sorted(stage.addressing for stage in last), sorted(stage.addressing for stage in out)
+    return sorted(stage.addressing for stage in out)
 
 
-def dvc_repro(targets: list[str]) -> int:
-    """`dvc repro` of the targets, of everything if there are none."""
-    from dvc.cli import main
-
-    return main(["repro", *targets])
+def not_needed(repo: Any, targets: Sequence[str]) -> set[str]:
+    """Stages that are neither among the targets nor needed by one; none if there are no targets. repo: DVC's."""
+    graph = repo.index.graph
+    stages = {stage.addressing: stage for stage in graph}
+    if unknown := [name for name in targets if name not in stages]:
+        raise InputError(f"no stage {unknown[0]!r} in dvc.yaml; known: {', '.join(sorted(stages))}")
+    asked = {stages[name] for name in targets}
+    needed = asked | {below for stage in asked for below in nx.descendants(graph, stage)}
+    return {name for name, stage in stages.items() if stage not in needed} if targets else set()
 
 
 def committed_lock() -> dict[str, Any]:

@@ -56,7 +56,7 @@ def notes(root: Path) -> dict[str, dict[str, Any]]:
 
 
 def record(root: Path) -> None:
-    """Take the notes into what is committed: seconds of trainings per scale, and the fingerprint."""
+    """Take the notes into what is committed: the fingerprint, and seconds of stages that ran alone on the machine."""
     found = notes(root)
     fingerprint = found.pop("fingerprint", None)
     if fingerprint is None:
@@ -64,13 +64,25 @@ def record(root: Path) -> None:
     write_fingerprint(root, fingerprint)
     file = root / MEASURED
     measured = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    machine = str(fingerprint.get("gpu") or f"{fingerprint['cpu']}, {fingerprint['threads']} threads")
+    threads = f"{fingerprint['threads']} thread{'s' if fingerprint['threads'] != 1 else ''}"
+    machine = str(fingerprint.get("gpu") or f"{fingerprint['cpu']}, {threads}")
     for name, value in found.items():
-        kind, _, model = name.partition("@")
-        if kind == "train":
-            row = {"seconds": value["seconds"], "machine": machine}
-            measured.setdefault(value["scale"], {})[model] = row
+        if not value.get("alone", True):
+            continue
+        for what, seconds in timed(name, value).items():
+            measured.setdefault(value["scale"], {})[what] = {"seconds": seconds, "machine": machine}
     write_text(file, json.dumps(measured, indent=2, sort_keys=True) + "\n")
+
+
+def timed(stage: str, facts: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds for reports/measured.json from a stage's note: MODEL its training's, "MODEL ATTACK/GRADIENT" one image's.
+
+    Nothing of stages of other kinds, nor of an analysis that clocked nothing.
+    """
+    kind, _, model = stage.partition("@")
+    if kind == "train":
+        return {model: facts["seconds"]}
+    return {f"{model} {name}": value for name, value in facts.get("clocked", {}).items()} if kind == "analyse" else {}
 
 
 def read_lock(root: Path) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from advgrad.data.checksums import File, Form
 from advgrad.data.datasets import DATASETS, DatasetInfo
+from advgrad.data.folder import _mixed
 from advgrad.data.pack import Arrays, write_pack
 
 N_TRAIN, N_TEST = 20, 6
@@ -32,6 +33,12 @@ def arrays_of(name: str) -> Arrays:
             images, labels = images[order], labels[order]
         made[f"{split}_images"], made[f"{split}_labels"] = images, labels
     return made
+
+
+def kept_of(name: str) -> Arrays:
+    """The arrays that a fetch leaves: CIFAR-100's are mixed again."""
+    arrays = arrays_of(name)
+    return _mixed(arrays) if DATASETS[name].by_label else arrays
 
 
 def described(name: str, arrays: Arrays) -> DatasetInfo:

@@ -8,7 +8,10 @@ from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
 
 from advgrad.config import PAPERS, load_paper, load_scale
-from advgrad.tables.spec import load_spec, models
+from advgrad.figures import spec as figures
+from advgrad.figures.spec import load_figure
+from advgrad.tables import claims_spec as claims
+from advgrad.tables.spec import analysed, load_spec, models, parameters, uses_measurements
 
 ROOT = Path(__file__).parents[2]
 # code that decides no result: messages, atomic writing, bookkeeping around a stage
@@ -48,25 +51,92 @@ def imported(file: Path) -> set[Path]:
     return seen
 
 
+def weights(stage) -> set[str]:
+    """The models whose weights the stage reads."""
+    return {path.split("/")[1] for path in paths(stage) if path.endswith("/weights.safetensors")}
+
+
+def of_kinds(stages, *kinds: str) -> set[str]:
+    return {name for name in stages if name.partition("@")[0] in kinds}
+
+
+def sections(*keys: str) -> set[str]:
+    """Parameters that a scale may shrink, as its file names them."""
+    return {f"attack_bnn.{key}" for key in keys}
+
+
 def test_every_model_is_trained_and_attacked_as_its_paper_says(stages):
-    stages = dict(stages)
+    wanted = set()
     for paper in PAPERS:
         for name, model in load_paper(paper, root=ROOT).models.items():
             train, attack = stages[f"train@{name}"], stages[f"attack@{name}"]
+            wanted |= {f"train@{name}", f"attack@{name}"}
             assert f"data/{model.dataset}.safetensors" in paths(train) & paths(attack)
+            assert (weights(train), weights(attack)) == (set(), {name})
             file = f"params/{paper}.yaml"
             own = {f"models.{name}.dataset", f"models.{name}.network", f"networks.{model.network}"}
             assert tracked(train)[file] == own | {f"models.{name}.recipe", f"recipes.{model.recipe}"}
             assert tracked(attack)[file] == own | {f"models.{name}.evaluation", f"evaluations.{model.evaluation}"}
-            del stages[f"train@{name}"], stages[f"attack@{name}"]
-    assert not [name for name in stages if name.startswith(("train@", "attack@"))]
+    assert of_kinds(stages, "train", "attack") == wanted
+
+
+@pytest.mark.parametrize("kind", ["further", "transfer"])
+def test_every_further_attack_has_its_stage(stages, kind):
+    """Further attacks read one model's weights, transferred ones the surrogate's too."""
+    file, wanted = load_paper("attack_bnn", root=ROOT), set()
+    for name, more in file.further.items():
+        if (more.surrogate is None) == (kind == "transfer"):
+            continue
+        model, stage = file.models[more.model], stages[f"{kind}@{name}"]
+        wanted.add(f"{kind}@{name}")
+        assert stage.cmd == f"stages/run attack {name}"
+        assert f"data/{model.dataset}.safetensors" in paths(stage)
+        assert weights(stage) == {more.model, more.surrogate} - {None}
+        named = {f"models.{more.model}.dataset", f"models.{more.model}.network", f"further.{name}"}
+        shrunk = {f"networks.{model.network}", f"evaluations.{more.evaluation}"}
+        if more.surrogate:
+            named.add(f"models.{more.surrogate}.network")
+            shrunk.add(f"networks.{file.models[more.surrogate].network}")
+        assert tracked(stage)["params/attack_bnn.yaml"] == named | shrunk
+        assert scaled(stage) == sections(*shrunk)
+        assert {out.def_path for out in stage.outs} == {
+            f"results/{name}/outcomes.safetensors", f"results/{name}/metrics.json"
+        }  # fmt: skip
+    assert wanted
+    assert of_kinds(stages, kind) == wanted
+
+
+def test_every_analysis_has_its_stage(stages):
+    file, wanted = load_paper("attack_bnn", root=ROOT), set()
+    for name, model in file.models.items():
+        if model.analysis is None:
+            continue
+        stage, place = stages[f"analyse@{name}"], f"models.{name}"
+        wanted.add(f"analyse@{name}")
+        assert stage.cmd == f"stages/run analyse {name}"
+        assert {"src/advgrad/analysis", f"data/{model.dataset}.safetensors"} <= paths(stage)
+        assert weights(stage) == {name}
+        named = {f"{place}.{key}" for key in ("dataset", "network", "evaluation", "analysis")}
+        shrunk = {f"networks.{model.network}", f"evaluations.{model.evaluation}", f"analyses.{model.analysis}"}
+        assert tracked(stage)["params/attack_bnn.yaml"] == named | shrunk
+        assert scaled(stage) == sections(*shrunk)
+        assert {out.def_path for out in stage.outs} == {f"analyses/{name}/values.json", f"analyses/{name}/sweep.csv"}
+    assert wanted
+    assert of_kinds(stages, "analyse") == wanted
+    assert not any(load_paper(paper, root=ROOT).further for paper in PAPERS if paper != "attack_bnn")
+
+
+def scaled(stage) -> set[str]:
+    """What the stage tracks of the active scale's file."""
+    (found,) = (keys for file, keys in tracked(stage).items() if file.startswith("params/scales/"))
+    return found
 
 
 def test_every_scale_names_every_section_of_every_paper():
     for scale in ("smoke", "quick", "gpu", "paper"):
         for paper in PAPERS:
             overrides, file = getattr(load_scale(scale, ROOT), paper), load_paper(paper, root=ROOT)
-            for section in ("networks", "recipes", "evaluations"):
+            for section in ("networks", "recipes", "evaluations", "analyses"):
                 assert set(getattr(overrides, section)) == set(getattr(file, section)), (scale, paper, section)
             load_paper(paper, load_scale(scale, ROOT), ROOT)
 
@@ -76,16 +146,57 @@ def test_scale_paper_shrinks_nothing():
         assert load_paper(paper, load_scale("paper", ROOT), ROOT) == load_paper(paper, root=ROOT)
 
 
-def test_every_spec_has_its_table_stage_with_the_models_it_reads():
-    stages = {stage.addressing: stage for stage in Repo(str(ROOT)).index.stages}
+def below(folder: str, stage) -> set[str]:
+    """Names of the results or analyses that the stage reads."""
+    return {path.split("/")[1] for path in paths(stage) if path.startswith(f"{folder}/")}
+
+
+def test_every_spec_has_its_table_stage_with_what_it_reads(stages):
     specs = sorted((ROOT / "reports" / "specs").glob("*.yaml"))
-    assert len(specs) == 21
+    seen = set()
     for file in specs:
-        stage = stages.get(f"table@{file.stem}") or stages[f"table-{file.stem}"]
-        read = {path.split("/")[1] for path in paths(stage) if path.startswith("results/")}
-        assert read == set(models(load_spec(file))), file.stem
+        name, spec = file.stem, load_spec(file)
+        stage = stages.get(f"table@{name}") or stages[f"table-{name}"]
+        seen.add(stage.addressing)
+        assert stage.cmd == f"stages/run table {name}"
+        assert below("results", stage) == set(models(spec)), name
+        assert below("analyses", stage) == set(analysed(spec)), name
+        assert ("reports/measured.json" in paths(stage)) == uses_measurements(spec), name
+        own = tracked(stage).get(f"params/{spec.paper.replace('-', '_')}.yaml", set())
+        assert own == set(parameters(spec)), name
         assert f"reports/specs/{file.name}" in paths(stage)
-        assert f"reports/cells/{file.stem}.csv" in paths(stages["cells"])
+        assert f"reports/cells/{name}.csv" in paths(stages["cells"])
+    assert seen == {name for name in stages if name.startswith("table")}
+    assert sum(isinstance(load_spec(file).table, int) for file in specs) == 20  # the papers' own
+
+
+def test_every_figure_has_its_stage_with_what_it_reads(stages):
+    files = sorted((ROOT / "reports" / "specs" / "figures").glob("*.yaml"))
+    assert files
+    for file in files:
+        name, figure, stage = file.stem, load_figure(file), stages[f"figure-{file.stem}"]
+        assert stage.cmd == f"stages/run figure {name}"
+        assert below("results", stage) == set(figures.results(figure)), name
+        assert below("analyses", stage) == set(figures.analyses(figure)), name
+        assert f"reports/specs/figures/{file.name}" in paths(stage)
+        assert {out.def_path for out in stage.outs} == {f"reports/figures/{name}.{form}" for form in ("csv", "svg")}
+    assert {name for name in stages if name.startswith("figure")} == {f"figure-{file.stem}" for file in files}
+
+
+def test_every_papers_claims_have_their_stage_with_the_cells_they_judge(stages):
+    files = sorted((ROOT / "reports" / "specs" / "claims").glob("*.yaml"))
+    assert files
+    for file in files:
+        name, spec, stage = file.stem, claims.load_claims(file), stages[f"claims-{file.stem}"]
+        assert stage.cmd == f"stages/run claims {name}"
+        read = {f"reports/cells/{table}.csv" for table in claims.tables(spec)}
+        read |= {f"reports/figures/{figure}.csv" for figure in claims.figures(spec)}
+        assert {path for path in paths(stage) if path.startswith(("reports/cells/", "reports/figures/"))} == read
+        assert f"reports/specs/claims/{file.name}" in paths(stage)
+        assert {out.def_path for out in stage.outs} == {
+            f"reports/claims/{name}.csv", f"reports/claims/{name}.md", f"reports/metrics/claims-{name}.json"
+        }  # fmt: skip
+    assert {name for name in stages if name.startswith("claims")} == {f"claims-{file.stem}" for file in files}
 
 
 def test_a_gaat_value_is_tracked_by_its_own_models_only(stages):
@@ -94,13 +205,13 @@ def test_a_gaat_value_is_tracked_by_its_own_models_only(stages):
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)
-def test_what_a_stage_imports_is_among_its_dependencies(script):
-    found = [s for s in Repo(str(ROOT)).index.stages if f"stages/run {script.stem}" in s.cmd]
+def test_what_a_stage_imports_is_among_its_dependencies(stages, script):
+    found = [stage for stage in stages.values() if f"stages/run {script.stem}" in stage.cmd]
     assert found
+    files = [file.relative_to(ROOT) for file in imported(script)]
     for stage in found:
         deps = paths(stage)
-        for file in imported(script):
-            relative = file.relative_to(ROOT)
+        for relative in files:
             if NEUTRAL & {part.removesuffix(".py") for part in relative.parts}:
                 continue
             assert any(Path(dep) in (relative, *relative.parents) for dep in deps), (stage.addressing, str(relative))

@@ -9,11 +9,13 @@ import pytest
 from advgrad.data.checksums import ARRAY_NAMES
 from advgrad.data.datasets import DATASETS, DatasetInfo
 from advgrad.data.download import Download, Unavailable
-from advgrad.data.pack import read_pack
+from advgrad.data.folder import _mixed
+from advgrad.data.pack import read_pack, write_pack
 from advgrad.data.sources import fetch, fetch_info, is_whole, mirror_folder, probe, probe_info
 from advgrad.errors import InputError
-from tests.contract.fetch_fixtures import arrays_of, cifar_pickles, described, make, python2_pickle, sealed
+from tests.contract.fetch_fixtures import arrays_of, cifar_pickles, described, kept_of, make, python2_pickle, sealed
 
+FIRST = [5865, 4034, 4824, 1204, 2101]  # of 10,000, by argsort of Philox(key=[10000, 0]).random_raw(10000)
 FORMS = [
     ("mnist", "pack", ""),
     ("mnist", "idx-gz", ""),
@@ -64,12 +66,37 @@ def test_every_form_ends_in_the_same_bytes(name, form, place, tmp_path):
     out = tmp_path / "out" / f"{name}.safetensors"
     lines = []
     assert fetch_info(info, out, tmp_path / "mirror", 1, lines.append, ()) == "mirror"
-    make("pack", name, arrays_of(name), tmp_path / "direct")
+    make("pack", name, kept_of(name), tmp_path / "direct")
     assert out.read_bytes() == (tmp_path / "direct" / out.name).read_bytes()
     assert [path.name for path in out.parent.iterdir()] == [out.name]
     assert len(lines) == 2
     assert probe_info(info, tmp_path / "mirror", 1, ())[0] == "mirror"
-    arrays, expected = read_pack(out), arrays_of(name)
+    arrays, expected = read_pack(out), kept_of(name)
+    assert all(np.array_equal(arrays[key], expected[key]) for key in ARRAY_NAMES)
+
+
+def test_images_ordered_by_label_are_mixed():
+    """The first images, and the last, are of all classes; the order is a fixed one, known by its first numbers."""
+    labels = np.repeat(np.arange(100, dtype=np.uint8), 100)
+    images = np.arange(10_000, dtype=np.uint16).view(np.uint8).reshape(10_000, 1, 1, 2)
+    sorted_arrays = {"train_images": images, "train_labels": labels, "test_images": images, "test_labels": labels}
+    mixed = _mixed(sorted_arrays)
+    numbers = mixed["test_images"].reshape(10_000, 2).copy().view(np.uint16)[:, 0]
+    assert np.array_equal(np.sort(numbers), np.arange(10_000))
+    assert np.array_equal(labels[numbers], mixed["test_labels"])
+    for part in (slice(1000), slice(-1000, None)):
+        assert len(np.unique(mixed["test_labels"][part])) == 100
+        assert np.bincount(mixed["test_labels"][part]).max() < 30
+    assert numbers[:5].tolist() == FIRST
+
+
+def test_a_pack_in_another_order_is_brought_into_order(tmp_path, monkeypatch):
+    monkeypatch.setitem(DATASETS, "cifar100", described("cifar100", arrays_of("cifar100")))
+    out, lines = tmp_path / "cifar100.safetensors", []
+    write_pack(out, arrays_of("cifar100"))
+    assert fetch("cifar100", out, None, 1, lines.append) == "here"
+    assert any("another order" in line for line in lines)
+    arrays, expected = read_pack(out), kept_of("cifar100")
     assert all(np.array_equal(arrays[key], expected[key]) for key in ARRAY_NAMES)
 
 

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from advgrad.config import PaperFile, load_paper
-from advgrad.tables.spec import Spec, Wanted, load_spec, models, uses_measurements, wanted
+from advgrad.config import Evaluation, PaperFile, load_paper
+from advgrad.tables.source import Source
+from advgrad.tables.spec import Spec, Wanted, analysed, load_spec, models, parameters, uses_measurements, wanted
+from advgrad.tables.values import parameter, read_parameters
 
 ROOT = Path(__file__).parents[2]
 SPECS = ROOT / "reports" / "specs"
@@ -22,7 +24,8 @@ KEY_COLUMNS = {"linbp-1": 3, "linbp-2": 2, "gaat-2": 3, "gaat-3": 2, "gaat-4": 2
     f"attack-bnn-{table}": 2 for table in (2, 3, 6, 13)
 }  # all others have one, but attack-bnn-7
 NAMES = [f"{paper}-{table}" for paper, count in TABLES.items() for table in range(1, count + 1)]
-BUILT = {"linbp-1": 24, "attack-bnn-1": 18, "attack-bnn-2": 18, "attack-bnn-3": 36, "gaat-2": 14}
+COMPANIONS = [f"attack-bnn-{name}" for name in ("apgd", "l2", "mnist", "mnist-12", "mnist-13", "mnist-14", "passes")]
+BUILT = {"linbp-1": 24, "gaat-2": 14} | {name: count for name, count in CELLS.items() if name.startswith("attack-bnn-")}
 
 
 def paper_cells(name: str) -> dict[tuple[str, str], float]:
@@ -46,8 +49,8 @@ def planned(name: str) -> list[Wanted]:
     return [cell for cell in wanted(spec(name)) if cell.source.reason is None]
 
 
-def test_one_spec_per_table_and_the_companion():
-    assert {file.stem for file in SPECS.glob("*.yaml")} == {*NAMES, "attack-bnn-mnist"}
+def test_one_spec_per_table_and_the_companions():
+    assert {file.stem for file in SPECS.glob("*.yaml")} == {*NAMES, *COMPANIONS}
     assert {file.stem for file in PAPERS.glob("*.csv")} == set(NAMES)
 
 
@@ -69,12 +72,23 @@ def test_counts_of_the_papers():
     assert counts == {"linbp": 80, "attack-bnn": 459, "gaat": 101}
 
 
-def test_companion_has_the_columns_of_table_2_and_no_paper_values():
-    companion = spec("attack-bnn-mnist")
-    assert list(companion.columns) == ["clean", *spec("attack-bnn-2").columns]
-    assert list(companion.rows) == ["ref", "bnn-wq"]
-    assert all(cell.paper_value is None for cell in wanted(companion))
-    assert "companion, not in the paper" in companion.title
+@pytest.mark.parametrize("name", COMPANIONS)
+def test_companions_have_no_paper_values_and_all_of_ours(name: str):
+    cells = wanted(spec(name))
+    assert all(cell.paper_value is None for cell in cells)
+    assert planned(name) == cells
+    assert "companion, not in the paper" in spec(name).title
+
+
+def test_companions_are_laid_out_as_the_tables_they_go_with():
+    mnist = spec("attack-bnn-mnist")
+    assert list(mnist.columns) == ["clean", *spec("attack-bnn-2").columns, "logit_range", "zero_gradients"]
+    assert list(mnist.rows) == ["ref", "bnn-wq (seed 0)", "bnn-wq (seed 1)", "bnn-wq (seed 2)", "bnn-waq"]
+    assert list(spec("attack-bnn-apgd").rows) == list(spec("attack-bnn-5").rows)
+    assert list(spec("attack-bnn-passes").columns) == list(spec("attack-bnn-7").columns)
+    assert list(spec("attack-bnn-mnist-13").rows) == list(spec("attack-bnn-13").rows)
+    for table in (12, 14):
+        assert list(spec(f"attack-bnn-mnist-{table}").columns) == list(spec(f"attack-bnn-{table}").columns)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -85,33 +99,95 @@ def test_what_is_not_built_says_so(name: str):
 
 
 def params(name: str) -> PaperFile:
-    return load_paper(name.rsplit("-", 1)[0].replace("-", "_"), root=ROOT)  # pyright: ignore[reportArgumentType]
+    """Of the spec's paper."""
+    return load_paper(spec(name).paper.replace("-", "_"), root=ROOT)  # pyright: ignore[reportArgumentType]
 
 
-@pytest.mark.parametrize("name", [*BUILT, "attack-bnn-mnist"])
+def evaluation(paper: PaperFile, name: str | None) -> Evaluation:
+    """What makes results/NAME: the attacks on a model, or further ones."""
+    further = paper.further.get(name or "")
+    return paper.evaluations[further.evaluation if further else paper.models[name or ""].evaluation]
+
+
+def asks(source: Source, paper: PaperFile) -> None:
+    """The outcome is run, with these marks and at least these restarts."""
+    made = evaluation(paper, source.model)
+    name, gradient = (source.outcome or "").split("/")
+    if name in made.peers:
+        peer = made.peers[name]
+        assert (gradient, (source.mark,), source.marks) == (peer.library, (peer.steps,), ())
+        assert source.restarts <= peer.restarts
+        return
+    entry = made.attacks[name]
+    assert entry.steps == (source.marks or (source.mark,))
+    assert source.restarts <= {str(key): count for key, count in entry.gradients.items()}[gradient]
+
+
+@pytest.mark.parametrize("name", [*BUILT, *COMPANIONS])
 def test_sources_exist_in_the_parameter_files(name: str):
     paper = params(name)
     for cell in planned(name):
-        source = cell.source
-        assert source.model in paper.models, cell
-        if source.metric in ("accuracy", "success"):
-            evaluation = paper.evaluations[paper.models[source.model].evaluation]
-            attack, gradient = (source.outcome or "").split("/")
-            entry = evaluation.attacks[attack]
-            assert entry.steps == (source.marks or (source.mark,)), cell
-            assert source.restarts <= {str(key): count for key, count in entry.gradients.items()}[gradient], cell
-            assert evaluation.filter == ("correct" if source.metric == "success" else "all"), cell
-        if source.metric == "clean":
-            assert paper.evaluations[paper.models[source.model].evaluation].filter == "all", cell
-        if source.metric == "saved":
-            assert source.baseline in paper.models, cell
+        source, model = cell.source, paper.models.get(cell.source.model or "")
+        match source.metric:
+            case "accuracy" | "success":
+                asks(source, paper)
+                assert evaluation(paper, source.model).filter == ("correct" if source.metric == "success" else "all")
+            case "clean":
+                assert evaluation(paper, source.model).filter == "all"
+            case "parameter":
+                assert parameter(read_parameters(ROOT, spec(name).paper), source.key or "") == cell.paper_value
+            case "value" | "seconds":
+                analysis = paper.analyses[(model and model.analysis) or ""]
+                group = "cost" if source.metric == "seconds" else (source.value or "").split(".")[0]
+                assert getattr(analysis, group) is not None, cell
+                if analysis.cost and group == "cost":
+                    attack = source.outcome or (source.value or "").split(".")[1]
+                    assert attack in analysis.cost.attacks
+                    asks(Source(model=source.model, outcome=attack, mark=1), paper)
+            case _:
+                assert model, cell
+                assert source.metric != "saved" or source.baseline in paper.models, cell
 
 
-def test_models_and_measurements_of_a_table():
+SIGNALS = {"logit_range", "zero_gradient", "jsv_mean", "jsv_std", "psi_l2", "grad_l2", "sign_grad_l2"}
+
+
+def test_values_are_those_that_an_analysis_writes():
+    asked = [c.source.value or "" for n in (*NAMES, *COMPANIONS) for c in planned(n) if c.source.metric == "value"]
+    for path in asked:
+        group, key, *rest = path.split(".")
+        if group == "signals":
+            assert key in SIGNALS
+            assert rest in ([["orig"], ["njs"], ["hns"]] if key not in ("logit_range", "zero_gradient") else [[]])
+        elif group == "clever":
+            assert key in ("orig", "heuristic", "njs", "hns")
+            assert not rest
+        else:
+            assert group == "cost"
+            assert rest in (["forward"], ["backward"])
+
+
+ALL = [f"bnn-{net}-{way}" for net in ("densenet121", "resnet18", "resnet50", "vgg16") for way in ("ref", "waq", "wq")]
+
+
+def test_what_tables_read():
     assert models(spec("linbp-1")) == ["linbp-mobilenetv2", "linbp-resnet50"]
-    assert models(spec("attack-bnn-2")) == ["bnn-resnet18-wq", "bnn-vgg16-wq"]
-    assert models(spec("gaat-1")) == []
-    assert [name for name in NAMES if uses_measurements(spec(name))] == ["gaat-2"]
+    floats, quantised = [name for name in ALL if name.endswith("ref")], [name for name in ALL if name.endswith("-wq")]
+    assert models(spec("attack-bnn-1")) == [name for name in ALL if "resnet18" in name or "vgg16" in name]
+    cifar10 = sorted([*quantised, "bnn-mobilenetv2-wq"])
+    assert models(spec("attack-bnn-2")) == sorted([*cifar10, *(name.replace("bnn-", "bnn100-") for name in cifar10)])
+    assert models(spec("attack-bnn-3")) == [name for name in ALL if not name.endswith("-wq")]
+    assert models(spec("attack-bnn-9")) == [name.replace("bnn-", "bnn100-") for name in floats]
+    assert models(spec("attack-bnn-4")) == [f"bnn-resnet18-{way}-adv" for way in ("bc", "gd", "ref", "wq")]
+    plain = [f"bnn-resnet18-{way}" for way in ("ref", "waq", "wq")]
+    starred = ["bnn-resnet18-ref-adv", "bnn-resnet18-wq-adv"]
+    assert models(spec("attack-bnn-5")) == sorted([*plain, *(f"{name}-further" for name in plain), *starred])
+    assert analysed(spec("attack-bnn-13")) == ["bnn-resnet18-ref", starred[0], *plain[1:]]
+    assert len(parameters(spec("attack-bnn-6"))) == 18
+    for name in ("gaat-1", "attack-bnn-6", "attack-bnn-7", "attack-bnn-11", "attack-bnn-13", "attack-bnn-passes"):
+        assert models(spec(name)) == []
+    assert [name for name in NAMES if uses_measurements(spec(name))] == ["attack-bnn-7", "gaat-2"]
+    assert [name for name in NAMES if parameters(spec(name))] == ["attack-bnn-6"]
 
 
 def test_tables_import_neither_torch_nor_pandas():

@@ -22,6 +22,7 @@ from advgrad.models.layers import Normalised
 from advgrad.models.registry import BUILDERS, build
 from advgrad.models.weights import to_bytes
 from advgrad.training.loop import Data, Trained, train
+from tests.interruption import Interrupted, stopping
 
 if not torch.cuda.is_available():
     pytest.skip("no CUDA device", allow_module_level=True)
@@ -186,10 +187,6 @@ def test_attacks_do_without_tf32(device: torch.device, tmp_path: Path, monkeypat
     assert not torch.backends.cudnn.allow_tf32
 
 
-class Interrupted(Exception):
-    pass
-
-
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
 @pytest.mark.parametrize("recipe", ["float, pgd", "md-tanh-s"])
 def test_a_resumed_training_is_an_uninterrupted_one(
@@ -212,19 +209,6 @@ def test_a_resumed_evaluation_is_an_uninterrupted_one(
         patch.setattr(checkpoint, "save", stopping(saves))
         attacked("resnet18", device, store=store)
     assert record(attacked("resnet18", device, store=store)) == record(attacked("resnet18", device))
-
-
-def stopping(saves: int) -> Any:
-    """`checkpoint.save` that is interrupted right after so many."""
-    save, done = checkpoint.save, [0]
-
-    def stop(*args: Any) -> None:
-        save(*args)
-        done[0] += 1
-        if done[0] == saves:
-            raise Interrupted
-
-    return stop
 
 
 def test_the_peak_of_memory_is_known() -> None:

@@ -12,36 +12,20 @@ from pathlib import Path
 import pytest
 
 from advgrad.provenance import read_lock
+from advgrad.visits.plan import set_scale
+from tests.unit import visits_toy as toy
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("bnn-mlp-ref", "bnn-mlp-wq")
-TABLE = "attack-bnn-mnist"
-STAGES = [f"{kind}@{model}" for kind in ("train", "attack") for model in MODELS]
-
-
-def tracked_files() -> list[str]:
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
-
-
-def git(folder: Path, *words: str) -> None:
-    identity = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-    subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True)
+TABLE = "attack-bnn-mnist-14"
+ATTACKS = [f"further@{model}-further" for model in MODELS]
+STAGES = [*(f"train@{model}" for model in MODELS), *ATTACKS]
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The working tree, committed, with one thread (other tests run beside it) and MNIST fetched."""
-    folder = tmp_path_factory.mktemp("visits") / "home"
-    for name in filter(None, tracked_files()):
-        if (ROOT / name).is_file() and not name.startswith(("archives/", "tests/")):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    settings = folder / "params.yaml"
-    settings.write_text(settings.read_text().replace("threads: 2", "threads: 1"))
-    git(folder, "init", "-q")
-    git(folder, "add", "-A")
-    git(folder, "commit", "-qm", "x")
+    """The working tree, committed, with MNIST fetched."""
+    folder = toy.clone(tmp_path_factory.mktemp("visits") / "home")
     run(folder, "stages/run", "fetch", "mnist")
     return folder
 
@@ -68,14 +52,9 @@ def uninterrupted(home: Path) -> Path:
     """One run of DVC on all of it."""
     folder = home.parent / "whole"
     shutil.copytree(home, folder)
-    set_scale(folder)
+    set_scale(folder, "smoke")
     run(folder, "dvc", "repro", f"table-{TABLE}")
     return folder
-
-
-def set_scale(folder: Path) -> None:
-    settings = folder / "params.yaml"
-    settings.write_text(settings.read_text().replace("scale: quick", "scale: smoke"))
 
 
 def far_machine(home: Path, name: str) -> Path:
@@ -116,14 +95,14 @@ def test_two_visits_one_of_them_killed_are_one_run(home: Path) -> None:
     tables = [f"reports/tables/{TABLE}.{form}" for form in ("csv", "md", "tex")] + [f"reports/cells/{TABLE}.csv"]
 
     first = far_machine(home, "first")
-    said = finish(there(first, MODELS[0], "--budget", "200s"))
+    said = finish(there(first, ATTACKS[0], "--budget", "200s"))
     assert "this time 3 done, 0 failed; 0 left" in said, "MNIST, training, attack"
     assert f"train@{MODELS[0]}" in advgrad(home, "collect", "../first/visit").stdout
     partly = (home / "archives/smoke" / tables[1]).read_text()
     assert "not run" in partly
 
     second = far_machine(home, "second")
-    process = there(second, "--papers", "attack_bnn", "--budget", "200s", *MODELS)
+    process = there(second, "--papers", "attack_bnn", "--budget", "200s", *ATTACKS)
     log = second / f".advgrad/logs/train@{MODELS[1]}.log"
     until = time.monotonic() + 60
     while not log.is_file():
@@ -132,7 +111,7 @@ def test_two_visits_one_of_them_killed_are_one_run(home: Path) -> None:
     time.sleep(1)  # in the middle of the stage
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    said = finish(there(second, *MODELS, "--budget", "200s"))
+    said = finish(there(second, *ATTACKS, "--budget", "200s"))
     assert "0 failed; 0 left" in said
     assert not (second / ".advgrad/logs" / f"train@{MODELS[0]}.log").exists(), "it came along as done"
     advgrad(home, "collect", "../second/visit")
@@ -142,8 +121,7 @@ def test_two_visits_one_of_them_killed_are_one_run(home: Path) -> None:
     for path in tables:
         assert (archive / path).read_bytes() == (whole / path).read_bytes(), path
 
-    git(home, "add", "-A")
-    git(home, "commit", "-qm", "results")
+    toy.commit(home)
     advgrad(home, "restore", "smoke")
     again = run(home, "dvc", "repro", "--allow-missing", f"table-{TABLE}").stdout
     ran = [line.split("'")[1] for line in again.splitlines() if line.startswith("Running stage")]

@@ -22,13 +22,13 @@ def tracked_files() -> list[str]:
 def project(tmp_path_factory) -> Path:
     """A copy of the working tree, committed, at scale smoke, without any result."""
     folder = tmp_path_factory.mktemp("project")
+    made = ("reports/tables", "reports/cells", "reports/figures", "reports/claims", "dvc.lock")
     for name in filter(None, tracked_files()):
-        if (ROOT / name).is_file() and not name.startswith(("reports/tables", "reports/cells", "dvc.lock")):
+        if (ROOT / name).is_file() and not name.startswith(made):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     settings = folder / "params.yaml"
-    text = settings.read_text().replace("scale: quick", "scale: smoke")
-    settings.write_text(text.replace("threads: 2", "threads: 1"))  # other tests run beside this one
+    settings.write_text(settings.read_text().replace("scale: quick", "scale: smoke"))
     for words in (
         ["init", "-q"],
         ["add", "-A"],
@@ -57,12 +57,14 @@ def test_the_whole_dag(project):
     assert len(cells) == 640
     assert {cell["scale"] for cell in cells} == {"smoke"}
     assert all((cell["value"] != "—") or cell["reason"] for cell in cells)
-    assert sum(cell["value"] != "—" for cell in cells) >= 90
+    missing = {cell["reason"] for cell in cells if cell["paper"] == "attack-bnn" and cell["value"] == "—"}
+    assert missing <= {"not run at this scale", "not measured at this scale", "the analysis gave no finite number"}
+    assert sum(cell["value"] != "—" for cell in cells) >= 440
 
     lock = (project / "dvc.lock").read_bytes()
     again = run(project, "advgrad.cli", "repro")
     assert again.returncode == 0, again.stderr[-3000:]
-    assert "Running stage" not in again.stdout
+    assert "done in" not in again.stdout
     assert (project / "dvc.lock").read_bytes() == lock
     status = run(project, "dvc", "status")
     left_out = "fetch@cifar100" in status.stdout

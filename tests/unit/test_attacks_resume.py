@@ -12,6 +12,7 @@ from advgrad import checkpoint
 from advgrad.attacks.evaluate import Outcomes, evaluate, summary
 from advgrad.config import Evaluation
 from tests.golden.victim import NETWORK, image_set, victim
+from tests.interruption import Interrupted, stopping
 
 GRADIENTS = {"njs": 2, "plain": 3, "hns": 1, "taylor": 1}
 EVALUATION = Evaluation.model_validate({
@@ -27,10 +28,6 @@ EVALUATION = Evaluation.model_validate({
 RESTARTS = 10  # of all attacks together
 
 
-class Interrupted(Exception):
-    pass
-
-
 def attack(
     folder: Path, key: str = "key", progress: Callable[[str, int, int], None] | None = None, every: float = 0.0
 ) -> Outcomes:
@@ -41,16 +38,8 @@ def attack(
 
 
 def interrupt_after(saves: int, folder: Path, monkeypatch: pytest.MonkeyPatch, key: str = "key") -> None:
-    save, done = checkpoint.save, [0]
-
-    def stop(*args: Any) -> None:
-        save(*args)
-        done[0] += 1
-        if done[0] == saves:
-            raise Interrupted
-
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(checkpoint, "save", stop)
+        patch.setattr(checkpoint, "save", stopping(saves))
         attack(folder, key)
 
 
@@ -111,7 +100,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.Monk
     def never(*args: Any) -> Tensor:
         raise AssertionError
 
-    monkeypatch.setattr("advgrad.attacks.evaluate.outcomes_of", never)
+    monkeypatch.setattr("advgrad.attacks.union.outcomes_of", never)
     monkeypatch.setattr("advgrad.attacks.evaluate.first_beta", never)
     attack(tmp_path)
 

@@ -6,14 +6,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advgrad.attacks.gradients import closed_form, plain, taylor
+from advgrad.attacks.gradients import closed_form, plain, prop1, taylor
 from advgrad.attacks.jacobian import logits_gram, logits_jacobian, mean_singular_value
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.noise import sample_noise
 from advgrad.attacks.passes import Passes
-from advgrad.attacks.scaling import beta_of, hessian_norm, hns_beta, njs_logits
+from advgrad.attacks.scaling import beta_of, hessian_norm, hns_beta, njs_logits, prop1_logits
 from advgrad.attacks.space import pixel_space
 from advgrad.config import AttackSpec
+from advgrad.errors import InputError
 from tests.golden.net import load
 
 
@@ -92,6 +93,57 @@ def test_proposition_1(rho: float) -> None:
     top = logits.topk(2).values
     below = logits * (beta_of(rho, 10) / (top[:, :1] - top[:, 1:]))
     assert (1 - below.softmax(1).amax(1) <= rho * (1 + 1e-6)).all()
+
+
+@pytest.mark.parametrize("rho", [1e-15, 1e-5, 0.1, 0.5])
+def test_proposition_1_for_every_image_classified_correctly(rho: float) -> None:
+    logits = torch.randn(500, 10, dtype=torch.float64) * torch.logspace(-1, 3, 500, dtype=torch.float64)[:, None]
+    y = logits.argmax(1)
+    y[::4] = (y[::4] + 1) % 10
+    right = logits.argmax(1) == y
+    scaled = prop1_logits(logits, y, rho=rho)
+    assert torch.equal(scaled[~right], logits[~right])
+    # The error signal as the sum of the others, which does not cancel.
+    signal = (scaled - torch.logsumexp(scaled, 1, keepdim=True)).exp().scatter(1, y[:, None], 0).sum(1)
+    assert (signal[right] >= rho * (1 - 1e-9)).all()
+    width = scaled.amax(1) - scaled.amin(1)
+    torch.testing.assert_close(width[right], torch.full_like(width[right], math.log((1 - rho) * 9 / rho)))
+    flat = torch.full((2, 10), 3.0)
+    assert torch.equal(prop1_logits(flat, torch.tensor([0, 1]), rho=rho), flat)  # no range
+
+
+def test_rho_beyond_what_the_classes_allow() -> None:
+    logits, y = torch.tensor([[1.0, 0.0, 0.5]]), torch.tensor([0])
+    assert (prop1_logits(logits, y, rho=0.66) > 0).any()
+    for rho in (0.67, 0.9):
+        with pytest.raises(InputError, match=r"3 classes allowed above 0 and below 0.666667"):
+            prop1_logits(logits, y, rho=rho)
+        with pytest.raises(InputError, match="rho"):
+            njs_logits(logits, y, beta1=1.0, rho=rho)
+
+
+def test_prop1_scales_anew_at_every_step_and_as_a_constant() -> None:
+    golden = load("saturated")
+    x, y = golden.data["x"], golden.data["y"]
+    gradient = prop1(24, rho=0.1)(golden.model, x, x, y, Passes())
+    for point in (x, x + 0.3 * golden.data["noise"]):
+        logits = golden.model(point)
+        gamma = (logits.amax(1) - logits.amin(1))[:, None]
+        beta = torch.where(logits.argmax(1, keepdim=True) == y[:, None], math.log(0.9 * 9 / 0.1) / gamma, 1.0)
+        leaf = point.clone().requires_grad_()
+        loss = nn.functional.cross_entropy(golden.model(leaf) * beta.detach(), y)  # a mean over the 24 images
+        (expected,) = torch.autograd.grad(loss, leaf)
+        torch.testing.assert_close(gradient(point)[0], expected, rtol=1e-4, atol=1e-9)
+
+
+def test_gram_by_the_whole_jacobian() -> None:
+    """Widened a few images at a time, in chunks that do not divide the images."""
+    model, x = small(), torch.rand(21, 3, 32, 32).contiguous(memory_format=torch.channels_last)
+    logits, gram = logits_gram(model, x, chunk=10)
+    expected_logits, jacobian = logits_jacobian(model, x)
+    torch.testing.assert_close(logits, expected_logits)
+    assert gram.dtype == torch.float64
+    torch.testing.assert_close(gram, jacobian.double() @ jacobian.double().mT, rtol=1e-5, atol=1e-8)
 
 
 def test_njs_scale_is_a_constant_for_the_gradient() -> None:

@@ -23,9 +23,9 @@ from advgrad.data.sources import fetch_info
 from advgrad.errors import InputError
 from advgrad.visits import bundle as module
 from advgrad.visits import packages, plan, unpack
-from advgrad.visits.bundle import bundle, needed
-from advgrad.visits.parts import read_parts, write_parts
-from tests.contract.fetch_fixtures import arrays_of, described
+from advgrad.visits.bundle import bundle, needed, runs_bba
+from advgrad.visits.parts import read_parts, write_parts, write_tar
+from tests.contract.fetch_fixtures import arrays_of, described, kept_of
 
 PROJECT = Path(__file__).parents[2]
 
@@ -65,17 +65,20 @@ def root(tmp_path, monkeypatch):
         head = git(root, "rev-parse", "--short=12", "HEAD").strip()
         return plan.Plan(commit=head, scale=scale, stages={})
 
-    def install(root, folder, *, python, platform):
+    def install(root, folder, *, python, platform, names):
         write(folder, {"packages/yaml/__init__.py": "", "packages/python.txt": f"{python} {platform}\n"})
+        if "packages-numba" in names:
+            write(folder, {"packages-numba/numba/__init__.py": ""})
 
     monkeypatch.setattr(plan, "at_commit", at_commit)
     monkeypatch.setattr(packages, "install", install)
+    monkeypatch.setattr(module, "runs_bba", lambda root, scale: scale == "gpu")
     return root
 
 
 def with_data(root, name, monkeypatch):
-    arrays = arrays_of(name)
-    monkeypatch.setitem(DATASETS, name, described(name, arrays))
+    arrays = kept_of(name)
+    monkeypatch.setitem(DATASETS, name, described(name, arrays_of(name)))
     write_pack(root / "data" / f"{name}.safetensors", arrays)
     return arrays
 
@@ -89,7 +92,7 @@ def test_what_goes_along(root, tmp_path):
     out = tmp_path / "dist" / "bundle"
     files, lines = make(root, out)
     assert sorted(files) == sorted(out.iterdir())
-    assert [path.name for path in files] == ["unpack.py", "source.part", "packages.part"]
+    assert [path.name for path in files] == ["unpack.py", "source.part", "packages.part", "packages-numba.part"]
     assert (out / "unpack.py").read_bytes() == Path(unpack.__file__).read_bytes()
     commit, scale, _ = read_parts([out], kind="bundle")
     assert (commit, scale) == (git(root, "rev-parse", "--short=12", "HEAD").strip(), "gpu")
@@ -98,7 +101,8 @@ def test_what_goes_along(root, tmp_path):
     tracked = set(git(root, "ls-files").split())
     left_out = {name for name in tracked if re.match(r"archives/|tests/|reports/(tables|cells|metrics)/", name)}
     known = {"archives/gpu/dvc.lock", "archives/gpu/models/a/weights.packed"}
-    made = {".advgrad/plan.json", ".advgrad/bundle.json", "advgrad", "packages/yaml/__init__.py", "packages/python.txt"}
+    made = {".advgrad/plan.json", ".advgrad/bundle.json", "advgrad", "packages/yaml/__init__.py", "packages/python.txt",
+            "packages-numba/numba/__init__.py"}  # fmt: skip
     there = {path.relative_to(into).as_posix() for path in into.rglob("*") if path.is_file()}
     assert there == tracked - left_out | known | made
     assert plan.from_json((into / plan.PLAN).read_text()) == plan.Plan(commit=commit, scale="gpu", stages={})
@@ -200,7 +204,21 @@ def test_parts_of_an_earlier_commit_go_and_results_stay(root, tmp_path):
     make(root, out)
     make(root, out)
     names = {path.name for path in out.iterdir()}
-    assert names == {"unpack.py", "source.part", "packages.part", "visit-1.part", "mine.part"}
+    assert names == {"unpack.py", "source.part", "packages.part", "packages-numba.part", "visit-1.part", "mine.part"}
+
+
+def test_numba_stays_at_home_where_no_attack_needs_it(root, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "runs_bba", lambda root, scale: False)
+    files, _ = make(root, tmp_path / "out")
+    assert [path.name for path in files] == ["unpack.py", "source.part", "packages.part"]
+    into = unpack.unpack([tmp_path / "out"], tmp_path / "far")
+    assert (into / "packages").is_dir()
+    assert not (into / "packages-numba").exists()
+
+
+def test_who_needs_numba():
+    assert runs_bba(Path(__file__).parents[2], "gpu")
+    assert not runs_bba(Path(__file__).parents[2], "smoke")
 
 
 def refused(root, tmp_path, *datasets, scale="gpu"):
@@ -250,7 +268,9 @@ def test_other_refusals(root, tmp_path, monkeypatch):
 # Packages
 
 THERE = {"torch", "torchvision", "numpy", "safetensors", "PIL"}  # on the other machine
-HOME = {"dvc", "mlflow"}  # imported inside functions that do not run there
+HOME = {"dvc", "dvc_data", "mlflow"}  # imported inside functions that do not run there
+LAZY = {"foolbox", "numba", "pyautoattack"}  # imported by the attacks that need them
+UNUSED = {"setuptools"}  # foolbox asks for it and does not import it; torch brings one
 NOT_THERE = ("advgrad.pipeline", "advgrad.tables", "advgrad.tracking.store", "advgrad.visits.bundle",
              "advgrad.visits.collect", "advgrad.visits.restore", "advgrad.visits.packages")  # fmt: skip
 DISTRIBUTION = {"yaml": "pyyaml"}
@@ -278,7 +298,7 @@ def file_of(name):
 
 def third_party():
     """(package, at top level) of all that the stages and `advgrad run` import, at any depth."""
-    waiting = [PROJECT / "stages" / f"{name}.py" for name in ("fetch", "train", "attack")]
+    waiting = [PROJECT / "stages" / f"{name}.py" for name in ("fetch", "train", "attack", "analyse")]
     waiting += [file_of("advgrad.cli"), file_of("advgrad.visits.run")]
     seen, found = set(), set()
     while waiting:
@@ -312,27 +332,62 @@ def test_packages_are_what_is_imported_and_what_that_needs():
     found = third_party()
     assert {name for name, top in found if name in HOME and top} == set()
     names = {name for name, _ in found} - THERE - HOME
-    assert with_requirements({DISTRIBUTION.get(name, name) for name in names}) == set(packages.PACKAGES)
+    assert {name for name, top in found if name in LAZY and top} == set(), "they take seconds"
+    needed = with_requirements({DISTRIBUTION.get(name, name) for name in names}) - THERE - UNUSED
+    assert needed == {*packages.PACKAGES, *packages.NUMBA}
+    assert with_requirements({"numba"}) - THERE == set(packages.NUMBA)
 
 
-def test_the_command_imports_with_nothing_but_these_packages():
-    """Also what they import in turn, and what the reading of sources above may have missed."""
-    code = """
+GATE = """
 import importlib.metadata, sys
 allowed = {*sys.stdlib_module_names, "advgrad", *sys.argv[1].split()}
 class Gate:
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] not in allowed and not name.startswith("_sysconfigdata"):
-            raise ModuleNotFoundError(name)
+            raise ModuleNotFoundError(f"not there: {name}", name=name)
 sys.meta_path.insert(0, Gate())
+"""
+COMMAND = """
 import advgrad.cli, advgrad.config, advgrad.stage, advgrad.visits.run
 advgrad.cli.check()
 """
-    modules = {"annotated_types", "markdown_it", "mdurl", "pydantic", "pydantic_core", "pygments", "yaml", "_yaml",
-               "rich", "typing_extensions", "typing_inspection", *THERE}  # fmt: skip
-    command = [sys.executable, "-c", code, " ".join(modules)]
-    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=60)
+PEERS = """
+from advgrad.attacks import peers
+from advgrad.config import Peer
+from advgrad.errors import InputError
+for attack in ("apgd-dlr", "square", "deepfool"):
+    peers._attack(Peer(attack=attack, eps=8, steps=1), 0, 0)
+try:
+    peers._attack(Peer(attack="bba", eps=8, steps=1), 0, 0)
+    raise SystemExit("numba is not needed")
+except InputError as error:
+    print(error)
+allowed |= {"numba", "llvmlite"}
+peers._attack(Peer(attack="bba", eps=8, steps=1), 0, 0)
+"""
+ONLY = {"annotated_types", "markdown_it", "mdurl", "pydantic", "pydantic_core", "pygments", "yaml", "_yaml", "rich",
+        "typing_extensions", "typing_inspection", *THERE}  # fmt: skip
+LIBRARIES = {"certifi", "charset_normalizer", "eagerpy", "foolbox", "git", "gitdb", "idna", "pyautoattack", "requests",
+             "scipy", "smmap", "torchgen", "urllib3"}  # fmt: skip
+
+
+def passes_the_gate(code, modules):
+    """What the code prints where there are only these modules and no Git."""
+    command = [sys.executable, "-c", GATE + code, " ".join(modules)]
+    env = {**os.environ, "PATH": ""}
+    done = subprocess.run(command, cwd=PROJECT, env=env, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_the_command_imports_with_nothing_but_these_packages():
+    """Also what they import in turn, and what the reading of sources above may have missed."""
+    passes_the_gate(COMMAND, ONLY)
+
+
+def test_peers_import_with_nothing_but_these_packages():
+    said = passes_the_gate(PEERS, ONLY | LIBRARIES)
+    assert said == "peer bba: needs the package numba, which cannot be imported here\n"
 
 
 def test_the_lock_is_cut_at_its_entries():
@@ -340,6 +395,9 @@ def test_the_lock_is_cut_at_its_entries():
     cut = packages.subset(lock).splitlines()
     pins = [line.split("==")[0] for line in cut if not line.startswith(" ")]
     assert pins == list(packages.PACKAGES)
+    assert [line.split("==")[0] for line in packages.subset(lock, packages.NUMBA).splitlines() if line[0] != " "] == [
+        *packages.NUMBA
+    ]
     assert set(cut) <= {line.removesuffix(" \\") for line in lock.splitlines()} | set(lock.splitlines())
     for name in packages.PACKAGES:
         entry = lock[lock.index(f"\n{name}==") + 1 :]
@@ -356,7 +414,8 @@ UV = """#!{python}
 import pathlib, sys
 pathlib.Path("{log}").write_text("\\n".join(sys.argv[1:]))
 target = pathlib.Path(sys.argv[sys.argv.index("--target") + 1])
-names = ["rich/a.py", "rich/__pycache__/a.pyc", "rich-1.dist-info/RECORD", "rich-1.dist-info/METADATA", "bin/x"]
+names = ["rich/a.py", "rich/__pycache__/a.pyc", "pyautoattack/examples/a.pt", "pyautoattack/a.py"]
+names += ["rich-1.dist-info/RECORD", "rich-1.dist-info/METADATA", "bin/x"]
 for name in names:
     (target / name).parent.mkdir(parents=True, exist_ok=True)
     (target / name).touch()
@@ -372,20 +431,22 @@ def fake_uv(root, log, status):
     shutil.copy(PROJECT / "requirements.lock", root)
 
 
-def test_what_uv_is_asked_for(tmp_path):
+@pytest.mark.parametrize("name", packages.FOLDERS)
+def test_what_uv_is_asked_for(name, tmp_path):
     fake_uv(tmp_path, tmp_path / "log", 0)
-    packages.install(tmp_path, tmp_path / "work", python="3.13", platform="aarch64-manylinux_2_28")
+    packages.install(tmp_path, tmp_path / "work", python="3.13", platform="aarch64-manylinux_2_28", names=(name,))
     asked = (tmp_path / "log").read_text().split("\n")
     for option in ("--require-hashes", "--no-deps"):
         assert option in asked
     pairs = {"--python-version": "3.13", "--python-platform": "aarch64-manylinux_2_28", "--only-binary": ":all:"}
     assert {option: asked[asked.index(option) + 1] for option in pairs} == pairs
     pinned = Path(asked[asked.index("-r") + 1])
-    assert pinned.read_text() == packages.subset((PROJECT / "requirements.lock").read_text())
-    made = tmp_path / "work" / "packages"
-    there = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()}
-    assert there == {"rich/a.py", "rich-1.dist-info/METADATA", "python.txt"}
-    assert (made / "python.txt").read_text() == "3.13 aarch64-manylinux_2_28\n"
+    assert pinned.read_text() == packages.subset((PROJECT / "requirements.lock").read_text(), packages.FOLDERS[name])
+    made = tmp_path / "work" / name
+    assert asked[asked.index("--target") + 1] == str(made)
+    there = {path.relative_to(made).as_posix() for path in made.rglob("*") if path.is_file()} - {"python.txt"}
+    assert there == {"rich/a.py", "rich-1.dist-info/METADATA", "pyautoattack/a.py"}
+    assert (tmp_path / "work" / unpack.MADE_FOR).read_text() == "3.13 aarch64-manylinux_2_28\n"
 
 
 def test_no_uv_and_uv_that_fails(tmp_path, monkeypatch):
@@ -402,11 +463,11 @@ def test_the_payload_is_the_same_whoever_packs_it(tmp_path):
     write(tmp_path / "a", {"x": "1", "b/y": "2"})
     (tmp_path / "a" / "x").chmod(0o600)
     os.utime(tmp_path / "a" / "x", (5, 5))
-    payload = module._tar(tmp_path / "a.tar.xz", module._files(tmp_path / "a"))
+    payload = write_tar(tmp_path / "a.tar.xz", module._files(tmp_path / "a"))
     with tarfile.open(payload) as tar:
         told = [(m.name, m.mode, m.uid, m.uname, m.mtime) for m in tar]
     assert told == [("b/y", 0o644, 0, "", 0), ("x", 0o644, 0, "", 0)]
     assert (
         hashlib.sha256(payload.read_bytes()).digest()
-        == hashlib.sha256(module._tar(tmp_path / "b", module._files(tmp_path / "a")).read_bytes()).digest()
+        == hashlib.sha256(write_tar(tmp_path / "b", module._files(tmp_path / "a")).read_bytes()).digest()
     )

@@ -32,7 +32,7 @@ def change(file: Path, old: str, new: str) -> None:
     ("file", "old", "new", "line"),
     [
         ("params.yaml", "seed: 0", "sed: 0", "params.yaml: sed: unknown key"),
-        ("params.yaml", "threads: 2", "threads: 0", "params.yaml: determinism.threads: .* greater than 0, not 0"),
+        ("params.yaml", "threads: 1", "threads: 0", "params.yaml: determinism.threads: .* greater than 0, not 0"),
         ("params.yaml", "scale: quick", "scale: huge", "scale: no scale 'huge'; known: gpu, paper, quick, smoke"),
         ("params.yaml", "device: auto", "device: tpu", "device: .*'auto', 'cpu' or 'cuda', not 'tpu'"),
         ("params/gaat.yaml", "eps: 8, step: 1, steps: 10}", "eps: -8, step: 1, steps: 10}",
@@ -42,7 +42,7 @@ def change(file: Path, old: str, new: str) -> None:
         ("params/gaat.yaml", "length: 200", "length: long", "recipes.rat.length: .* number.*, not 'long'"),
         ("params/linbp.yaml", "steps: [10, 20, 100]", "steps: [20, 10]", "steps must ascend"),
         ("params/linbp.yaml", "network: resnet50,", "network: resnet51,", "no 'resnet51' in networks; known: mob"),
-        ("params/scales/quick.yaml", "judge: false", "judge: maybe", "quick.yaml: judge: .* boolean"),
+        ("params/scales/quick.yaml", "judge: companions", "judge: maybe", "quick.yaml: judge: .* 'none'"),
         ("params/scales/quick.yaml", "mlp: {}", "mlp: {", "quick.yaml:.*: not YAML"),
     ],
 )  # fmt: skip

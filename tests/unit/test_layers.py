@@ -59,6 +59,8 @@ def test_the_images_layer_keeps_its_input_real() -> None:
     layer = BinarizeConv2d(3, 4, 3, bias=False, binary_input=False)
     x = torch.randn(1, 3, 5, 5)
     assert torch.equal(layer(x), F.conv2d(x, layer.weight.sign()))
+    linear = BinarizeLinear(5, 2, binary_input=False)
+    assert torch.equal(linear(x), F.linear(x, linear.weight.sign(), linear.bias))
 
 
 class TestBinaryBlock:
@@ -90,6 +92,7 @@ class TestBinaryBlock:
 def test_frozen_batch_norm_equals_the_general_one(affine):
     torch.manual_seed(0)
     ours, reference = BatchNorm2d(5, affine=affine), torch.nn.BatchNorm2d(5, affine=affine)
+    assert ours.running_mean is not None and ours.running_var is not None
     ours.running_mean.normal_()
     ours.running_var.uniform_(0.1, 3)
     if affine:

@@ -1,5 +1,6 @@
 """Sizes and costs against published numbers, and what every network promises."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,9 +10,11 @@ from torch import nn
 from advgrad.config import Network
 from advgrad.errors import InputError
 from advgrad.models.count import macs, parameters
-from advgrad.models.layers import Normalised
+from advgrad.models.layers import BinarizeConv2d, BinarizeLinear, Normalised
 from advgrad.models.linearise import ACTIVATIONS
 from advgrad.models.registry import BUILDERS, build, check_device
+from advgrad.models.weights import snapshot
+from advgrad.training import binary
 
 # architecture, fields, parameters (None: not published), GMACs as the papers' dossiers count them
 FULL = [
@@ -33,6 +36,7 @@ SLIM: dict[str, dict[str, Any]] = {
     "densenet121": {"depth": 0.2}, "densenet161": {"family": "imagenet", "depth": 0.1},
     "mobilenet_v2": {"family": "imagenet"}, "wide_resnet28": {"widen": 2, "depth": 0.5}, "lenet5": {},
     "mlp": {"hidden": (64, 32), "batch_norm": True}, "conv_relu": {}, "resnet18_waq": {}, "vgg16_waq": {},
+    "resnet50_waq": {"depth": 0.25}, "densenet121_waq": {"depth": 0.2}, "mlp_waq": {"hidden": (64, 32)},
 }  # fmt: skip
 
 
@@ -62,6 +66,109 @@ def test_binary_networks_have_the_released_size(architecture: Any, millions: flo
         model = build(Network(architecture=architecture), "cifar10")
     assert round(parameters(model) / 1e6, 1) == millions
     assert macs(model, (3, 32, 32)) / 1e9 == pytest.approx(gmacs, abs=5e-4)
+
+
+@pytest.mark.parametrize("architecture", ["resnet50", "densenet121"])
+def test_binary_versions_cost_what_the_real_ones_do(architecture: Any) -> None:
+    """Ours keep the real network's layers: they differ by one batch normalisation of the features."""
+    with torch.device("meta"):
+        real = build(Network(architecture=architecture), "cifar10")
+        ours = build(Network(architecture=f"{architecture}_waq"), "cifar10")  # type: ignore[arg-type]
+    assert macs(ours, (3, 32, 32)) == macs(real, (3, 32, 32))
+    features = ours.core.get_submodule("linear").in_features
+    assert isinstance(features, int)
+    assert parameters(ours) == parameters(real) + 2 * features
+    shapes = {name: p.shape for name, p in ours.named_parameters()}
+    assert {name: p.shape for name, p in real.named_parameters()}.items() <= shapes.items()
+    assert shapes.keys() - dict(real.named_parameters()).keys() == {"core.bn.weight", "core.bn.bias"}
+
+
+def binary_layers(model: nn.Module) -> dict[str, BinarizeConv2d | BinarizeLinear]:
+    return {name: m for name, m in model.named_modules() if isinstance(m, BinarizeConv2d | BinarizeLinear)}
+
+
+WAQ = sorted(name for name in BUILDERS if name.endswith("_waq"))
+
+
+@pytest.mark.parametrize("architecture", WAQ)
+def test_binary_networks_compute_with_signs(architecture: str) -> None:
+    """No layer is left real; only the image is not binarised; every binary input has a Hardtanh's values."""
+    model = slim(architecture).eval()
+    layers = binary_layers(model)
+    assert layers.keys() == {n for n, m in model.named_modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    image = [name for name, layer in layers.items() if not layer.binary_input]
+    inputs: dict[str, torch.Tensor] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
+        return lambda _, args: inputs.update({name: args[0]})
+
+    for name, layer in layers.items():
+        layer.register_forward_pre_hook(keep(name))
+    x = torch.rand(3, 3, 32, 32)
+    logits = model(x)
+    assert image == [next(iter(layers))]
+    assert torch.equal(inputs[image[0]].flatten(), model.normalise(x).flatten())
+    assert all(value.abs().max() <= 1 for name, value in inputs.items() if name != image[0])
+    state = binary.exported(model.core, snapshot(model.core))
+    for name, layer in layers.items():
+        stored = state[name.removeprefix("core.") + ".weight"]
+        assert set(stored.unique().tolist()) == {-1.0, 1.0}, name
+        assert layer.weight.detach().abs().unique().numel() > 2, name
+    model.core.load_state_dict(state)
+    assert torch.equal(model(x), logits)
+
+
+@pytest.mark.parametrize("architecture", WAQ)
+def test_binary_networks_pass_a_gradient_to_the_image(architecture: str) -> None:
+    """In training mode, where batch normalisation keeps most values inside Hardtanh's mask."""
+    x = torch.rand(8, 3, 32, 32, requires_grad=True)
+    (grad,) = torch.autograd.grad(slim(architecture, width=0.5).train()(x).square().sum(), x)
+    assert grad.isfinite().all()
+    assert (grad.flatten(1) != 0).any(1).all()
+
+
+def test_the_binary_perceptron_is_figure_2s() -> None:
+    model = build(Network(architecture="mlp_waq", hidden=(100,) * 5), "mnist").core
+    linear = {name: tuple(m.weight.shape) for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    hidden = {f"hidden{i}.linear": (100, 784 if i == 1 else 100) for i in range(1, 6)}
+    assert linear == {**hidden, "output": (10, 100)}
+    assert [name for name, _ in model.get_submodule("hidden1").named_children()] == ["linear", "bn", "act"]
+
+
+def test_a_binary_perceptron_by_hand() -> None:
+    """Image -> sign weights; then signs of batch-normalised sums; straight-through gradient with Hardtanh's mask."""
+    torch.manual_seed(0)
+    model = build(Network(architecture="mlp_waq", hidden=(7, 5), normalise=False), "mnist").eval()
+    layers = list(binary_layers(model).values())
+    (w1, b1), (w2, b2), (w3, b3) = ((layer.weight.sign(), layer.bias) for layer in layers)
+    scales = []
+    for name, variance in (("hidden1", 60.0), ("hidden2", 10.0)):
+        model.core.get_buffer(f"{name}.bn.running_var").fill_(variance)
+        scales.append((variance + 1e-5) ** -0.5)
+    x = torch.rand(4, 1, 28, 28, requires_grad=True)
+    a1 = scales[0] * torch.nn.functional.linear(x.flatten(1), w1, b1)
+    a2 = scales[1] * torch.nn.functional.linear(a1.sign(), w2, b2)
+    torch.testing.assert_close(model(x), torch.nn.functional.linear(a2.sign(), w3, b3))
+    (grad,) = torch.autograd.grad(model(x)[:, 3].sum(), x)
+    back = scales[1] * w3[3] * (a2.abs() < 1)
+    back = scales[0] * (back @ w2) * (a1.abs() < 1)
+    assert 0 < (a1.abs() < 1).float().mean() < 1
+    torch.testing.assert_close(grad.flatten(1), back @ w1)
+    assert (grad != 0).any()
+
+
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100"])
+@pytest.mark.parametrize("architecture", ["resnet50", "densenet121", "mobilenet_v2"])
+def test_binary_weights_cover_every_layer_and_bias(architecture: str, dataset: str) -> None:
+    """Without scale and shift in batch normalisation, no learned value is left real (attack-bnn's BNN-WQ)."""
+    torch.manual_seed(0)
+    model = build(Network(architecture=architecture, width=0.125, affine=False), dataset)  # type: ignore[arg-type]
+    latent = binary.attach(model.core, "md-tanh-s")
+    assert latent.values.keys() == dict(model.core.named_parameters()).keys()
+    assert "linear.bias" in latent.values
+    binary.sign_round(latent)
+    assert {float(v) for p in model.parameters() for v in p.detach().unique()} == {-1.0, 1.0}
+    assert model(torch.rand(2, 3, 32, 32)).isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -181,7 +288,7 @@ def test_bad_networks_are_refused(fields: dict[str, Any], dataset: Any, message:
 @pytest.mark.parametrize(
     ("architecture", "width", "layer"),
     [("resnet18", 0.1, "layer2.0.shortcut.0"), ("wide_resnet28", 0.4, "block2.0.shortcut"),
-     ("resnet18_waq", 0.05, "layer2.0.shortcut.conv")],
+     ("resnet18_waq", 0.05, "layer2.0.shortcut.conv"), ("resnet50_waq", 0.02, "layer2.0.shortcut.0")],
 )  # fmt: skip
 def test_layers_that_corrupt_a_cpus_memory_are_refused_there(architecture: Any, width: float, layer: str) -> None:
     network = Network(architecture=architecture, width=width)

@@ -1,22 +1,44 @@
 """What `advgrad repro` leaves out and says."""
 
 import pytest
+from dvc.repo import Repo
 
 from advgrad import pipeline, provenance
 from advgrad.config import load_settings
+from advgrad.errors import InputError
 
 
 def lock(**md5):
     return {"stages": {name: {"outs": [{"path": name, "md5": value}]} for name, value in md5.items()}}
 
 
-def test_what_is_below_missing_data_is_left_out():
-    targets, out = pipeline.targets_without({"fetch@mnist"})
-    assert {"fetch@mnist", "train@bnn-mlp-wq", "attack@gaat-mnist-rat", "table-gaat-2", "cells"} <= set(out)
-    assert {"fetch@cifar100", "table-attack-bnn-2", "table-linbp-1", "table@gaat-1"} <= set(targets)
-    assert not set(targets) & {"fetch@cifar10", "train@bnn-vgg16-wq", *out}
-    assert pipeline.targets_without({"fetch@cifar100"}) == (["cells"], ["fetch@cifar100"])
-    assert pipeline.targets_without(set()) == (["cells", "fetch@cifar100"], [])
+@pytest.fixture(scope="module")
+def repo():
+    with Repo() as found:
+        yield found
+
+
+def test_what_needs_missing_data_is_left_out(repo):
+    out = set(pipeline.waiting_for(repo, {"fetch@mnist"}))
+    assert {"fetch@mnist", "train@bnn-mlp-wq", "attack@gaat-mnist-rat", "table-gaat-2", "cells"} <= out
+    assert not out & {"fetch@cifar10", "train@bnn-vgg16-wq", "table-attack-bnn-3", "table-linbp-1", "table@gaat-1"}
+    out = set(pipeline.waiting_for(repo, {"fetch@cifar100"}))
+    assert {"attack@bnn100-vgg16-ref", "table-attack-bnn-2", "table-attack-bnn-9", "cells"} <= out
+    assert not out & {"table-attack-bnn-3", "table-attack-bnn-mnist", "figure-attack-bnn-1"}
+    assert pipeline.waiting_for(repo, set()) == []
+
+
+def test_targets_bring_what_they_need_and_nothing_else(repo):
+    everything = {stage.addressing for stage in repo.index.stages}
+    assert everything - pipeline.not_needed(repo, ["table-gaat-2", "transfer@bnn-mlp-wq-transfer"]) == {
+        "table-gaat-2", "transfer@bnn-mlp-wq-transfer", "fetch@mnist", "fetch@cifar10",
+        *(f"train@bnn-mlp-{name}" for name in ("ref", "wq")),
+        *(f"{kind}@gaat-{data}-{name}" for kind in ("train", "attack") for data in ("mnist", "resnet18")
+          for name in ("rat", "gaat")),
+    }  # fmt: skip
+    assert pipeline.not_needed(repo, []) == set()
+    with pytest.raises(InputError, match=r"no stage 'table' in dvc\.yaml; known: .*cells"):
+        pipeline.not_needed(repo, ["table"])
 
 
 def test_missing_data_is_what_is_neither_here_nor_reachable(tmp_path, monkeypatch):

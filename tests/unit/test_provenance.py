@@ -1,6 +1,7 @@
 """Commit, hashes, dvc.lock and the committed fingerprint."""
 
 import hashlib
+import json
 import subprocess
 
 import pytest
@@ -58,3 +59,30 @@ def test_fingerprint_file(tmp_path):
     (tmp_path / provenance.FINGERPRINT).write_text("[1]")
     with pytest.raises(InputError, match="one JSON object"):
         provenance.read_fingerprint(tmp_path)
+
+
+def test_record_takes_seconds_of_trainings_and_of_single_images(tmp_path):
+    with pytest.raises(InputError, match="nothing to record"):
+        provenance.record(tmp_path)
+    machine = {"device": "cuda", "gpu": "a GPU", "cpu": "a CPU", "threads": 2}
+    provenance.note(tmp_path, "fingerprint", machine)
+    provenance.note(tmp_path, "train@net", {"scale": "quick", "seconds": 12.5})
+    provenance.note(tmp_path, "attack@net", {"scale": "quick", "seconds": 7.0})
+    clocked = {"fgsm/plain": 0.015, "fgsm/hns": 0.09}
+    provenance.note(tmp_path, "analyse@net", {"scale": "quick", "seconds": 3.0, "clocked": clocked})
+    provenance.note(tmp_path, "analyse@other", {"scale": "quick", "seconds": 3.0})
+    provenance.note(tmp_path, "train@beside", {"scale": "quick", "seconds": 99.0, "alone": False})
+    file = tmp_path / provenance.MEASURED
+    file.parent.mkdir(exist_ok=True)
+    old = {"gpu": {"net": {"seconds": 9, "machine": "b"}}, "quick": {"net": {"seconds": 1, "machine": "b"}}}
+    file.write_text(json.dumps(old))
+    provenance.record(tmp_path)
+    assert json.loads(file.read_text()) == {
+        "gpu": old["gpu"],
+        "quick": {
+            "net": {"seconds": 12.5, "machine": "a GPU"},
+            "net fgsm/plain": {"seconds": 0.015, "machine": "a GPU"},
+            "net fgsm/hns": {"seconds": 0.09, "machine": "a GPU"},
+        },
+    }
+    assert provenance.read_fingerprint(tmp_path) == machine

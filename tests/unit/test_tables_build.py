@@ -117,6 +117,18 @@ def test_precision_of_the_training(site: Path):
     assert precisions(read_records(spec, site / "results")) == {"bf16": ["gaat", "rat"]}
 
 
+def test_further_attacks_name_the_model_that_was_trained(site: Path):
+    spec = load_spec(site / "gaat-2.yaml")
+    for name in ("rat", "gaat"):
+        told(site, name, {"precision": "bf16"})
+    file = site / "results" / "gaat" / "metrics.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model": "rat"}), encoding="utf-8")
+    assert precisions(read_records(spec, site / "results")) == {"bf16": ["rat"]}
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model": 3}), encoding="utf-8")
+    with pytest.raises(InputError, match=r"gaat/metrics.json: model: wants a name, not 3"):
+        build(site)
+
+
 @pytest.mark.parametrize("training", [{"precision": 16}, {"precision": None}, "bf16", []])
 def test_precision_is_a_name(site: Path, training: object):
     told(site, "rat", training)
@@ -152,7 +164,7 @@ def test_metrics_are_numbers_only(site: Path):
 )
 def test_missing_and_broken_files_are_named(site: Path, file: str):
     (site / file).write_text("[", encoding="utf-8")
-    with pytest.raises(InputError, match=rf"{file}(:1)?: not "):
+    with pytest.raises(InputError, match=rf"{file}(:\d+)?: not "):
         build(site)
     (site / file).unlink()
     with pytest.raises(InputError, match=rf"{file}: no such file"):
@@ -173,6 +185,97 @@ def test_files_at_odds(site: Path, file: str, text: str, says: str):
     (site / file).write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=says):
         build(site)
+
+
+@pytest.mark.parametrize("images", [6])
+def test_outcomes_are_of_some_of_the_images(site: Path, images: int):
+    folder = site / "results" / "gaat"
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    write_record(folder, [1, 1, 1, 0, 0], np.ones((1, 1, images)).tolist(), [2])
+    with pytest.raises(InputError, match=rf"pgd/plain: shape \(1, 1, {images}\), wants \(restarts, 1, 5\) by .*first"):
+        build(site)
+
+
+def test_outcomes_of_the_first_images(site: Path):
+    folder = site / "results" / "few"
+    write_record(folder, [1, 0, 1, 1, 0], [[[1, 0, 0]], [[0, 0, 0]]], [10])
+    (site / "gaat-2.yaml").write_text(SPEC.replace("method: gaat}", "method: few}"), encoding="utf-8")
+    cells = {cell.column: cell for cell in build(site) if cell.row == "R_18 / GAAT"}
+    assert (cells["adv_1"].value, cells["adv_1"].n, cells["adv_1"].reason) == ("0.00", 3, "first 3 of 5 images")
+    assert cells["adv_1"].verdict == "agrees"  # 41.39 is in the interval of 0 of 3
+    assert (cells["nat"].value, cells["nat"].n) == ("60.00", 5)
+
+
+NUMBERS = """
+paper: attack-bnn
+table: 7
+title: numbers
+keys: [what]
+columns:
+  range: {metric: value, model: m, value: signals.range, times: 100, relative: 0.2}
+  eps: {metric: parameter, key: evaluations.cifar10.attacks.fgsm.eps, format: g}
+  seconds: {metric: seconds, model: m, outcome: fgsm/plain, tolerance: 100}
+rows:
+  a: {paper: [12, 8, 3]}
+"""
+
+
+@pytest.fixture
+def numbers(tmp_path: Path) -> Path:
+    (tmp_path / "attack-bnn-7.yaml").write_text(NUMBERS, encoding="utf-8")
+    times = {"tiny": {"m": {"seconds": 9, "machine": "a box"}, "m fgsm/plain": {"seconds": 3, "machine": "a box"}}}
+    (tmp_path / "measured.json").write_text(json.dumps(times), encoding="utf-8")
+    (tmp_path / "analyses" / "m").mkdir(parents=True)
+    values = {"signals": {"n": 50, "range": {"value": 0.1, "low": 0.09, "high": 0.11}}}
+    (tmp_path / "analyses" / "m" / "values.json").write_text(json.dumps(values), encoding="utf-8")
+    return tmp_path
+
+
+def build_numbers(site: Path, judge: bool, absent: str = "") -> list[Cell]:
+    files = site / "attack-bnn-7.yaml", site / "results", site / "measured.json"
+    return build_table(*files, "tiny", judge, absent, analyses=site / "analyses", root=Path(__file__).parents[2])
+
+
+def test_analyses_parameters_and_seconds(numbers: Path):
+    told = [(c.value, c.n, c.low, c.high, c.verdict, c.reason) for c in build_numbers(numbers, judge=True)]
+    seconds = ("3.00", None, "", "", "not judged at this scale", "measured on a box")  # equal, but never judged
+    assert told == [("10.00", 50, "9.00", "11.00", "agrees", ""), ("8", None, "", "", "agrees", ""), seconds]
+
+
+def test_parameters_are_judged_where_results_are_not(numbers: Path):
+    verdicts = [cell.verdict for cell in build_numbers(numbers, judge=False)]
+    assert verdicts == ["not judged at this scale", "agrees", "not judged at this scale"]
+    (numbers / "attack-bnn-7.yaml").write_text(NUMBERS.replace("[12, 8, 3]", "[12, 8.5, 3]"), encoding="utf-8")
+    assert build_numbers(numbers, judge=False)[1].verdict == "differs"
+    shown = NUMBERS.replace("format: g", "format: g, judged: false")
+    (numbers / "attack-bnn-7.yaml").write_text(shown, encoding="utf-8")
+    assert build_numbers(numbers, judge=True)[1].verdict == "not judged at this scale"
+
+
+def test_analyses_that_are_not_there(numbers: Path):
+    file = numbers / "analyses" / "m" / "values.json"
+    file.unlink()
+    for absent in ("", "not run yet"):  # a folder without its file is a broken one
+        with pytest.raises(InputError, match=r"m/values.json: no such file"):
+            build_numbers(numbers, True, absent)
+    file.parent.rmdir()
+    with pytest.raises(InputError, match=r"m/values.json: no such file"):
+        build_numbers(numbers, True)
+    missing = build_numbers(numbers, True, "not run yet")[0]
+    assert (missing.value, missing.n, missing.verdict, missing.reason) == ("—", None, "not run", "not run yet")
+
+
+def test_a_wrong_path_is_one_line(numbers: Path):
+    for old, new, says in (
+        ("signals.range", "signals.ranges", r"m/values.json: no 'signals.ranges'; signals has: n, range"),
+        ("fgsm.eps", "fgsm.epz", r"params/attack_bnn.yaml: no 'evaluations.cifar10.attacks.fgsm.epz'; .* has: .*eps"),
+    ):
+        (numbers / "attack-bnn-7.yaml").write_text(NUMBERS.replace(old, new), encoding="utf-8")
+        with pytest.raises(InputError, match=says) as caught:
+            build_numbers(numbers, True)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_record_without_clean(site: Path):

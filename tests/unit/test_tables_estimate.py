@@ -1,5 +1,6 @@
-"""The arithmetic of cells: shares with Wilson intervals, restarts and marks, times, verdicts."""
+"""The arithmetic of cells: shares with Wilson intervals, restarts and marks, analyses, parameters, times, verdicts."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,10 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from advgrad.errors import InputError
-from advgrad.tables.estimate import Estimate, attacked, estimate, share, timed, wilson
+from advgrad.tables.estimate import Estimate, Facts, analysed, attacked, estimate, share, timed, wilson
 from advgrad.tables.records import Measurement, Record
-from advgrad.tables.spec import Source
+from advgrad.tables.source import Source
+from advgrad.tables.values import Tree
 from advgrad.tables.verdict import verdict
 
 CLEAN = np.array([1, 1, 1, 1, 0], np.uint8)
@@ -25,6 +27,7 @@ def record(steps: tuple[int, ...] = (10, 20), outcome: np.ndarray = OUTCOME) -> 
     return Record(
         file=Path("results/m/outcomes.safetensors"),
         clean=CLEAN,
+        model="m",
         outcomes={"pgd/plain": outcome},
         steps={"pgd/plain": steps},
     )
@@ -49,7 +52,7 @@ def test_wilson_by_hand():
 
 
 def test_clean_accuracy():
-    ours = estimate(Source(metric="clean", model="m"), {"m": record()}, {})
+    ours = estimate(Source(metric="clean", model="m"), Facts(records={"m": record()}))
     assert (ours.value, ours.n) == (80.0, 5)
     assert (ours.low, ours.high) == pytest.approx(tuple(100 * end for end in wilson(4, 5)))
 
@@ -95,7 +98,7 @@ def test_no_image_is_not_a_value():
 
 
 def test_a_reason_needs_no_record():
-    assert estimate(Source(reason="not built yet"), {}, {}) == Estimate(reason="not built yet")
+    assert estimate(Source(reason="not built yet"), Facts()) == Estimate(reason="not built yet")
 
 
 def test_times():
@@ -106,6 +109,86 @@ def test_times():
     assert timed({"a": times["a"]}, saved) == Estimate(reason="not measured at this scale")
     other = {"a": times["a"], "b": Measurement(seconds=120, machine="y")}
     assert timed(other, saved).reason == "measured on x and y"
+
+
+@pytest.mark.parametrize(
+    ("k", "restarts", "mark", "accuracy", "success"),
+    [(2, 1, 10, 100, 0), (3, 3, 10, 200 / 3, 100 / 3), (4, 1, 20, 75, 25), (1, 3, 20, 100, 0)],
+)
+def test_an_attack_on_the_first_images_only(k: int, restarts: int, mark: int, accuracy: float, success: float):
+    """As the same record cut to k images, but for the reason: n of the cell is k, and it is judged all the same."""
+    short = record(outcome=OUTCOME[:, :, :k])
+    over_all = attacked(short, source(restarts=restarts, mark=mark, marks=(10, 20)))
+    assert (over_all.value, over_all.n) == (pytest.approx(accuracy), k)
+    assert (over_all.low, over_all.high) == pytest.approx([100 * x for x in wilson(round(k * accuracy / 100), k)])
+    assert (over_all.reason, over_all.full) == (f"first {k} of 5 images", True)
+    over_correct = attacked(short, source(metric="success", restarts=restarts, mark=mark, marks=(10, 20)))
+    assert (over_correct.value, over_correct.n) == (pytest.approx(success), k)  # the first four are correct
+
+
+def test_an_attack_on_no_image_was_not_run():
+    ours = attacked(record(outcome=OUTCOME[:, :, :0]), source(mark=10, marks=(10, 20)))
+    assert (ours.value, ours.reason) == (None, "not run at this scale")
+
+
+def test_success_over_the_first_images_counts_their_correct_ones():
+    wrong_first = Record(
+        file=Path("f"), clean=np.array([0, 1, 1], np.uint8), model="m",
+        outcomes={"pgd/plain": np.array([[[0, 1]]], np.uint8)}, steps={"pgd/plain": (10,)},
+    )  # fmt: skip
+    ours = attacked(wrong_first, source(metric="success"))
+    assert (ours.value, ours.n, ours.reason) == (0.0, 1, "first 2 of 3 images")
+    nothing = attacked(replace(wrong_first, outcomes={"pgd/plain": np.array([[[0]]], np.uint8)}), source(restarts=9))
+    assert nothing.reason == "first 1 of 3 images; 1 of 9 restarts"
+    assert not nothing.full
+
+
+def test_seconds_of_an_attack_on_one_image():
+    times = {"m fgsm/njs": Measurement(seconds=0.25, machine="x"), "m": Measurement(seconds=90, machine="y")}
+    asked = Source(metric="seconds", model="m", outcome="fgsm/njs")
+    assert timed(times, asked) == Estimate(value=0.25, reason="measured on x")
+    assert estimate(asked, Facts(measured=times)) == timed(times, asked)
+    missing = asked.model_copy(update={"outcome": "fgsm/hns"})
+    assert timed(times, missing) == Estimate(reason="not measured at this scale")
+
+
+VALUES = Tree(
+    file=Path("analyses/m/values.json"),
+    content={
+        "signals": {
+            "n": 500,
+            "zero_gradient": {"value": 0.125, "low": 0.1, "high": 0.15},
+            "jsv_mean": {"orig": {"value": 8.5}, "njs": {"value": None}, "hns": {"value": float("inf")}},
+        },
+        "cost": {"n": 2, "fgsm/plain": {"forward": {"value": 2}}},
+    },
+)
+
+
+def test_numbers_of_an_analysis():
+    share_of = Source(metric="value", model="m", value="signals.zero_gradient")
+    assert analysed(VALUES, share_of) == Estimate(value=0.125, low=0.1, high=0.15, n=500)
+    percent = analysed(VALUES, share_of.model_copy(update={"times": 100.0}))
+    assert (percent.value, percent.low, percent.high) == (12.5, 10.0, 15.0)
+    no_interval = Source(metric="value", model="m", value="signals.jsv_mean.orig")
+    assert estimate(no_interval, Facts(analyses={"m": VALUES})) == Estimate(value=8.5, n=500)
+    passes = Source(metric="value", model="m", value="cost.fgsm/plain.forward")
+    assert analysed(VALUES, passes) == Estimate(value=2, n=2)
+    for variant in ("njs", "hns"):
+        odd = Source(metric="value", model="m", value=f"signals.jsv_mean.{variant}")
+        assert analysed(VALUES, odd) == Estimate(n=500, reason="the analysis gave no finite number")
+
+
+def test_a_model_without_analysis_has_the_reason_given():
+    asked = Source(metric="value", model="other", value="signals.zero_gradient")
+    assert estimate(asked, Facts(analyses={"m": VALUES}), "not run yet") == Estimate(reason="not run yet")
+
+
+def test_parameters():
+    tree = Tree(file=Path("params/p.yaml"), content={"attacks": {"pgd": {"eps": 8.0, "steps": (20, 50)}}})
+    asked = Source(metric="parameter", key="attacks.pgd.steps.1")
+    assert estimate(asked, Facts(parameters=tree)) == Estimate(value=50)
+    assert estimate(Source(metric="parameter", key="attacks.pgd.eps"), Facts(parameters=tree)) == Estimate(value=8.0)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +211,24 @@ def test_verdicts(value: float | None, paper: float | None, judge: bool, says: s
 def test_tolerance_takes_no_binary_dust():
     assert verdict(Estimate(value=0.3), 0.1, tolerance=0.2, judge=True) == "agrees"
     assert verdict(Estimate(value=0.3), 0.1, tolerance=0.19, judge=True) == "differs"
+
+
+@pytest.mark.parametrize(
+    ("paper", "tolerance", "relative", "says"),
+    [
+        (10.0, 0.0, 0.2, "agrees"),  # 2 of 10
+        (9.9, 0.0, 0.2, "differs"),  # a share of the paper's value, not of ours: 2.1 of 9.9, 2.1 of 12
+        (15.0, 0.0, 0.2, "agrees"),
+        (15.1, 0.0, 0.2, "differs"),
+        (10.0, 1.0, 0.2, "agrees"),  # the wider of the two
+        (10.0, 2.0, 0.1, "agrees"),
+        (10.0, 1.0, 0.1, "differs"),
+        (-10.0, 0.0, 2.2, "agrees"),
+    ],
+)
+def test_relative_tolerance(paper: float, tolerance: float, relative: float, says: str):
+    ours = Estimate(value=12.0)
+    assert verdict(ours, paper, tolerance=tolerance, relative=relative, judge=True) == says
 
 
 def test_a_cut_attack_is_never_judged():

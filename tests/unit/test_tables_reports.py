@@ -20,12 +20,12 @@ NOWHERE = Path("nowhere")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     measured = tmp_path_factory.mktemp("reports") / "measured.json"
     measured.write_text("{}")
-    return report_files(SPECS, NOWHERE, measured, "tiny", True, "not run yet")
+    return report_files(SPECS, NOWHERE, measured, "tiny", True, "not run yet", analyses=NOWHERE, root=ROOT)
 
 
 def test_the_tables_that_read_no_results_are_the_committed_ones(files: dict[str, str]):
     """Those that the stages wrote: the same bytes, but for the name of the scale."""
-    names = ("attack-bnn-4", "gaat-1", "linbp-2")
+    names = ("gaat-3", "gaat-1", "linbp-2")
     tables = [f"tables/{name}.{form}" for name in names for form in ("md", "tex", "csv")]
     scale = load_settings(ROOT).scale
     for path in [*tables, "cells/gaat-1.csv", "metrics/gaat-1.json"]:
@@ -45,12 +45,22 @@ def test_every_table_is_there(files: dict[str, str], tmp_path: Path):
     assert json.loads(files["metrics/linbp-1.json"]) == metrics(load_spec(SPECS / "linbp-1.yaml"), cells) == {}
 
 
+def test_parameters_are_there_and_judged_at_every_scale(files: dict[str, str], tmp_path: Path):
+    file = tmp_path / "cells.csv"
+    file.write_text(files["cells/attack-bnn-6.csv"], encoding="utf-8")
+    cells = read_cells(file)
+    assert [(cell.value, cell.verdict) for cell in cells] == [(cell.paper_value, "agrees") for cell in cells]
+    assert files["cells/attack-bnn-13.csv"].count("not run yet") == 60
+
+
 def test_collections_are_in_the_papers_order(files: dict[str, str]):
     groups = collections(load_spec(file) for file in SPECS.glob("*.yaml"))
     tables = [spec.name for spec in groups["cells.csv"]]
     assert tables[:5] == ["linbp-1", "linbp-2", "attack-bnn-1", "attack-bnn-2", "attack-bnn-3"]
     assert tables.index("attack-bnn-9") < tables.index("attack-bnn-10") < tables.index("gaat-1")
-    assert [spec.name for spec in groups["companions.csv"]] == ["attack-bnn-mnist"]
+    assert [spec.name for spec in groups["companions.csv"]] == [
+        f"attack-bnn-{name}" for name in ("apgd", "l2", "mnist", "mnist-12", "mnist-13", "mnist-14", "passes")
+    ]
     for name, group in groups.items():
         head = files["cells.csv"].split("\n")[0] + "\n"
         rows = "".join(files[f"cells/{spec.name}.csv"].removeprefix(head) for spec in group)
@@ -59,4 +69,4 @@ def test_collections_are_in_the_papers_order(files: dict[str, str]):
 
 def test_without_a_reason_results_must_be_there(tmp_path: Path):
     with pytest.raises(InputError, match=r"outcomes\.safetensors: no such file"):
-        report_files(SPECS, tmp_path, tmp_path / "measured.json", "tiny", True)
+        report_files(SPECS, tmp_path, tmp_path / "measured.json", "tiny", True, root=ROOT)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from advgrad.errors import InputError
-from advgrad.tables.spec import load_spec, models, uses_measurements, wanted
+from advgrad.tables.spec import analysed, load_spec, models, parameters, uses_measurements, wanted
 
 GOOD = """
 paper: gaat
@@ -51,6 +51,56 @@ def test_layers_templates_and_missing_cells(tmp_path: Path):
     assert cells["CIFAR / GAAT", "adv"].source.model == "gaat-a-b"  # a null takes the reason back
     assert models(spec) == ["gaat-a-b", "gaat-mnist-gaat", "gaat-mnist-rat"]
     assert uses_measurements(spec)
+
+
+NUMBERS = """
+paper: gaat
+table: numbers
+title: numbers
+keys: [what]
+columns:
+  range: {metric: value, model: "m-{who}", value: "signals.{what}.orig", times: 100}
+  eps: {metric: parameter, key: "attacks.{what}.eps"}
+  steps: {metric: parameter, key: "attacks.{what}.steps.0"}
+  seconds: {metric: seconds, model: "m-{who}", outcome: "{what}/plain"}
+rows:
+  a: {source: {fields: {who: x, what: pgd}}}
+  b: {source: {fields: {who: y, what: fgsm_beta0.1}}}
+  c: {source: {reason: later}}
+"""
+
+
+def test_numbers_of_analyses_parameters_and_seconds(tmp_path: Path):
+    spec = load_spec(write(tmp_path, NUMBERS, "gaat-numbers"))
+    cells = {(cell.row, cell.column): cell.source for cell in wanted(spec)}
+    assert cells["a", "range"].value == "signals.pgd.orig"
+    assert cells["b", "steps"].key == "attacks.fgsm_beta0.1.steps.0"
+    assert cells["b", "seconds"].outcome == "fgsm_beta0.1/plain"
+    assert models(spec) == []
+    assert analysed(spec) == ["m-x", "m-y"]
+    names = [f"attacks.{attack}.{key}" for attack in ("fgsm_beta0.1", "pgd") for key in ("eps", "steps")]
+    assert parameters(spec) == names
+    assert uses_measurements(spec)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        (', value: "signals.{what}.orig"', "", "column 'range': metric value wants value"),
+        (', key: "attacks.{what}.eps"', "", "column 'eps': metric parameter wants key"),
+        (', outcome: "{what}/plain"', "", "column 'seconds': metric seconds wants outcome"),
+        ("{what}.eps", "{which}.eps", "column 'eps': no field 'which'"),
+        ("times: 100", "times: 0", "columns.range.times: Input should be greater than 0"),
+        ("times: 100", "relative: -0.1", "columns.range.relative: Input should be greater than or equal to 0"),
+    ],
+)
+def test_mistakes_in_numbers(tmp_path: Path, old: str, new: str, says: str):
+    assert old in NUMBERS
+    file = write(tmp_path, NUMBERS.replace(old, new), "gaat-numbers")
+    with pytest.raises(InputError) as caught:
+        load_spec(file)
+    assert str(caught.value).startswith(str(file))
+    assert says in str(caught.value)
 
 
 @pytest.mark.parametrize(

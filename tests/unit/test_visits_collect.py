@@ -17,6 +17,7 @@ from advgrad.visits import plan as plans
 from advgrad.visits.ledger import Done
 from advgrad.visits.payload import Brought
 from advgrad.visits.plan import Plan
+from advgrad.visits.reports import rendered
 from advgrad.visits.weights import pack
 from tests.unit import visits_toy as toy
 
@@ -45,7 +46,7 @@ def root(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder for archives and spool; commits come from the clone, whose dvc.lock does not know the toy's data."""
     checkout = plans.checkout
     monkeypatch.setattr(plans, "checkout", lambda _, scale: checkout(home, scale))
-    monkeypatch.setattr(collect, "report_files", lambda *_, **__: {})  # a second for each collect
+    monkeypatch.setattr(collect, "rendered", lambda *_: {})  # seconds for each collect
     return tmp_path / "root"
 
 
@@ -73,8 +74,15 @@ def test_a_visit_comes_home(home: Path, resolved: Plan, tmp_path: Path):
     assert found.stages == brought.stages
     assert {path: found.files[path] for path in brought.files} == brought.files
     assert lines[0] == f"train@{A}: 1.2 s on a toy"
-    assert lines[-1].startswith("archives/smoke: 4 of 28 stages; missing: bnn-resnet18-ref, ")
-    assert "mlp" not in lines[-1]
+    wanted = sum(stage.kind != "fetch" for stage in resolved.stages.values())
+    summary, _, missing = lines[-1].partition("; missing: ")
+    assert summary == f"archives/smoke: 4 of {wanted} stages"
+    names = missing.split(", ")
+    assert names[0] == "bnn-resnet18-ref"
+    assert {name for name in names if A in name or f"{B}-t" in name} == {
+        f"further@{A}-further", f"analyse@{A}", f"transfer@{B}-transfer"
+    }  # fmt: skip
+    assert not [name for name in names if "@" in name and "mlp" not in name]  # those of untrained models go unsaid
     assert b"scale: smoke" in found.files["params.yaml"]
     assert found.files["params/attack_bnn.yaml"] == (home / "params/attack_bnn.yaml").read_bytes()
     assert found.files["params/scales/smoke.yaml"] == (home / "params/scales/smoke.yaml").read_bytes()
@@ -83,27 +91,85 @@ def test_a_visit_comes_home(home: Path, resolved: Plan, tmp_path: Path):
     }
 
 
+FURTHER = [f"further@{A}-further", f"transfer@{B}-transfer", f"analyse@{A}"]
+
+
 def test_tables_say_what_is_missing_and_are_the_stage_s_when_nothing_is(
     root: Path, plan: Plan, take: Callable, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(collect, "report_files", report_files)
+    monkeypatch.setattr(collect, "rendered", rendered)
     take(toy.visit(plan, {A: 0}))
     folder = root / "archives/smoke"
     table = (folder / "reports/tables/attack-bnn-mnist.md").read_text()
     assert "not run yet at scale smoke" in table
-    assert "not run yet" not in (folder / "reports/tables/attack-bnn-5.md").read_text()
-    take(toy.visit(plan, dict.fromkeys((name.partition("@")[2] for name in plan.stages if "train@" in name), 3)))
+    assert "not run yet" not in (folder / "reports/tables/linbp-2.md").read_text()
+    assert "not run yet" in (folder / "reports/figures/attack-bnn-2.csv").read_text()
+    models = [stage.item for stage in plan.stages.values() if stage.kind == "train"]
+    more = [name for name, stage in plan.stages.items() if stage.kind in ("further", "transfer", "analyse")]
+    assert set(FURTHER) < set(more)
+    take(toy.visit(plan, dict.fromkeys(models, 3), more=more))
     wanted = report_files(
         toy.ROOT / "reports/specs",
         folder / "results",
         folder / "reports/measured.json",
         "smoke",
-        config.load_scale("smoke", toy.ROOT).judge,
-    )  # fmt: skip  (no reason for absent models: they would be an error)
+        config.load_scale("smoke", toy.ROOT).judge == "all",
+        analyses=folder / "analyses",
+        root=toy.ROOT,
+    )  # (no reason for absent models: they would be an error)
     assert {path: (folder / "reports" / path).read_text() for path in wanted} == wanted
     assert not any("not run yet" in text for text in wanted.values())
-    assert (folder / "reports/cells.csv").is_file()
-    assert (folder / "reports/companions.csv").is_file()
+    for kind, forms in (("figures", ("csv", "svg")), ("claims", ("csv", "md"))):
+        specs = [file.stem for file in (toy.ROOT / "reports/specs" / kind).glob("*.yaml")]
+        made = {path.name for path in (folder / "reports" / kind).iterdir()}
+        assert specs
+        assert made == {f"{spec}.{form}" for spec in specs for form in forms}
+        assert not any("not run yet" in (folder / "reports" / kind / name).read_text() for name in made)
+
+
+def test_further_attacks_and_analyses_come_home(root: Path, plan: Plan, take: Callable):
+    brought = toy.visit(plan, {A: 0, B: 1}, more=FURTHER)
+    lines = take(brought)
+    assert [line.split(": ")[0] for line in lines[:-1]] == sorted(brought.stages, key=list(plan.stages).index)
+    found = archive.read(root, "smoke")
+    assert found.stages == brought.stages
+    assert {path: found.files[path] for path in brought.files} == brought.files
+    assert {f"analyses/{A}/values.json", f"analyses/{A}/sweep.csv", f"results/{B}-transfer/metrics.json"} <= set(
+        found.files
+    )
+    assert json.loads(found.files["reports/measured.json"])["smoke"] == {
+        A: {"seconds": 1.235, "machine": "a toy"},
+        B: {"seconds": 1.235, "machine": "a toy"},
+        f"{A} fgsm/plain": {"seconds": 0.012346, "machine": "a toy"},
+    }
+    assert len(take(brought)) == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "lost"),
+    [(A, [f"attack@{A}", *FURTHER]), (B, [f"attack@{B}", f"transfer@{B}-transfer"])],
+)
+def test_all_that_read_other_weights_is_dropped(root: Path, plan: Plan, take: Callable, model: str, lost: list[str]):
+    """The transfer reads two models' weights: it goes with either."""
+    brought = toy.visit(plan, {A: 0, B: 1}, more=FURTHER)
+    take(brought)
+    lines = take(only(toy.visit(plan, {model: 5}), "train"))
+    why = f"dropped, it read other weights than those of train@{model}"
+    assert sorted(lines[1:-1]) == sorted(f"{name}: {why}" for name in lost)
+    found = archive.read(root, "smoke")
+    assert set(found.stages) == set(brought.stages) - set(lost)
+    gone = {path for name in lost for path in brought.stages[name].outs}
+    assert gone & {f"results/{B}-transfer/outcomes.safetensors"}
+    assert not gone & found.files.keys()
+
+
+def test_a_transfer_without_its_surrogate_is_dropped(root: Path, plan: Plan, take: Callable):
+    brought = toy.visit(plan, {A: 0, B: 1}, more=FURTHER)
+    stages = {name: done for name, done in brought.stages.items() if name != f"train@{A}"}
+    lost = set(brought.stages[f"train@{A}"].outs)
+    lines = take(replace(brought, stages=stages, files={p: c for p, c in brought.files.items() if p not in lost}))
+    assert f"transfer@{B}-transfer: dropped, it is here without the train@{A}" in lines
+    assert set(archive.read(root, "smoke").stages) == {f"train@{B}", f"attack@{B}"}
 
 
 def test_again_the_same_changes_nothing(root: Path, plan: Plan, take: Callable):
@@ -136,7 +202,7 @@ def test_other_bits(root: Path, plan: Plan, take: Callable):
     lines = take(only(toy.visit(plan, {A: 5}), "train"))
     assert lines[:2] == [
         f"train@{A}: other bits than before on the same kind of machine (1.2 s on a toy)",
-        f"attack@{A}: dropped, it attacked other weights than its train@{A}",
+        f"attack@{A}: dropped, it read other weights than those of train@{A}",
     ]
     found = archive.read(root, "smoke")
     assert set(found.stages) == {f"train@{A}", f"train@{B}", f"attack@{B}"}
@@ -285,7 +351,7 @@ def test_outputs_outside_their_folders(root: Path, plan: Plan, tmp_path: Path):
     brought = toy.visit(plan, {A: 0})
     text = toy.members(brought)["entries.json"].replace(f'"results/{A}/metrics.json"'.encode(), b'"reports/x"')
     written = toy.write(tmp_path / "parts", brought, {**toy.members(brought), "entries.json": text})
-    with pytest.raises(InputError, match="reports/x: outputs lie in"):
+    with pytest.raises(InputError, match="reports/x: outputs lie in models/NAME/, results/NAME/, analyses/NAME/"):
         collect.collect(root, written, print)
 
 

@@ -14,18 +14,27 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return toy.clone(tmp_path_factory.mktemp("clone"))
 
 
-def test_stages_of_the_three_kinds_makers_first(clone: Path) -> None:
+def test_stages_of_all_kinds_makers_first(clone: Path) -> None:
     plan = plans.at_commit(clone, "smoke", costs=False)
     seen: set[str] = set()
     for name, stage in plan.stages.items():
         assert set(stage.inputs.values()) <= seen
         seen.add(name)
-    assert {stage.kind for stage in plan.stages.values()} == {"fetch", "train", "attack"}
+    assert {stage.kind for stage in plan.stages.values()} == set(plans.KINDS)
     attack = plan.stages["attack@bnn-mlp-wq"]
     assert attack.inputs == {
         "data/mnist.safetensors": "fetch@mnist",
         "models/bnn-mlp-wq/weights.safetensors": "train@bnn-mlp-wq",
     }
+    transfer = plan.stages["transfer@bnn-mlp-wq-transfer"]
+    assert transfer.inputs == {**attack.inputs, "models/bnn-mlp-ref/weights.safetensors": "train@bnn-mlp-ref"}
+    assert transfer.outs == (
+        "results/bnn-mlp-wq-transfer/metrics.json",
+        "results/bnn-mlp-wq-transfer/outcomes.safetensors",
+    )
+    assert plan.stages["further@bnn-mlp-wq-further"].inputs == attack.inputs
+    assert plan.stages["analyse@bnn-mlp-wq"].inputs == attack.inputs
+    assert "src/advgrad/analysis" in plan.stages["analyse@bnn-mlp-wq"].code
     assert attack.params["params/scales/smoke.yaml"]
     assert attack.paper == "attack_bnn"
     assert plans.from_json(plans.to_json(plan)) == plan

@@ -28,7 +28,7 @@ def archived(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Plan]:
     stages = {"fetch@mnist": fetched, "other": {"cmd": "kept"}}
     (home / "dvc.lock").write_text(dumps_yaml({"schema": "2.0", "stages": stages}))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(collect, "report_files", lambda *_, **__: {})
+        patch.setattr(collect, "rendered", lambda *_: {})
         patch.setattr(plans, "at_commit", lambda *_, **__: plan)
         collect.collect(home, toy.write(home / "dist", toy.visit(plan, {A: 0, B: 1}, weights=[B])), lambda _: None)
     toy.commit(home)
@@ -78,7 +78,7 @@ def test_dvc_has_nothing_to_run(root: Path, plan: Plan):
     assert lines[2].startswith("not run yet at scale smoke, so DVC would run them here: train@bnn-resnet18-ref, ")
     assert config.load_settings(root).scale == "smoke"
     for model, seed in ((A, 0), (B, 1)):
-        made = toy.files(model, seed)
+        made = {path: held for path, held in toy.files(model, seed).items() if not path.startswith("analyses/")}
         assert {path: (root / path).read_bytes() for path in made if path != missing} == {
             path: content for path, content in made.items() if path != missing
         }
@@ -97,6 +97,21 @@ def test_dvc_has_nothing_to_run(root: Path, plan: Plan):
         f"attack@{B}": [],
     }
     assert would_run(root) == []
+
+
+def test_further_attacks_and_analyses_are_restored_too(root: Path, plan: Plan):
+    more = [f"further@{A}-further", f"transfer@{B}-transfer", f"analyse@{A}"]
+    other, brought = archive.read(root, "smoke"), toy.visit(plan, {A: 0, B: 1}, more=more)
+    archive.write(root, archive.Archive(scale="smoke", stages=brought.stages, files={**other.files, **brought.files}))
+    toy.commit(root)
+    lines: list[str] = []
+    restore(root, "smoke", lines.append)
+    assert lines[0].startswith("archives/smoke is active: 7 stages")
+    outs = [path for name in more for path in brought.stages[name].outs]
+    assert {path: (root / path).read_bytes() for path in outs} == {path: brought.files[path] for path in outs}
+    assert len(outs) == 6
+    lock = provenance.read_lock(root)["stages"]
+    assert {name: lock[name] for name in more} == {name: brought.stages[name].entry for name in more}
 
 
 def test_twice_and_back(root: Path, plan: Plan):
@@ -156,7 +171,9 @@ def test_refusals(root: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch):
     file.write_text(f"# a comment changes nothing\n{text}")
     toy.commit(root)
     restore(root, "smoke", print)
-    file.write_text(text.replace("bnn-mlp-wq: {dataset: mnist", "bnn-mlp-wq: {dataset: cifar10"))
+    file.write_text(
+        text.replace("bnn-mlp-wq: {dataset: mnist, network: mlp,", "bnn-mlp-wq: {dataset: mnist, network: mlp-waq,")
+    )
     assert file.read_text() != text
     toy.commit(root)
     refuses(root, "smoke", f"params/attack_bnn.yaml: .*@bnn-mlp-wq .* made at commit {plan.commit}")

@@ -175,6 +175,30 @@ def test_results_travel_and_weights_only_where_needed(tmp_path: Path) -> None:
     assert sorted((tmp_path / "visit").iterdir()) == files, "the same results have the same name"
 
 
+def test_weights_travel_for_whatever_still_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Further attacks have another name than their model; a transfer reads the surrogate's weights, too."""
+    asked: list[set[str]] = []
+    monkeypatch.setattr(results, "write", lambda *_, needed, **__: (asked.append(needed), ([], []))[1])
+    reads = {f"models/{model}/weights.safetensors": f"train@{model}" for model in "ab"}
+    one = {path: maker for path, maker in reads.items() if maker == "train@a"}
+    further = Stage(**{**toy("attack@more", 0).__dict__, "name": "further@more", "inputs": one})
+    transfer = Stage(**{**toy("attack@from", 0).__dict__, "name": "transfer@from", "inputs": reads})
+    names = ["train@a", "train@b", "train@c"]
+    project(tmp_path, *(toy(name, 0) for name in names), further, transfer)
+    monkeypatch.setattr(visits, "work", lambda *_: None)  # nothing more is run than what `names` were
+    monkeypatch.setattr(ledger, "read_entries", lambda _: {name: known(plan.stages[name]) for name in names})
+    plan = plans.of(tmp_path)
+    go(tmp_path, targets=("train@a", "further@more"))
+    go(tmp_path)
+    assert asked == [{"a"}, {"a", "b"}]
+
+
+def known(stage: Stage) -> ledger.Done:
+    entry = ledger.entry(stage, {}, {path: {"md5": "0" * 32, "size": 1} for path in stage.outs})
+    facts = {"seconds": 1.0, "wall": 1.0, "machine": "m", "scale": "smoke"}
+    return ledger.Done(entry=entry, facts=facts)
+
+
 def test_unknown_targets_and_altered_code_are_refused(tmp_path: Path) -> None:
     stage = toy("train@a", 0)
     code = {"toy.py": {"hash": "md5", "md5": "0" * 32, "size": 1}}

@@ -8,7 +8,18 @@ from hypothesis import strategies as st
 
 from advgrad.errors import InputError
 from advgrad.visits.plan import Plan, Stage
-from advgrad.visits.schedule import Room, Task, duration, makespan, next_task, selected, tasks, with_needed, without
+from advgrad.visits.schedule import (
+    Room,
+    Task,
+    duration,
+    following,
+    makespan,
+    next_task,
+    selected,
+    tasks,
+    with_needed,
+    without,
+)  # fmt: skip
 
 PLENTY = Room(jobs=9, memory=math.inf, seconds=math.inf)
 
@@ -30,7 +41,7 @@ def plan() -> Plan:
 
 
 def task(name: str, seconds: float = 10, memory: float = 1, after: tuple[str, ...] = ()) -> Task:
-    return Task(name=name, after=frozenset(after), seconds=seconds, memory=memory)
+    return Task(name=name, home=name.partition("@")[2], after=frozenset(after), seconds=seconds, memory=memory)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("90", 90), ("90s", 90), ("8m", 480), ("1.5h", 5400)])
@@ -48,6 +59,50 @@ def test_a_model_is_finished_before_the_next_begins() -> None:
     assert selected(plan(), [], []) == [
         "fetch@mnist", "train@a", "attack@a", "fetch@cifar10", "train@b", "attack@b", "train@c", "attack@c",
     ]  # fmt: skip
+
+
+def wide() -> Plan:
+    """Models s and m with further attacks, analyses, and one attack that is made on s and tried on m."""
+    stages = [stage("fetch@mnist")]
+    stages += [stage(f"train@{model}", "gaat", data="fetch@mnist") for model in "sm"]
+    stages += [stage(f"attack@{model}", "gaat", data="fetch@mnist", weights=f"train@{model}") for model in "sm"]
+    stages += [stage(f"further@{model}-more", "gaat", weights=f"train@{model}") for model in "sm"]
+    stages += [stage("transfer@m-from-s", "gaat", weights="train@m", others="train@s")]
+    stages += [stage(f"analyse@{model}", "gaat", weights=f"train@{model}") for model in "sm"]
+    return Plan(commit="0" * 12, scale="gpu", stages={one.name: one for one in stages})
+
+
+OF_S = ["train@s", "attack@s", "further@s-more", "analyse@s"]
+OF_M = ["train@m", "attack@m", "further@m-more", "transfer@m-from-s", "analyse@m"]
+
+
+def test_all_that_reads_a_models_weights_comes_before_the_next_model() -> None:
+    assert selected(wide(), [], []) == ["fetch@mnist", *OF_S, *OF_M]
+    turned = wide()  # the surrogate is trained last: the transfer waits for it
+    stages = {name: turned.stages[name] for name in ["fetch@mnist", "train@m", "train@s", *turned.stages]}
+    turned = Plan(commit="0" * 12, scale="gpu", stages=stages)
+    of_m = [name for name in OF_M if name != "transfer@m-from-s"]
+    assert selected(turned, [], []) == [
+        "fetch@mnist", *of_m, "train@s", "attack@s", "further@s-more", "transfer@m-from-s", "analyse@s"
+    ]  # fmt: skip
+
+
+def test_a_model_is_asked_for_with_all_that_waits_for_it() -> None:
+    assert selected(wide(), [], ["s"]) == ["fetch@mnist", *OF_S]
+    assert selected(wide(), [], ["m"]) == ["fetch@mnist", "train@m", "attack@m", "further@m-more", "train@s", *OF_M[3:]]
+    assert selected(wide(), [], ["s-more"]) == ["fetch@mnist", "train@s", "further@s-more"]
+    assert selected(wide(), [], ["analyse@s"]) == ["fetch@mnist", "train@s", "analyse@s"]
+
+
+def test_what_follows_a_training_is_all_that_its_model_waits_for() -> None:
+    names = list(wide().stages)
+    found = {one.name: one for one in tasks(wide(), names, dict.fromkeys(names, 10.0))}
+    waiting = list(found.values())
+    assert following(found["train@s"], waiting) == 40  # the transfer is the other model's
+    assert following(found["train@m"], waiting) == 50
+    assert found["transfer@m-from-s"].after == {"train@m", "train@s"}
+    rest = [name for name in names if name.partition("@")[2] in ("mnist", "m")] + ["further@m-more"]
+    assert {one.name for one in without(waiting, "train@s")} == set(rest)
 
 
 def test_papers_and_targets_bring_what_they_need() -> None:

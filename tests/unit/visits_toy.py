@@ -2,16 +2,21 @@
 
 import io
 import json
+import shutil
 import subprocess
 import tarfile
 from collections.abc import Collection
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 from safetensors.numpy import save
 
-from advgrad.tables.spec import load_spec, wanted
+from advgrad.figures.spec import Column, load_figure, table
+from advgrad.tables.source import Source
+from advgrad.tables.spec import load_spec, sources
 from advgrad.visits import ledger, parts, payload
 from advgrad.visits.ledger import Done
 from advgrad.visits.payload import Brought
@@ -31,7 +36,7 @@ def clone(folder: Path) -> Path:
     for name in filter(None, listed):
         if (ROOT / name).is_file() and not name.startswith(("tests", "archives")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((ROOT / name).read_bytes())
+            shutil.copy(ROOT / name, folder / name)  # with its mode
     git(folder, "init", "-q")
     commit(folder)
     return folder
@@ -46,45 +51,92 @@ def commit(folder: Path) -> None:
     git(folder, "-c", "user.name=x", "-c", "user.email=x@example.org", "commit", "-qm", "x")
 
 
-def files(model: str, seed: int = 0) -> dict[str, bytes]:
-    """path -> content of a model's outputs, of which the tables can be made. seed: what distinguishes two runs."""
-    values = np.random.default_rng(seed)
-    outcomes, runs = {"clean": np.ones(8, np.uint8)}, {}
-    for spec in sorted((ROOT / "reports" / "specs").glob("*.yaml")):
-        for cell in wanted(load_spec(spec)):
-            if cell.source.reason is None and cell.source.model == model and cell.source.outcome:
-                marks = cell.source.marks or (cell.source.mark,)
-                outcomes[cell.source.outcome] = values.integers(0, 2, (cell.source.restarts, len(marks), 8), np.uint8)
-                runs[cell.source.outcome] = {"steps": marks}
+@cache
+def read_by_tables() -> tuple[Source, ...]:
+    """Every source of a cell or of a figure's point."""
+    specs = [load_spec(file) for file in sorted((ROOT / "reports" / "specs").glob("*.yaml"))]
+    for file in sorted((ROOT / "reports" / "specs" / "figures").glob("*.yaml")):
+        figure = load_figure(file)
+        specs += [spec for panel in figure.panels if (spec := table(figure, panel)) is not None]
+    return tuple(source for spec in specs for source in sources(spec))
+
+
+def outcomes(name: str, values: np.random.Generator) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """What results/NAME must hold for the tables: arrays and the metrics' runs."""
+    marks: dict[str, tuple[int, ...]] = {}
+    restarts: dict[str, int] = {}
+    for source in read_by_tables():
+        if source.metric in ("accuracy", "success") and source.model == name and source.outcome and source.mark:
+            marks[source.outcome] = max(marks.get(source.outcome, ()), source.marks or (source.mark,), key=len)
+            restarts[source.outcome] = max(restarts.get(source.outcome, 1), source.restarts)
+    arrays = {run: values.integers(0, 2, (restarts[run], len(marks[run]), 8), np.uint8) for run in marks}
+    return {"clean": np.ones(8, np.uint8), **arrays}, {run: {"steps": marks[run]} for run in marks}
+
+
+def analysed(model: str, values: np.random.Generator) -> dict[str, Any]:
+    """What analyses/MODEL/values.json must hold for the tables."""
+    tree: dict[str, Any] = {}
+    for source in read_by_tables():
+        if source.metric == "value" and source.model == model and source.value:
+            group, *keys = source.value.split(".")
+            node = tree.setdefault(group, {"n": 8})
+            for key in keys[:-1]:
+                node = node.setdefault(key, {})
+            middle = float(values.random())
+            node[keys[-1]] = {"value": middle, "low": middle - 0.1, "high": middle + 0.1}
+    return tree
+
+
+def files(name: str, seed: int = 0) -> dict[str, bytes]:
+    """path -> content of all that can be made for a model, or for further attacks on one.
+
+    seed: what distinguishes two runs.
+    """
+    values = np.random.default_rng([seed, len(name), *name.encode()])
+    arrays, runs = outcomes(name, values)
     binary = np.where(values.integers(0, 2, (64, 64)), 1, -1).astype(np.float32)
+    columns = ",".join(("beta", *get_args(Column)))
     return {
-        f"models/{model}/curve.csv": b"epoch,train_loss\n1,2.5\n",
-        f"models/{model}/metrics.json": b'{"epoch": 1}\n',
-        f"models/{model}/weights.safetensors": save({"w": binary}),
-        f"results/{model}/metrics.json": json.dumps({"runs": runs}).encode(),
-        f"results/{model}/outcomes.safetensors": save(outcomes),
+        f"models/{name}/curve.csv": b"epoch,train_loss\n1,2.5\n",
+        f"models/{name}/metrics.json": b'{"epoch": 1}\n',
+        f"models/{name}/weights.safetensors": save({"w": binary}),
+        f"results/{name}/metrics.json": json.dumps({"runs": runs}).encode(),
+        f"results/{name}/outcomes.safetensors": save(arrays),
+        f"analyses/{name}/values.json": json.dumps(analysed(name, values)).encode(),
+        f"analyses/{name}/sweep.csv": f"{columns}\n1,1,1,1,1,1\n10,2,2,2,2,2\n".encode(),
     }
 
 
 def visit(
-    plan: Plan, seeds: dict[str, int], *, data: str = "0" * 32, weights: Collection[str] = (), alone: bool = True
+    plan: Plan,
+    seeds: dict[str, int],
+    *,
+    more: Collection[str] = (),
+    data: str = "0" * 32,
+    weights: Collection[str] = (),
+    alone: bool = True,
 ) -> Brought:
-    """Training and attack of each model. seeds: model -> seed of its files; weights: models whose weights travel."""
+    """Training and attack of each model, and the stages `more`, which read those models' weights.
+
+    seeds: model -> seed of its files; weights: models whose weights travel.
+    """
     stages: dict[str, Done] = {}
     kept: dict[str, bytes] = {}
-    for model, seed in seeds.items():
-        made = files(model, seed)
-        hashed = {path: payload._hashed(content) for path, content in made.items()}
-        for kind in ("train", "attack"):
-            stage = plan.stages[f"{kind}@{model}"]
-            read = {path: hashed.get(path, {"md5": data, "size": 1}) for path in stage.inputs}
-            facts = {"commit": plan.commit, "scale": plan.scale, "seconds": 1.23456, "wall": 2.0, "machine": "a toy"}
-            facts |= {"alone": alone, "fingerprint": FINGERPRINT}
-            stages[stage.name] = Done(entry=ledger.entry(stage, read, hashed), facts=facts)
-        whole = made.pop(f"models/{model}/weights.safetensors")
-        kept |= made
-        if model in weights:
-            kept[f"models/{model}/weights.packed"] = pack(whole)
+    made = {path: content for model, seed in seeds.items() for path, content in files(model, seed).items()}
+    for name in [*(f"{kind}@{model}" for model in seeds for kind in ("train", "attack")), *more]:
+        stage = plan.stages[name]
+        made = files(stage.item) | made
+        outs = {path: payload._hashed(made[path]) for path in stage.outs}
+        read = {p: payload._hashed(made[p]) if p in made else {"md5": data, "size": 1} for p in stage.inputs}
+        facts = {"commit": plan.commit, "scale": plan.scale, "seconds": 1.23456, "wall": 2.0, "machine": "a toy"}
+        facts |= {"alone": alone, "fingerprint": FINGERPRINT}
+        facts |= {"clocked": {"fgsm/plain": 0.0123456789}} if stage.kind == "analyse" else {}
+        stages[name] = Done(entry=ledger.entry(stage, read, outs), facts=facts)
+        kept |= {path: made[path] for path in stage.outs}
+    for path in [path for path in kept if path.endswith("/weights.safetensors")]:
+        whole = kept.pop(path)
+        if path.split("/")[1] in weights:
+            kept[payload.packed_path(path)] = pack(whole)
     return Brought(name="toy", commit=plan.commit, scale=plan.scale, stages=stages, files=kept, spool={})
 
 

@@ -1,23 +1,21 @@
 """Attacks on one model: which images are still classified correctly, per attack, gradient, restart and step count."""
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advgrad.attacks import gradients
-from advgrad.attacks.gradients import Prepare
-from advgrad.attacks.jacobian import mean_singular_value
-from advgrad.attacks.loop import iterates
-from advgrad.attacks.noise import sample_noise
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.record import Record
-from advgrad.attacks.target import Target, frozen, pixel_target, pixels, place, select
+from advgrad.attacks.sources import first_beta, source
+from advgrad.attacks.target import Target, frozen, judged, pixel_target, place, select
+from advgrad.attacks.union import standing, standing_peer
 from advgrad.checkpoint import Store
-from advgrad.config import AttackSpec, Evaluation, Gradient, Network
+from advgrad.config import AttackEntry, Evaluation, Network, Peer
 from advgrad.errors import InputError
 from advgrad.models.layout import memory_format
 
@@ -31,101 +29,69 @@ class Outcomes:
     index: np.ndarray  # (n,) int64, numbers of the test images
     clean: np.ndarray  # (n,) uint8, 1: classified correctly before any attack
     correct: dict[str, np.ndarray]  # ATTACK/GRADIENT -> (restarts, marks, n) uint8, 1: correct under restarts 0..r
-    passes: dict[str, Passes]  # clean, beta1/SPACE, ATTACK/GRADIENT -> cost
+    #                                 PEER/LIBRARY -> (restarts, 1, k), of the first k images
+    passes: dict[str, Passes]  # clean, beta1/SPACE, ATTACK/GRADIENT, PEER/LIBRARY -> cost
     beta1: dict[str, float]  # SPACE -> NJS's network-wide factor, where an attack asked for it
+    failed: dict[str, list[int]] = field(default_factory=dict)  # PEER/LIBRARY -> images at which the library gave up
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything per image, under the names of outcomes.safetensors."""
         return {"index": self.index, "clean": self.clean, **self.correct}
 
 
-def source(gradient: Gradient, spec: AttackSpec, evaluation: Evaluation, network: Network, beta1: float) -> Prepare:
-    """The gradient source by name, with this evaluation's constants."""
-    scaling, divisor = evaluation.scaling, evaluation.divisor
-    match gradient:
-        case "plain":
-            return gradients.plain(divisor)
-        case "njs":
-            return gradients.njs(divisor, beta1, rho=scaling.rho)
-        case "hns":
-            grid = {"points": scaling.points, "rho_low": scaling.rho_low, "rho_high": scaling.rho_high}
-            return gradients.hns(divisor, beta_at=spec.beta_at, **grid)
-        case "linbp":
-            if not network.linearised:
-                raise InputError(
-                    f"networks: gradient 'linbp' needs `linearised` of {network.architecture}; it is empty"
-                )
-            return gradients.linbp(divisor, network.linearised)
-        case "taylor":
-            return gradients.taylor(divisor)
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Work:
+    """What every run of one evaluation shares."""
+
+    evaluation: Evaluation
+    network: Network  # of the attacked model
+    images: Tensor  # (N,C,H,W) uint8, all test images
+    record: Record
+    progress: Progress | None
+    store: Store | None
+
+    def counter(self, name: str, total: int) -> Callable[[int], None]:
+        """Adds up images and reports them."""
+        done = 0
+
+        def advance(images: int) -> None:
+            nonlocal done
+            done += images
+            if self.progress is not None:
+                self.progress(name, done, total)
+
+        return advance
+
+    def keep(self, name: str, row: np.ndarray) -> None:
+        self.record.add(name, row)
+        self.record.save(self.store)
 
 
-def _counter(name: str, total: int, progress: Progress | None) -> Callable[[int], None]:
-    """Adds up images and reports them."""
-    done = 0
-
-    def advance(images: int) -> None:
-        nonlocal done
-        done += images
-        if progress is not None:
-            progress(name, done, total)
-
-    return advance
-
-
-def outcomes_of(
-    target: Target, chosen: Tensor, spec: AttackSpec, prepare: Prepare, restart: int, passes: Passes,
-    advance: Callable[[int], None],
-) -> Tensor:  # fmt: skip
-    """(marks, k) bool on the CPU: one run of the images `chosen` (k,), correct at each mark of `spec`."""
-    columns: list[Tensor] = []
-    for part in chosen.split(target.batch):
-        on_device = part.to(target.images.device, non_blocking=True)
-        x, y = target.inputs(on_device), target.labels[on_device]
-        shape = (x.shape[1], x.shape[2], x.shape[3])
-        noise = None if spec.start == "none" else sample_noise(target.seed, target.index[part.numpy()], restart, shape)
-        rows: list[Tensor] = []
-        run = iterates(target.model, x, y, spec, space=target.space, prepare=prepare, noise=noise, passes=passes)
-        for iterate in run:
-            logits = iterate.logits
-            if logits is None:
-                passes.add(forward=len(x))
-                with torch.no_grad():
-                    logits = target.model(iterate.x_adv)
-            rows.append(logits.argmax(1) == y)
-        columns.append(torch.stack(rows))
-        advance(len(part))
-    return torch.cat(columns, dim=1).cpu()
+def _attack(work: _Work, target: Target, attack: str, entry: AttackEntry) -> None:
+    """One attack with each of its gradients; target: in its space."""
+    record, spec, evaluation = work.record, entry.spec, work.evaluation
+    for gradient, restarts in entry.gradients.items():
+        if gradient == "njs" and spec.space not in record.beta1:
+            cost = record.passes[f"beta1/{spec.space}"] = Passes()
+            record.beta1[spec.space] = first_beta(target, work.images, evaluation, cost)
+        name = f"{attack}/{gradient}"
+        known, cost = record.correct.setdefault(name, []), record.passes.setdefault(name, Passes())
+        beta1 = record.beta1.get(spec.space, 1.0)
+        prepare = source(gradient, spec, evaluation, work.network, beta1, rho=entry.rho)
+        report = work.counter(name, restarts * len(target.index))
+        for row in standing(target, spec, prepare, restarts, cost, report, tuple(known)):
+            work.keep(name, row)
 
 
-def standing(
-    target: Target, spec: AttackSpec, prepare: Prepare, restarts: int, passes: Passes, advance: Callable[[int], None],
-    known: Sequence[np.ndarray] = (),
-) -> Iterator[np.ndarray]:  # fmt: skip
-    """For each restart after the `known` ones (marks, n) uint8: 1 if none up to it broke the image at this mark.
-
-    An image runs only to the last mark at which it still stands, and not at all once it has none.
-    """
-    n, marks = len(target.index), len(spec.steps)
-    alive = torch.from_numpy(known[-1]).bool() if known else torch.ones(marks, n, dtype=torch.bool)
-    if known:
-        advance(len(known) * n)
-    for restart in range(len(known), restarts):
-        reach = (alive * torch.arange(1, marks + 1)[:, None]).amax(0)  # how many marks the image still needs
-        advance(int((reach == 0).sum()))
-        for length in range(marks, 0, -1):
-            (chosen,) = torch.nonzero(reach == length, as_tuple=True)
-            if len(chosen):
-                short = spec.model_copy(update={"steps": spec.steps[:length]})
-                alive[:length, chosen] &= outcomes_of(target, chosen, short, prepare, restart, passes, advance)
-        yield alive.to(torch.uint8).numpy()
-
-
-def first_beta(target: Target, images: Tensor, evaluation: Evaluation, passes: Passes) -> float:
-    """NJS's beta_1: 1 over the mean singular value of the logits' Jacobians over the first test images."""
-    first = target.enter(pixels(images[: evaluation.scaling.images]))
-    mean = mean_singular_value(target.model, first, chunk=evaluation.batch, passes=passes)
-    return 1 / mean if mean > 0 else 1.0
+def _peer(work: _Work, target: Target, clean: np.ndarray, peer_name: str, peer: Peer) -> None:
+    """One attack of a library; target: in pixel space."""
+    record, name = work.record, f"{peer_name}/{peer.library}"
+    known, cost = record.correct.setdefault(name, []), record.passes.setdefault(name, Passes())
+    first = clean[: peer.images]
+    report = work.counter(name, peer.restarts * len(first))
+    failed = record.failed.setdefault(name, [])
+    for row in standing_peer(target, first, peer, cost, report, failed, tuple(known), record.begun.get(name)):
+        work.keep(name, row)
 
 
 def evaluate(
@@ -139,57 +105,69 @@ def evaluate(
     device: torch.device | str = "cpu",
     progress: Progress | None = None,
     store: Store | None = None,
+    surrogate: nn.Module | None = None,
+    surrogate_network: Network | None = None,
 ) -> Outcomes:
     """Every attack of `evaluation` on the model, with frozen weights and in evaluation mode.
 
     model: whole network on [0,1] pixels, with `.normalise` and `.core`; moved to `device`. images (N,C,H,W) uint8 and
     labels (N,) int64: the test set from its first image on (NJS looks at the first ones, filter or not). Final iterates
     decide; the union is over restarts only. Nothing depends on evaluation.batch but the last bits of the arithmetic.
-    What is known after a restart is kept in `store` (the caller removes it); a call that finds its run there goes on
-    from it, to the same outcomes, passes and beta_1.
+    What is known after a restart (of a peer, after a batch) is kept in `store` (the caller removes it); a call that
+    finds its run there goes on from it, to the same outcomes, passes and beta_1.
+
+    surrogate: the attacks are made on this network (scaling, gradients, starts), but `model` is asked about their
+    results: a black-box attack. surrogate_network: its parameters; None: those of the model. Passes are of both.
+    InputError for peers on a surrogate.
     """
+    if surrogate is not None and evaluation.peers:
+        raise InputError("evaluations: peers are not allowed with a surrogate: they attack the model itself")
+    attacked = model if surrogate is None else surrogate.to(device)
     model, images, labels = model.to(device), images.to(device), labels.to(device).long()
     images = images.contiguous(memory_format=memory_format(device, "float32"))
     record = Record.resume(store)
-    passes, beta1 = record.passes, record.beta1
-    with frozen(model):
-        passes["clean"] = Passes()
-        kept, clean = select(model, images, labels, evaluation, passes["clean"])
-        target = pixel_target(model, images, labels, kept, seed=seed, batch=evaluation.batch)
+    work = _Work(
+        evaluation=evaluation, network=surrogate_network if surrogate and surrogate_network else network,
+        images=images, record=record, progress=progress, store=store,
+    )  # fmt: skip
+    with ExitStack() as stack:
+        for each in (model, attacked):
+            stack.enter_context(frozen(each))
+        record.passes["clean"] = Passes()
+        kept, found = select(model, images, labels, evaluation, record.passes["clean"])
+        clean = found.to(torch.uint8).numpy()
+        target = pixel_target(attacked, images, labels, kept, seed=seed, batch=evaluation.batch)
         for attack, entry in evaluation.attacks.items():
-            spec, placed = entry.spec, place(model, target, entry.spec)
-            for gradient, restarts in entry.gradients.items():
-                if gradient == "njs" and spec.space not in beta1:
-                    cost = passes[f"beta1/{spec.space}"] = Passes()
-                    beta1[spec.space] = first_beta(placed, images, evaluation, cost)
-                name = f"{attack}/{gradient}"
-                known, cost = record.correct.setdefault(name, []), passes.setdefault(name, Passes())
-                prepare = source(gradient, spec, evaluation, network, beta1.get(spec.space, 1.0))
-                report = _counter(name, restarts * len(kept), progress)
-                for rows in standing(placed, spec, prepare, restarts, cost, report, tuple(known)):
-                    known.append(rows)
-                    record.save(store)
+            placed = place(attacked, target, entry.spec)
+            _attack(work, placed if surrogate is None else judged(placed, model), attack, entry)
+        for name, peer in evaluation.peers.items():
+            _peer(work, target, clean, name, peer)
     correct = {name: np.stack(rows) for name, rows in record.correct.items()}
     return Outcomes(
-        index=kept.numpy(), clean=clean.to(torch.uint8).numpy(), correct=correct, passes=passes, beta1=beta1
+        index=kept.numpy(), clean=clean, correct=correct, passes=record.passes, beta1=record.beta1, failed=record.failed
     )
+
+
+def _rates(outcomes: Outcomes, evaluation: Evaluation, name: str) -> dict[str, Any]:
+    """One run: its marks, restarts and rates after the last restart; of a peer also images and failures."""
+    correct, short = outcomes.correct[name], name.split("/")[0]
+    peer = evaluation.peers.get(short)
+    steps = evaluation.attacks[short].steps if peer is None else (peer.steps,)
+    rates = correct[-1].mean(axis=1).tolist() if correct.shape[2] else [None] * len(steps)
+    told = {
+        "steps": list(steps),
+        "restarts": len(correct),
+        "accuracy": {f"after_{step}": rate for step, rate in zip(steps, rates, strict=True)},
+    }
+    return told if peer is None else {**told, "images": correct.shape[2], "failed": len(outcomes.failed[name])}
 
 
 def summary(outcomes: Outcomes, evaluation: Evaluation) -> dict[str, Any]:
     """Rates in [0,1] after the last restart, and what was run: for people, `dvc metrics` and the tables."""
-    runs = {}
-    for name, correct in outcomes.correct.items():
-        steps = evaluation.attacks[name.split("/")[0]].steps
-        rates = correct[-1].mean(axis=1).tolist() if correct.shape[2] else [None] * len(steps)
-        runs[name] = {
-            "steps": list(steps),
-            "restarts": len(correct),
-            "accuracy": {f"after_{step}": rate for step, rate in zip(steps, rates, strict=True)},
-        }
     return {
         "images": len(outcomes.index),
         "clean": float(outcomes.clean.mean()) if len(outcomes.clean) else None,
         "beta1": outcomes.beta1,
         "passes": {name: asdict(passes) for name, passes in outcomes.passes.items()},
-        "runs": runs,
+        "runs": {name: _rates(outcomes, evaluation, name) for name in outcomes.correct},
     }

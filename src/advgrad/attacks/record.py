@@ -6,16 +6,20 @@ import numpy as np
 import torch
 
 from advgrad.attacks.passes import Passes
-from advgrad.checkpoint import Store
+from advgrad.checkpoint import Store, group
+
+UNDECIDED = 2  # in a row of a restart under way: an image that it has still to attack
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Record:
-    """Grows by one restart at a time; keys as in `Outcomes`."""
+    """Grows by one restart at a time, of a peer also by parts of one; keys as in `Outcomes`."""
 
     correct: dict[str, list[np.ndarray]] = field(default_factory=dict)  # for each restart so far (marks, n) uint8
+    begun: dict[str, np.ndarray] = field(default_factory=dict)  # of the restart under way (1, k), UNDECIDED in places
     passes: dict[str, Passes] = field(default_factory=dict)
     beta1: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, list[int]] = field(default_factory=dict)  # PEER/LIBRARY -> images at which the library gave up
 
     @classmethod
     def resume(cls, store: Store | None) -> "Record":
@@ -26,14 +30,27 @@ class Record:
         tensors, facts = found
         return cls(
             correct={name: list(tensors[name].numpy()) for name in facts["correct"]},
+            begun={name: tensors[f"begun/{name}"].numpy() for name in facts["begun"]},
             passes={name: Passes(**passes) for name, passes in facts["passes"].items()},
             beta1=facts["beta1"],
+            failed=facts["failed"],
         )
 
+    def add(self, name: str, row: np.ndarray) -> None:
+        """The next restart's row, or as much of it as is decided."""
+        if (row == UNDECIDED).any():
+            self.begun[name] = row
+        else:
+            self.begun.pop(name, None)
+            self.correct[name].append(row)
+
     def save(self, store: Store | None) -> None:
-        """Keep it, if there is a store and the last time is long enough ago. Call it between restarts only."""
+        """Keep it, if there is a store and the last time is long enough ago. Call it between restarts or parts only."""
         if store is None or not store.due():
             return
         tensors = {name: torch.from_numpy(np.stack(rows)) for name, rows in self.correct.items() if rows}
+        begun = {name: torch.from_numpy(row) for name, row in self.begun.items()}
         passes = {name: asdict(passes) for name, passes in self.passes.items()}
-        store.save(tensors, {"correct": list(tensors), "passes": passes, "beta1": self.beta1})
+        facts = {"correct": list(tensors), "begun": list(begun), "passes": passes, "beta1": self.beta1}
+        facts["failed"] = self.failed
+        store.save({**tensors, **group("begun", begun)}, facts)

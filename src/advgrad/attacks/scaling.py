@@ -1,13 +1,20 @@
-"""Temperatures for the logits: NJS and HNS of attack-bnn (Section 4; constants of the released code)."""
+"""Temperatures for the logits: NJS, HNS and Proposition 1 of attack-bnn (Section 4; the released code's constants)."""
 
 import math
 
 import torch
 from torch import Tensor
 
+from advgrad.errors import InputError
+
 
 def beta_of(rho: float, classes: int) -> float:
-    """beta * gamma for which Proposition 1 gives 1 - softmax(beta z)_y >= rho: -ln(rho / ((1 - rho)(d - 1)))."""
+    """beta * gamma for which Proposition 1 gives 1 - softmax(beta z)_y >= rho: -ln(rho / ((1 - rho)(d - 1))).
+
+    InputError unless 0 < rho < 1 - 1/d: a larger error signal needs a beta that turns the logits round.
+    """
+    if not 0 < rho < 1 - 1 / classes:
+        raise InputError(f"scaling: rho {rho:g}: with {classes} classes allowed above 0 and below {1 - 1 / classes:g}")
     return -math.log(rho / ((1 - rho) * (classes - 1)))
 
 
@@ -23,6 +30,19 @@ def njs_logits(logits: Tensor, y: Tensor, *, beta1: float, rho: float) -> Tensor
         gamma = z.amax(dim=1, keepdim=True) - z.amin(dim=1, keepdim=True)
         beta2 = torch.where(signal.abs() < rho, beta_of(rho, z.shape[1]) / gamma, torch.ones_like(gamma))
     return z * beta2
+
+
+def prop1_logits(logits: Tensor, y: Tensor, *, rho: float) -> Tensor:
+    """Scaled logits (n,d): those of images classified as y (n,) times beta_of(rho) / (max z - min z), a constant.
+
+    Afterwards their error signals 1 - softmax(z)_y are at least rho (Proposition 1). Equal logits stay as they are.
+    """
+    with torch.no_grad():
+        gamma = logits.amax(dim=1, keepdim=True) - logits.amin(dim=1, keepdim=True)
+        beta = beta_of(rho, logits.shape[1]) / gamma
+        scaled = (logits.argmax(dim=1, keepdim=True) == y[:, None]) & beta.isfinite()
+        beta = torch.where(scaled, beta, 1.0)
+    return logits * beta
 
 
 def hessian_norm(logits: Tensor, gram: Tensor, beta: Tensor) -> Tensor:

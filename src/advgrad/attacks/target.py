@@ -26,6 +26,7 @@ class Target:
     index: np.ndarray  # (n,) numbers that key the noise
     seed: int
     batch: int
+    judge: Callable[[Tensor], Tensor] | None = None  # images in `space` -> logits that decide; None: `model`'s
 
     def inputs(self, chosen: Tensor | slice) -> Tensor:
         return self.enter(pixels(self.images[chosen]))
@@ -86,6 +87,12 @@ def place(model: nn.Module, target: Target, spec: AttackSpec) -> Target:
         raise InputError("attack: space 'normalised' needs a network that normalises; allowed here: 'pixel'")
     space = normalised_space(buffers["mean"], buffers["std"])
     return replace(target, model=model.get_submodule("core"), enter=normalise, space=space)
+
+
+def judged(target: Target, model: nn.Module) -> Target:
+    """target, attacked as before, but images count as `model` classifies them: a whole network on [0,1] pixels."""
+    space = target.space
+    return replace(target, judge=lambda x: model((x - space.lo) / space.unit))
 
 
 def select(

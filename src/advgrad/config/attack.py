@@ -5,7 +5,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 Norm = Literal["linf", "l2"]
-Gradient = Literal["plain", "njs", "hns", "linbp", "taylor"]
+Gradient = Literal["plain", "njs", "hns", "prop1", "linbp", "taylor"]
+Loss = Literal["ce", "dlr"]
 
 
 class AttackSpec(BaseModel):
@@ -30,6 +31,9 @@ class AttackSpec(BaseModel):
     clip_start: bool = False  # ... and at the start
     reading: Literal["as_coded", "as_written"] = "as_written"  # L2 only: released code's loop, or whole-image ball
     beta_at: Literal["start", "clean"] = "start"  # where HNS finds its beta
+
+    loss: Loss = "ce"  # dlr: difference of logits ratio (Croce and Hein 2020)
+    temperature: float = Field(default=1.0, gt=0)  # the logits are multiplied by it before the loss
 
     @model_validator(mode="after")
     def _marks_ascend(self) -> "AttackSpec":

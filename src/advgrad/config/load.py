@@ -57,21 +57,31 @@ def load_paper(paper: Paper, scale: ScaleFile | None = None, root: Path = Path()
 
 
 def load_run(name: str, settings: Settings, root: Path = Path()) -> Run:
-    """The model called `name`, from whichever paper has it, at the active scale."""
+    """The model, or further attacks on one, called `name`, from whichever paper has it, at the active scale."""
     scale = load_scale(settings.scale, root)
     known: list[str] = []
     for paper in PAPERS:
         file = load_paper(paper, scale, root)
-        known += file.models
-        if name in file.models:
-            model = file.models[name]
-            return Run(
-                paper=paper,
-                name=name,
-                dataset=model.dataset,
-                network=file.networks[model.network],
-                training=file.recipes[model.recipe],
-                evaluation=file.evaluations[model.evaluation],
-                seed=settings.seed,
-            )
+        known += [*file.models, *file.further]
+        if name in file.models or name in file.further:
+            return _run(name, paper, file, settings.seed)
     raise InputError(f"no model {name!r}; known: {', '.join(known)}")
+
+
+def _run(name: str, paper: Paper, file: PaperFile, seed: int) -> Run:
+    more = file.further.get(name)
+    trained = more.model if more else name
+    model, surrogate = file.models[trained], more.surrogate if more else None
+    return Run(
+        paper=paper,
+        name=name,
+        model=trained,
+        dataset=model.dataset,
+        network=file.networks[model.network],
+        training=file.recipes[model.recipe],
+        evaluation=file.evaluations[more.evaluation if more else model.evaluation],
+        analysis=file.analyses[model.analysis] if model.analysis and not more else None,
+        surrogate=surrogate,
+        surrogate_network=file.networks[file.models[surrogate].network] if surrogate else None,
+        seed=seed,
+    )

@@ -2,33 +2,21 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from advgrad.config.attack import AttackSpec, Gradient
+from advgrad.config.analysis import Analysis
+from advgrad.config.base import Config
+from advgrad.config.evaluation import Evaluation
 
 Paper = Literal["linbp", "attack_bnn", "gaat"]
 Dataset = Literal["mnist", "cifar10", "cifar100"]
 Architecture = Literal[
     "resnet18", "resnet50", "vgg16", "densenet121", "densenet161", "mobilenet_v2", "wide_resnet28",
-    "lenet5", "mlp", "conv_relu", "resnet18_waq", "vgg16_waq",
+    "lenet5", "mlp", "conv_relu", "resnet18_waq", "vgg16_waq", "resnet50_waq", "densenet121_waq", "mlp_waq",
 ]  # fmt: skip
 
 Precision = Literal["float32", "tf32", "bf16"]
-
-
-class Config(BaseModel):
-    """Base of every schema: unknown keys are errors, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+Judge = Literal["all", "companions", "none"]
 
 
 class Network(Config):
@@ -106,6 +94,7 @@ class Training(Config):
     augment: Literal["none", "crop", "crop-flip"] = "none"
     init: Literal["default", "xavier"] = "default"  # xavier: md-bnn's, biases N(0, 0.1)
     select: Literal["last", "best"] = "last"  # best: highest validation accuracy
+    seed: NonNegativeInt = 0  # added to params.yaml's: the same recipe once more with other draws
     linbp: bool = False  # linear backward while training
     precision: Precision = "float32"  # arithmetic of the training passes; attacks after training are always float32
     binary: Binary | None = None
@@ -118,37 +107,6 @@ class Training(Config):
         return self
 
 
-class AttackEntry(AttackSpec):
-    """An attack and the gradients it runs with: gradient -> number of random restarts."""
-
-    gradients: dict[Gradient, PositiveInt] = Field(min_length=1)
-
-    @property
-    def spec(self) -> AttackSpec:
-        return AttackSpec(**self.model_dump(exclude={"gradients"}))
-
-
-class Scaling(Config):
-    """Constants of NJS and HNS (attack-bnn, Section 4; the released code's where the text differs)."""
-
-    rho: float = Field(default=0.01, gt=0, lt=1)  # NJS: 1 - softmax(z)_y below this is rescaled
-    images: PositiveInt = 101  # NJS: first test images whose Jacobians give beta_1
-    points: int = Field(default=100, ge=3)  # HNS: grid points for beta
-    rho_low: float = Field(default=0.01, gt=0, lt=1)  # HNS: grid starts at rho = 1 - 1/d - this
-    rho_high: PositiveFloat = 1e-72  # HNS: grid ends at this rho
-
-
-class Evaluation(Config):
-    """A group of attacks on one model."""
-
-    images: PositiveInt | None = None  # first n test images that pass the filter; None: all
-    filter: Literal["all", "correct"] = "all"  # correct: only images that the model classifies correctly
-    divisor: PositiveInt = 128  # the loss is the sum over images divided by this (a batch mean in the papers)
-    batch: PositiveInt = 128  # images on the device at once; no result depends on it
-    scaling: Scaling = Scaling()
-    attacks: dict[str, AttackEntry] = Field(min_length=1)
-
-
 class Model(Config):
     """One trained model of a paper: names into the file's other sections."""
 
@@ -156,6 +114,15 @@ class Model(Config):
     network: str
     recipe: str
     evaluation: str
+    analysis: str | None = None
+
+
+class Further(Config):
+    """More attacks on a trained model, as a stage of their own with results of their own."""
+
+    model: str
+    evaluation: str
+    surrogate: str | None = None  # the attacks are made on this model and tried on the other (black box)
 
 
 class PaperFile(Config):
@@ -164,17 +131,31 @@ class PaperFile(Config):
     networks: dict[str, Network]
     recipes: dict[str, Training]
     evaluations: dict[str, Evaluation]
+    analyses: dict[str, Analysis] = Field(default_factory=dict)
     models: dict[str, Model]
+    further: dict[str, Further] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
         for name, model in self.models.items():
-            for section, key in (("networks", model.network), ("recipes", model.recipe),
-                                 ("evaluations", model.evaluation)):  # fmt: skip
-                known = getattr(self, section)
-                if key not in known:
-                    raise ValueError(f"models.{name}: no {key!r} in {section}; known: {', '.join(sorted(known))}")
+            self._known(f"models.{name}", networks=model.network, recipes=model.recipe, evaluations=model.evaluation)
+            if model.analysis is not None:
+                self._known(f"models.{name}", analyses=model.analysis)
+        for name, more in self.further.items():
+            self._known(f"further.{name}", models=more.model, evaluations=more.evaluation)
+            if more.surrogate is not None:
+                self._known(f"further.{name}", models=more.surrogate)
+                if self.models[more.surrogate].dataset != self.models[more.model].dataset:
+                    raise ValueError(f"further.{name}: surrogate {more.surrogate!r} is of another data set")
+            if name in self.models:
+                raise ValueError(f"further.{name}: is also in models; names must differ")
         return self
+
+    def _known(self, where: str, **names: str) -> None:
+        for section, key in names.items():
+            known = getattr(self, section)
+            if key not in known:
+                raise ValueError(f"{where}: no {key!r} in {section}; known: {', '.join(sorted(known))}")
 
 
 class ScaleOverrides(Config):
@@ -183,13 +164,14 @@ class ScaleOverrides(Config):
     networks: dict[str, dict[str, Any]]
     recipes: dict[str, dict[str, Any]]
     evaluations: dict[str, dict[str, Any]]
+    analyses: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 class ScaleFile(Config):
     """params/scales/SCALE.yaml."""
 
     about: str
-    judge: bool  # whether cells of this scale are held against the papers' values
+    judge: Judge  # what is held against the papers: all cells and claims; claims about our companions only; nothing
     linbp: ScaleOverrides
     attack_bnn: ScaleOverrides
     gaat: ScaleOverrides
@@ -222,12 +204,16 @@ class Settings(Config):
 
 
 class Run(Config):
-    """Everything that decides the results of one model at the active scale."""
+    """Everything that decides the results of one model, or of further attacks on it, at the active scale."""
 
     paper: Paper
-    name: str
+    name: str  # of the results
+    model: str  # whose weights are attacked; `name` but for further attacks
     dataset: Dataset
     network: Network
     training: Training
     evaluation: Evaluation
+    analysis: Analysis | None = None
+    surrogate: str | None = None  # model on which the attacks are made; None: the model itself
+    surrogate_network: Network | None = None
     seed: int

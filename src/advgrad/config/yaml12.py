@@ -8,8 +8,10 @@ import yaml
 
 from advgrad.errors import InputError
 
+_FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's: dvc.lock takes the other one seconds
 
-class _Loader(yaml.SafeLoader):
+
+class _Loader(_FAST):  # pyright: ignore[reportGeneralTypeIssues]
     pass
 
 

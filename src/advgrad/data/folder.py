@@ -59,7 +59,8 @@ def _names(names: list[str]) -> str:
 
 
 def read(info: DatasetInfo, found: Found) -> Arrays:
-    """The arrays of a form, in the one order that all sources end in.
+    """The arrays of a form, in the one order that all sources end in; where their hash wants images ordered by label,
+    mixed afterwards, so that the first n images, and the last, are of all classes.
 
     InputError: a file whose hash is not the expected one, or arrays whose hash is not (file, expected, found).
     """
@@ -71,7 +72,7 @@ def read(info: DatasetInfo, found: Found) -> Arrays:
         raise InputError(f"{found.label}: cannot be read as {found.form.kind}: {error}") from None
     ordered = _by_label(arrays) if info.by_label else arrays
     _check_arrays(info, ordered, found)
-    return ordered
+    return _mixed(ordered) if info.by_label else ordered
 
 
 def digest(path: Path, algorithm: str) -> str:
@@ -104,6 +105,16 @@ def _by_label(arrays: Arrays) -> Arrays:
         order = sorted(range(len(labels)), key=lambda i: (labels[i], images[i].tobytes()))
         ordered[images_name], ordered[labels_name] = images[order], labels[order]
     return ordered
+
+
+def _mixed(arrays: Arrays) -> Arrays:
+    """Each split in an order that depends on nothing but its size: by the raw words of Philox, which NumPy keeps."""
+    mixed: Arrays = {}
+    for names in _SPLITS:
+        n = len(arrays[names[1]])
+        order = np.argsort(np.random.Philox(key=np.array([n, 0], dtype=np.uint64)).random_raw(n), kind="stable")
+        mixed |= {name: arrays[name][order] for name in names}
+    return mixed
 
 
 def _check_arrays(info: DatasetInfo, arrays: Arrays, found: Found) -> None:

@@ -10,10 +10,12 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+
 from advgrad.data import datasets, folder, npm, official
 from advgrad.data.datasets import DatasetInfo
 from advgrad.data.download import Download, Unavailable
-from advgrad.data.pack import Arrays, write_pack
+from advgrad.data.pack import Arrays, read_pack, write_pack
 from advgrad.errors import InputError
 
 MIRROR_VARIABLE = "ADVGRAD_DATA_MIRROR"
@@ -59,10 +61,14 @@ def is_whole(info: DatasetInfo, out: Path, report: Report) -> bool:
         return False
     form = next(form for form in info.forms if form.kind == "pack")
     try:
-        folder.read(info, folder.Found(form=form, files={form.files[0].name: out}))
+        arrays = folder.read(info, folder.Found(form=form, files={form.files[0].name: out}))
     except InputError as error:
         report(f"{info.title}: {error}; fetching it again")
         return False
+    there = read_pack(out)
+    if not all(np.array_equal(arrays[name], there[name]) for name in arrays):
+        report(f"{info.title}: {out} is whole but in another order; writing it again")
+        write_pack(out, arrays)
     report(f"{info.title}: {out} is there and whole")
     return True
 

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from advgrad.config import Network
-from advgrad.models.layers import Parts, Pool, conv, init_fan_out, sequence
+from advgrad.models.layers import Parts, Pool, init_binary, init_fan_out, sequence
 
-LAYERS = {"densenet121": (6, 12, 24, 16), "densenet161": (6, 12, 36, 24)}
-GROWTH = {"densenet121": 32, "densenet161": 48}
+LAYERS = {"densenet121": (6, 12, 24, 16), "densenet161": (6, 12, 36, 24), "densenet121_waq": (6, 12, 24, 16)}
+GROWTH = {"densenet121": 32, "densenet161": 48, "densenet121_waq": 32}
 
 
 class DenseLayer(nn.Module):
@@ -21,10 +21,10 @@ class DenseLayer(nn.Module):
         super().__init__()
         self.bn1 = parts.norm2d(inputs)
         self.act1 = parts.act()
-        self.conv1 = conv(inputs, 4 * growth, 1)
+        self.conv1 = parts.conv(inputs, 4 * growth, 1)
         self.bn2 = parts.norm2d(4 * growth)
         self.act2 = parts.act()
-        self.conv2 = conv(4 * growth, growth, 3)
+        self.conv2 = parts.conv(4 * growth, growth, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv1(self.act1(self.bn1(x)))
@@ -33,11 +33,11 @@ class DenseLayer(nn.Module):
 
 
 def _transition(parts: Parts, inputs: int, outputs: int) -> nn.Sequential:
-    return sequence(bn=parts.norm2d(inputs), act=parts.act(), conv=conv(inputs, outputs, 1), pool=nn.AvgPool2d(2))
+    return sequence(bn=parts.norm2d(inputs), act=parts.act(), conv=parts.conv(inputs, outputs, 1), pool=nn.AvgPool2d(2))
 
 
 def _stem(parts: Parts, inputs: int, outputs: int) -> nn.Sequential:
-    stem = sequence(conv=conv(inputs, outputs, 3))
+    stem = sequence(conv=parts.conv(inputs, outputs, 3, image=True))
     if parts.network.family == "imagenet":
         stem.add_module("bn", parts.norm2d(outputs))
         stem.add_module("act", parts.act())
@@ -45,9 +45,12 @@ def _stem(parts: Parts, inputs: int, outputs: int) -> nn.Sequential:
     return stem
 
 
-def densenet(network: Network, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """x (n, C, H, W) -> logits (n, classes). Names: stem block1 transition1 ... block4 final pool linear."""
-    parts = Parts(network=network)
+def densenet(network: Network, shape: tuple[int, int, int], classes: int, parts: Parts | None = None) -> nn.Sequential:
+    """x (n, C, H, W) -> logits (n, classes). Names: stem block1 transition1 ... block4 final pool (bn act) linear.
+
+    parts: what it is made of; None: real-valued layers.
+    """
+    parts = parts or Parts(network=network)
     growth = parts.channels(GROWTH[network.architecture])
     channels = 2 * growth
     model = sequence(stem=_stem(parts, shape[0], channels))
@@ -62,7 +65,11 @@ def densenet(network: Network, shape: tuple[int, int, int], classes: int) -> nn.
         model.add_module(f"block{stage}", block)
     model.add_module("final", sequence(bn=parts.norm2d(channels), act=parts.act()))
     model.add_module("pool", Pool())
-    model.add_module("linear", nn.Linear(channels, classes))
+    if parts.binary:
+        model.add_module("bn", parts.norm1d(channels))
+        model.add_module("act", parts.act())
+        init_binary(model)
+    model.add_module("linear", parts.linear(channels, classes))
     if network.family == "imagenet":
         init_fan_out(model)
     return model

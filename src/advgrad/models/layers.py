@@ -77,6 +77,7 @@ class Parts:
 
     network: Network
     own: str = "relu"  # the architecture's own activation
+    binary: bool = False  # convolutions and linear layers binarise their weights and their input
 
     def channels(self, full: int) -> int:
         return max(1, int(full * self.network.width + 0.5))
@@ -92,6 +93,16 @@ class Parts:
 
     def act(self) -> nn.Module:
         return ACTIVATIONS[self.network.activation or self.own]()
+
+    def conv(self, inputs: int, outputs: int, size: int, stride: int = 1, *, image: bool = False) -> nn.Conv2d:
+        """As `conv`. image: its input is the image, which is never binarised."""
+        if not self.binary:
+            return conv(inputs, outputs, size, stride)
+        padding = size // 2
+        return BinarizeConv2d(inputs, outputs, size, stride, padding, bias=False, binary_input=not image)
+
+    def linear(self, inputs: int, outputs: int) -> nn.Linear:
+        return BinarizeLinear(inputs, outputs) if self.binary else nn.Linear(inputs, outputs)
 
 
 def conv(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
@@ -158,7 +169,19 @@ class BinarizeConv2d(nn.Conv2d):
 
 
 class BinarizeLinear(nn.Linear):
-    """Linear layer with sign(weight) and sign(input); the bias stays real."""
+    """Linear layer with sign(weight) and, unless `binary_input` is False, sign(input); the bias stays real."""
+
+    def __init__(self, *args: Any, binary_input: bool = True, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.binary_input = binary_input
 
     def forward(self, input: Tensor) -> Tensor:
-        return F.linear(sign(input), sign(self.weight), self.bias)
+        x = sign(input) if self.binary_input else input
+        return F.linear(x, sign(self.weight), self.bias)
+
+
+def init_binary(model: nn.Module) -> None:
+    """Latent weights of binary convolutions: N(0, 2 / (k * k * outputs)), as attack-bnn's released ResNet starts."""
+    for module in model.modules():
+        if isinstance(module, BinarizeConv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

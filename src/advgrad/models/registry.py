@@ -25,11 +25,14 @@ BUILDERS: dict[str, Builder] = {
     "conv_relu": small.conv_relu,
     "resnet18_waq": waq.resnet18_waq,
     "vgg16_waq": waq.vgg16_waq,
+    "resnet50_waq": waq.resnet50_waq,
+    "densenet121_waq": waq.densenet121_waq,
+    "mlp_waq": waq.mlp_waq,
 }
 # Which architectures read each of the fields that not all of them do.
 READ_BY = {
     "family": {"resnet18", "resnet50", "vgg16", "densenet121", "densenet161", "mobilenet_v2"},
-    "hidden": {"mlp", "vgg16"},
+    "hidden": {"mlp", "mlp_waq", "vgg16"},
     "batch_norm": {"mlp"},
     "widen": {"wide_resnet28"},
 }

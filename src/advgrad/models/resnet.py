@@ -7,15 +7,15 @@ the stages work on maps of half the size (the victims of LinBP).
 from torch import Tensor, nn
 
 from advgrad.config import Network
-from advgrad.models.layers import Parts, Pool, conv, init_fan_out, sequence
+from advgrad.models.layers import Parts, Pool, init_binary, init_fan_out, sequence
 
-BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3)}
+BLOCKS = {"resnet18": (2, 2, 2, 2), "resnet50": (3, 4, 6, 3), "resnet50_waq": (3, 4, 6, 3)}
 
 
 def _shortcut(parts: Parts, inputs: int, outputs: int, stride: int) -> nn.Module:
     if stride == 1 and inputs == outputs:
         return nn.Identity()
-    return nn.Sequential(conv(inputs, outputs, 1, stride), parts.norm2d(outputs))
+    return nn.Sequential(parts.conv(inputs, outputs, 1, stride), parts.norm2d(outputs))
 
 
 class BasicBlock(nn.Module):
@@ -25,10 +25,10 @@ class BasicBlock(nn.Module):
 
     def __init__(self, parts: Parts, inputs: int, channels: int, stride: int) -> None:
         super().__init__()
-        self.conv1 = conv(inputs, channels, 3, stride)
+        self.conv1 = parts.conv(inputs, channels, 3, stride)
         self.bn1 = parts.norm2d(channels)
         self.act1 = parts.act()
-        self.conv2 = conv(channels, channels, 3)
+        self.conv2 = parts.conv(channels, channels, 3)
         self.bn2 = parts.norm2d(channels)
         self.shortcut = _shortcut(parts, inputs, channels, stride)
         self.act2 = parts.act()
@@ -47,13 +47,13 @@ class Bottleneck(nn.Module):
     def __init__(self, parts: Parts, inputs: int, channels: int, stride: int) -> None:
         super().__init__()
         outputs = self.expansion * channels
-        self.conv1 = conv(inputs, channels, 1)
+        self.conv1 = parts.conv(inputs, channels, 1)
         self.bn1 = parts.norm2d(channels)
         self.act1 = parts.act()
-        self.conv2 = conv(channels, channels, 3, stride)
+        self.conv2 = parts.conv(channels, channels, 3, stride)
         self.bn2 = parts.norm2d(channels)
         self.act2 = parts.act()
-        self.conv3 = conv(channels, outputs, 1)
+        self.conv3 = parts.conv(channels, outputs, 1)
         self.bn3 = parts.norm2d(outputs)
         self.shortcut = _shortcut(parts, inputs, outputs, stride)
         self.act3 = parts.act()
@@ -65,12 +65,15 @@ class Bottleneck(nn.Module):
         return self.act3(out + self.shortcut(x))
 
 
-def resnet(network: Network, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
-    """x (n, C, H, W) -> logits (n, classes). Names: conv1 bn1 act1 (maxpool) layer1 ... layer4 pool linear."""
-    parts = Parts(network=network)
+def resnet(network: Network, shape: tuple[int, int, int], classes: int, parts: Parts | None = None) -> nn.Sequential:
+    """x (n, C, H, W) -> logits (n, classes). Names: conv1 bn1 act1 (maxpool) layer1 ... layer4 pool (bn act) linear.
+
+    parts: what it is made of; None: real-valued layers.
+    """
+    parts = parts or Parts(network=network)
     block = BasicBlock if network.architecture == "resnet18" else Bottleneck
     inputs = parts.channels(64)
-    model = sequence(conv1=conv(shape[0], inputs, 3), bn1=parts.norm2d(inputs), act1=parts.act())
+    model = sequence(conv1=parts.conv(shape[0], inputs, 3, image=True), bn1=parts.norm2d(inputs), act1=parts.act())
     if network.family == "imagenet":
         model.add_module("maxpool", nn.MaxPool2d(3, stride=2, padding=1))
     for stage, full in enumerate(BLOCKS[network.architecture]):
@@ -81,7 +84,11 @@ def resnet(network: Network, shape: tuple[int, int, int], classes: int) -> nn.Se
             inputs = block.expansion * channels
         model.add_module(f"layer{stage + 1}", layer)
     model.add_module("pool", Pool())
-    model.add_module("linear", nn.Linear(inputs, classes))
+    if parts.binary:
+        model.add_module("bn", parts.norm1d(inputs))
+        model.add_module("act", parts.act())
+        init_binary(model)
+    model.add_module("linear", parts.linear(inputs, classes))
     if network.family == "imagenet":
         init_fan_out(model)
     return model

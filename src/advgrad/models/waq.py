@@ -1,13 +1,18 @@
-"""The two networks with binary weights and activations that attack-bnn released (BinaryNet's, infl_ratio 5 and 3).
+"""Networks with binary weights and activations (BNN-WAQ): two that attack-bnn released, and three that it did not.
 
-The paper calls them ResNet-18 and VGG-16; they are neither. Every convolution and linear layer binarises its own
+Released are BinaryNet's with infl_ratio 5 and 3, which the paper calls ResNet-18 and VGG-16; they are neither. Ours are
+the perceptron of its Figure 2 and its ResNet-50 and DenseNet-121. Every convolution and linear layer binarises its own
 input and weights; Hardtanh before it gives the straight-through gradient its mask. The image itself stays real.
 """
+
+from math import prod
 
 from torch import Tensor, nn
 
 from advgrad.config import Network
-from advgrad.models.layers import BinarizeConv2d, BinarizeLinear, Parts, Pool, sequence
+from advgrad.models.densenet import densenet
+from advgrad.models.layers import BinarizeConv2d, BinarizeLinear, Parts, Pool, init_binary, sequence
+from advgrad.models.resnet import resnet
 
 RESNET_CHANNELS, RESNET_BLOCKS = (80, 160, 320), 2
 VGG_STAGES = ((384, 384), (768, 768), (1536, 512))
@@ -56,9 +61,7 @@ def resnet18_waq(network: Network, shape: tuple[int, int, int], classes: int) ->
     model.add_module("bn", parts.norm1d(inputs))
     model.add_module("act", parts.act())
     model.add_module("linear", BinarizeLinear(inputs, classes))
-    for module in model.modules():
-        if isinstance(module, BinarizeConv2d):  # N(0, 2 / (k * k * outputs)), as released
-            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    init_binary(model)
     return model
 
 
@@ -93,3 +96,37 @@ def vgg16_waq(network: Network, shape: tuple[int, int, int], classes: int) -> nn
         features = hidden
     model.add_module("linear", BinarizeLinear(features, classes))
     return model
+
+
+def mlp_waq(network: Network, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """x (n, C, H, W) -> logits (n, classes). Names: flatten hidden1 ... (linear bn act) output.
+
+    Ours: not released. The text of Figure 2 gives 5 hidden layers of 100 units; the rest is as in BinaryNet's
+    perceptron for MNIST, but that the last layer is binary too. Biases are real.
+    """
+    parts = Parts(network=network, own="hardtanh")
+    model = sequence(flatten=nn.Flatten())
+    features = prod(shape)
+    for index, full in enumerate(network.hidden, start=1):
+        size = parts.channels(full)
+        linear = BinarizeLinear(features, size, binary_input=index > 1)
+        model.add_module(f"hidden{index}", sequence(linear=linear, bn=parts.norm1d(size), act=parts.act()))
+        features = size
+    model.add_module("output", BinarizeLinear(features, classes, binary_input=bool(network.hidden)))
+    return model
+
+
+def resnet50_waq(network: Network, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """x (n, C, H, W) -> logits (n, classes). Names: those of `resnet`, with bn and act between pool and linear.
+
+    Ours: not released. ResNet-50 with binary layers and Hardtanh; its shortcuts carry what they get, unbinarised.
+    """
+    return resnet(network, shape, classes, Parts(network=network, own="hardtanh", binary=True))
+
+
+def densenet121_waq(network: Network, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
+    """x (n, C, H, W) -> logits (n, classes). Names: those of `densenet`, with bn and act between pool and linear.
+
+    Ours: not released. DenseNet-121 with binary layers and Hardtanh; what it concatenates is not binarised.
+    """
+    return densenet(network, shape, classes, Parts(network=network, own="hardtanh", binary=True))

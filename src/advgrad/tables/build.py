@@ -1,13 +1,20 @@
-"""A table's cells: spec, results and measured times in, values beside the paper's out."""
+"""A table's cells: spec, results, analyses, times and parameters in, values beside the paper's out."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 from advgrad.tables.cells import NOTHING, Cell
-from advgrad.tables.estimate import Estimate, estimate
+from advgrad.tables.estimate import Estimate, Facts, estimate
 from advgrad.tables.records import FLOAT32, Record, read_measurements, read_record
-from advgrad.tables.spec import Spec, Wanted, load_spec, models, uses_measurements, wanted
+from advgrad.tables.source import Source
+from advgrad.tables.spec import Spec, Wanted, analysed, load_spec, models, parameters, uses_measurements, wanted
+from advgrad.tables.values import read_parameters, read_values
 from advgrad.tables.verdict import verdict
+
+
+def _judged(source: Source, judge: bool) -> bool:
+    """Parameters are no results: they are the paper's own at every scale. Seconds are another machine's: never."""
+    return source.judged and source.metric != "seconds" and (judge or source.metric == "parameter")
 
 
 def _cell(spec: Spec, cell: Wanted, ours: Estimate, *, scale: str, judge: bool) -> Cell:
@@ -26,37 +33,65 @@ def _cell(spec: Spec, cell: Wanted, ours: Estimate, *, scale: str, judge: bool) 
         low=text(ours.low, ""),
         high=text(ours.high, ""),
         paper_value=text(cell.paper_value, ""),
-        verdict=verdict(ours, cell.paper_value, tolerance=source.tolerance, judge=judge and source.judged),
+        verdict=verdict(
+            ours,
+            cell.paper_value,
+            tolerance=source.tolerance,
+            relative=source.relative,
+            judge=_judged(source, judge),
+        ),
         reason=ours.reason,
         scale=scale,
     )
 
 
 def read_records(spec: Spec, results: Path, *, partial: bool = False) -> dict[str, Record]:
-    """The records that the table reads. partial: without those of models that have no folder in results."""
-    return {model: read_record(results, model) for model in models(spec) if not partial or (results / model).is_dir()}
+    """The records that the table reads. partial: without those that have no folder in results."""
+    return {name: read_record(results, name) for name in models(spec) if not partial or (results / name).is_dir()}
+
+
+def read_facts(
+    spec: Spec, results: Path, measured: Path, scale: str, *, analyses: Path, root: Path, partial: bool = False
+) -> Facts:
+    """All that the table reads, and no other file. Arguments: see build_table; partial: see read_records."""
+    found = [model for model in analysed(spec) if not partial or (analyses / model).is_dir()]
+    return Facts(
+        records=read_records(spec, results, partial=partial),
+        analyses={model: read_values(analyses, model) for model in found},
+        measured=read_measurements(measured, scale) if uses_measurements(spec) else {},
+        parameters=read_parameters(root, spec.paper) if parameters(spec) else None,
+    )
 
 
 def build_table(
-    spec_file: Path, results: Path, measured: Path, scale: str, judge: bool, absent: str = ""
+    spec_file: Path,
+    results: Path,
+    measured: Path,
+    scale: str,
+    judge: bool,
+    absent: str = "",
+    *,
+    analyses: Path = Path("analyses"),
+    root: Path = Path(),
 ) -> list[Cell]:
     """The cells in the spec's order, row by row.
 
-    results: folder with MODEL/outcomes.safetensors and MODEL/metrics.json; measured: reports/measured.json, read
-    only by tables with times; judge: whether the scale's values are held against the paper's; absent: the reason
-    in the cells of models without a folder in results, which without it are an error. InputError if the spec is
-    wrong or a file that it needs is missing or broken.
+    results: folder with NAME/outcomes.safetensors and NAME/metrics.json; analyses: folder with MODEL/values.json;
+    measured: reports/measured.json; root: folder with params/. Only what the table needs is read. judge: whether
+    the scale's values are held against the paper's; absent: the reason in the cells of names without a folder in
+    results or analyses, which without it are an error. InputError if the spec is wrong or a file that it needs is
+    missing or broken.
     """
     spec = load_spec(spec_file)
-    records = read_records(spec, results, partial=bool(absent))
-    times = read_measurements(measured, scale) if uses_measurements(spec) else {}
-    found = [(cell, estimate(cell.source, records, times, absent)) for cell in wanted(spec)]
+    facts = read_facts(spec, results, measured, scale, analyses=analyses, root=root, partial=bool(absent))
+    found = [(cell, estimate(cell.source, facts, absent)) for cell in wanted(spec)]
     return [_cell(spec, cell, ours, scale=scale, judge=judge) for cell, ours in found]
 
 
 def precisions(records: Mapping[str, Record]) -> dict[str, list[str]]:
     """precision -> models, sorted, of the models that were not trained in float32."""
-    others = {record.precision for record in records.values()} - {FLOAT32}
+    trained = {record.model: record.precision for record in records.values()}
     return {
-        name: sorted(model for model, record in records.items() if record.precision == name) for name in sorted(others)
+        name: sorted(model for model, precision in trained.items() if precision == name)
+        for name in sorted(set(trained.values()) - {FLOAT32})
     }

@@ -1,14 +1,15 @@
-"""A cell's value from what was recorded: share of images with its interval, or a measured time."""
+"""A cell's value from what was recorded: share of images, number of an analysis, parameter, or measured time."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import sqrt
 
 import numpy as np
 
 from advgrad.errors import InputError
 from advgrad.tables.records import Measurement, Record
-from advgrad.tables.spec import Source
+from advgrad.tables.source import RECORDED, TIMED, Source
+from advgrad.tables.values import Tree, leaf, parameter
 
 Z95 = 1.959963984540054  # 97.5 % point of the standard normal distribution
 
@@ -18,11 +19,21 @@ class Estimate:
     """value None: not run, and the reason says why. Percentages are of 100."""
 
     value: float | None = None
-    n: int | None = None  # images behind a share
-    low: float | None = None  # 95 % interval of a share
+    n: int | None = None  # images behind it
+    low: float | None = None  # 95 % interval
     high: float | None = None
     reason: str = ""
     full: bool = True  # False: fewer restarts or steps than the cell is about
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a table reads."""
+
+    records: Mapping[str, Record] = field(default_factory=dict)  # name below results/ -> its outcomes
+    analyses: Mapping[str, Tree] = field(default_factory=dict)  # model -> its values
+    measured: Mapping[str, Measurement] = field(default_factory=dict)  # as in reports/measured.json at this scale
+    parameters: Tree | None = None  # the paper's, without a scale
 
 
 def wilson(k: int, n: int, z: float = Z95) -> tuple[float, float]:
@@ -64,33 +75,54 @@ def attacked(record: Record, source: Source) -> Estimate:
     if mark is None:
         return Estimate(reason=f"{source.mark} steps were not run at this scale")
     correct = outcome[restarts - 1, mark]
-    estimate = share(1 - correct[record.clean == 1] if source.metric == "success" else correct)
+    k, n = len(correct), len(record.clean)
+    if k == 0 < n:
+        return Estimate(reason="not run at this scale")
+    estimate = share(1 - correct[record.clean[:k] == 1] if source.metric == "success" else correct)
+    part = f"first {k} of {n} images" if k < n else ""
     short = [f"{restarts} of {source.restarts} restarts"] if restarts < source.restarts else []
     short += [f"{steps[mark]} of {source.mark} steps"] if steps[mark] != source.mark else []
-    reason = "; ".join(filter(None, [estimate.reason, *short]))
+    reason = "; ".join(filter(None, [estimate.reason, part, *short]))
     return replace(estimate, reason=reason, full=not short)
 
 
 def timed(measured: Mapping[str, Measurement], source: Source) -> Estimate:
-    """Minutes of training, or the percentage saved against the baseline's."""
-    names = [source.model or ""] + ([source.baseline or ""] if source.metric == "saved" else [])
+    """Minutes of training, the percentage saved against the baseline's, or seconds of an attack on one image."""
+    names = [f"{source.model} {source.outcome}" if source.metric == "seconds" else source.model or ""]
+    names += [source.baseline or ""] if source.metric == "saved" else []
     if any(name not in measured for name in names):
         return Estimate(reason="not measured at this scale")
     times = [measured[name].seconds for name in names]
     machines = " and ".join(dict.fromkeys(measured[name].machine for name in names))
-    value = times[0] / 60 if source.metric == "minutes" else 100 * (1 - times[0] / times[1])
+    value = times[0] / 60 if source.metric == "minutes" else times[0]
+    if source.metric == "saved":
+        value = 100 * (1 - times[0] / times[1])
     return Estimate(value=value, reason=f"measured on {machines}")
 
 
-def estimate(
-    source: Source, records: Mapping[str, Record], measured: Mapping[str, Measurement], absent: str = ""
-) -> Estimate:
-    """The cell's value. absent: why a model of the table may have no record."""
+def analysed(tree: Tree, source: Source) -> Estimate:
+    """A number of an analysis, with the interval that it has."""
+    found, n = leaf(tree, source.value or "")
+    if not found.finite:
+        return Estimate(n=n, reason="the analysis gave no finite number")
+    value, low, high = (None if x is None else source.times * x for x in (found.value, found.low, found.high))
+    return Estimate(value=value, n=n, low=low, high=high)
+
+
+def estimate(source: Source, facts: Facts, absent: str = "") -> Estimate:
+    """The cell's value. absent: why a model of the table may have no results."""
     if source.reason is not None:
         return Estimate(reason=source.reason)
-    if source.metric in ("minutes", "saved"):
-        return timed(measured, source)
-    record = records.get(source.model or "")
-    if record is None:
-        return Estimate(reason=absent)
-    return share(record.clean) if source.metric == "clean" else attacked(record, source)
+    if source.metric in TIMED:
+        return timed(facts.measured, source)
+    if source.metric == "parameter":
+        if facts.parameters is None:
+            raise ValueError(f"{source.key}: no parameters were read")
+        return Estimate(value=parameter(facts.parameters, source.key or ""))
+    if source.metric in RECORDED:
+        record = facts.records.get(source.model or "")
+        if record is None:
+            return Estimate(reason=absent)
+        return share(record.clean) if source.metric == "clean" else attacked(record, source)
+    tree = facts.analyses.get(source.model or "")
+    return Estimate(reason=absent) if tree is None else analysed(tree, source)

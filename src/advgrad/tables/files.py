@@ -29,14 +29,22 @@ def collections(specs: Iterable[Spec]) -> dict[str, list[Spec]]:
 
 
 def report_files(
-    specs: Path, results: Path, measured: Path, scale: str, judge: bool, absent: str = ""
+    specs: Path,
+    results: Path,
+    measured: Path,
+    scale: str,
+    judge: bool,
+    absent: str = "",
+    *,
+    analyses: Path = Path("analyses"),
+    root: Path = Path(),
 ) -> dict[str, str]:
     """Every file that the stages `table` and `cells` write, for all specs in the folder. Arguments: see build_table."""
     loaded = {file: load_spec(file) for file in sorted(specs.glob("*.yaml"))}
     files: dict[str, str] = {}
     built: dict[str, list[Cell]] = {}
     for file, spec in loaded.items():
-        built[spec.name] = build_table(file, results, measured, scale, judge, absent)
+        built[spec.name] = build_table(file, results, measured, scale, judge, absent, analyses=analyses, root=root)
         trained = precisions(read_records(spec, results, partial=bool(absent)))
         files |= table_files(spec, built[spec.name], trained)
     for name, group in collections(loaded.values()).items():

@@ -1,4 +1,4 @@
-"""What a table reads: outcome records (results/MODEL) and measured times (reports/measured.json)."""
+"""What was run and measured: outcome records (results/NAME) and times (reports/measured.json)."""
 
 import json
 from collections.abc import Mapping
@@ -18,17 +18,18 @@ FLOAT32 = "float32"
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One model's outcomes, 1 = classified correctly, and the step counts of their marks."""
+    """Outcomes of a model, 1 = classified correctly, and the step counts of their marks."""
 
     file: Path
     clean: np.ndarray  # (n,)
-    outcomes: Mapping[str, np.ndarray]  # ATTACK/GRADIENT -> (restarts, marks, n), over restarts 0..r together
+    model: str  # whose weights were attacked
+    outcomes: Mapping[str, np.ndarray]  # ATTACK/GRADIENT -> (restarts, marks, k), k <= n: the first k images
     steps: Mapping[str, tuple[int, ...]]  # ATTACK/GRADIENT -> steps at each mark
     precision: str = FLOAT32  # the arithmetic of the model's training
 
 
 class Measurement(BaseModel):
-    """Seconds of one model's training, and the machine they were measured on."""
+    """Seconds of a training, or of an attack on one image, and the machine they were measured on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -36,7 +37,8 @@ class Measurement(BaseModel):
     machine: str
 
 
-def _json(file: Path) -> Any:
+def read_json(file: Path) -> Any:
+    """The file's content; InputError if it is missing or not JSON."""
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -72,28 +74,42 @@ def _precision(told: Mapping[str, Any], file: Path) -> str:
     return found
 
 
-def read_record(results: Path, model: str) -> Record:
-    """results/MODEL/outcomes.safetensors and metrics.json; InputError if missing, broken or at odds."""
-    file, metrics = results / model / "outcomes.safetensors", results / model / "metrics.json"
-    arrays, told = _arrays(file), _json(metrics)
+def _model(told: Mapping[str, Any], name: str, file: Path) -> str:
+    """The model that was attacked: that of the results' name unless the attack wrote another."""
+    found = told.get("model", name)
+    if not isinstance(found, str):
+        raise InputError(f"{file}: model: wants a name, not {found!r}")
+    return found
+
+
+def read_record(results: Path, name: str) -> Record:
+    """results/NAME/outcomes.safetensors and metrics.json; InputError if missing, broken or at odds."""
+    file, metrics = results / name / "outcomes.safetensors", results / name / "metrics.json"
+    arrays, told = _arrays(file), read_json(metrics)
     steps = _steps(told, metrics)
     if "clean" not in arrays:
         raise InputError(f"{file}: no 'clean'; has: {', '.join(sorted(arrays))}")
     clean = arrays["clean"]
     outcomes = {name: array for name, array in arrays.items() if "/" in name}
-    for name, array in outcomes.items():
-        marks = len(steps.get(name, ()))
-        if array.ndim != 3 or array.shape[1:] != (marks, len(clean)):
-            raise InputError(
-                f"{file}: {name}: shape {array.shape}, wants (restarts, {marks}, {len(clean)}) by {metrics}"
-            )
-    return Record(file=file, clean=clean, outcomes=outcomes, steps=steps, precision=_precision(told, metrics))
+    for run, array in outcomes.items():
+        marks, n = len(steps.get(run, ())), len(clean)
+        if array.ndim != 3 or array.shape[1] != marks or array.shape[2] > n:
+            wants = f"(restarts, {marks}, {n}) by {metrics}, or the first few of the {n} images"
+            raise InputError(f"{file}: {run}: shape {array.shape}, wants {wants}")
+    return Record(
+        file=file,
+        clean=clean,
+        model=_model(told, name, metrics),
+        outcomes=outcomes,
+        steps=steps,
+        precision=_precision(told, metrics),
+    )
 
 
 def read_measurements(file: Path, scale: str) -> dict[str, Measurement]:
-    """Measured training times at one scale by model; empty if that scale was never measured."""
+    """Times at one scale, by MODEL (training) or "MODEL ATTACK/GRADIENT"; empty if that scale was never measured."""
     try:
-        return TypeAdapter(dict[str, dict[str, Measurement]]).validate_python(_json(file)).get(scale, {})
+        return TypeAdapter(dict[str, dict[str, Measurement]]).validate_python(read_json(file)).get(scale, {})
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{file}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None

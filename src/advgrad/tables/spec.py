@@ -1,68 +1,23 @@
 """What a table is: reports/specs/NAME.yaml, its rows, columns, paper values, and where our values come from."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from advgrad.config import load_yaml, merge
 from advgrad.errors import InputError
+from advgrad.tables.source import NEEDS, RECORDED, TEMPLATES, TIMED, Schema, Source
 
 SEPARATOR = " / "  # between the keys of a row's name
-Metric = Literal["accuracy", "success", "clean", "minutes", "saved"]
-NEEDS: dict[Metric, tuple[str, ...]] = {
-    "accuracy": ("model", "outcome", "mark"),
-    "success": ("model", "outcome", "mark"),
-    "clean": ("model",),
-    "minutes": ("model",),
-    "saved": ("model", "baseline"),
-}
 
 
-def _number_format(value: str) -> str:
-    format(1.5, value)  # a ValueError of its own
-    return value
-
-
-class _Schema(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Schema):
-    """Where a cell's value comes from. Those of table, column, row and cell are laid over each other in that order.
-
-    `model`, `outcome` and `baseline` may hold {names} of `fields`.
-    """
-
-    reason: str | None = None  # why there is no value; everything below is then unused
-    metric: Metric | None = None
-    model: str | None = None  # results/MODEL, or the key in reports/measured.json
-    outcome: str | None = None  # ATTACK/GRADIENT in the outcome record
-    restarts: PositiveInt = 1  # the cell is about the union of this many random restarts
-    mark: PositiveInt | None = None  # ... after this many steps
-    marks: tuple[PositiveInt, ...] = ()  # all step counts the paper's attack records; empty: only `mark`
-    baseline: str | None = None  # saved: the model whose time is 100 %
-    fields: dict[str, str] = {}
-    unit: str = ""
-    format: Annotated[str, AfterValidator(_number_format)] = ".2f"  # of every number of the cell
-    tolerance: NonNegativeFloat = 0.0  # |ours - paper's| that still agrees, in the cell's unit
-    judged: bool = True  # False: shown beside the paper's value, never held against it
-
-
-class Row(_Schema):
+class Row(Schema):
     paper: tuple[float | None, ...] | None = None  # in the order of the columns; null: the paper has no such cell
     source: Source = Source()
-    cells: dict[str, Source] = {}  # column -> what is different there
+    cells: dict[str, Source] = Field(default={})  # column -> what is different there
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +30,7 @@ class Wanted:
     source: Source
 
 
-class Spec(_Schema):
+class Spec(Schema):
     """reports/specs/PAPER-TABLE.yaml."""
 
     paper: Literal["linbp", "attack-bnn", "gaat"]
@@ -118,11 +73,7 @@ def _filled(source: Source, where: str) -> Source:
     if source.reason is not None:
         return source
     try:
-        texts = {
-            key: text.format_map(source.fields)
-            for key in ("model", "outcome", "baseline")
-            if (text := getattr(source, key)) is not None
-        }
+        texts = {key: text.format_map(source.fields) for key in TEMPLATES if (text := getattr(source, key)) is not None}
     except KeyError as error:
         raise ValueError(f"{where}: no field {error.args[0]!r}") from None
     if source.metric is None:
@@ -149,16 +100,30 @@ def wanted(spec: Spec) -> list[Wanted]:
     return cells
 
 
+def sources(spec: Spec) -> list[Source]:
+    """Those of the cells that have a value to look for."""
+    return [cell.source for cell in wanted(spec) if cell.source.reason is None]
+
+
 def models(spec: Spec) -> list[str]:
-    """The models whose outcome records the table reads, sorted."""
-    sources = [cell.source for cell in wanted(spec)]
-    recorded = [s for s in sources if s.reason is None and s.metric in ("accuracy", "success", "clean")]
-    return sorted({source.model for source in recorded if source.model})
+    """The models, and further attacks on them, whose outcome records (results/NAME) the table reads, sorted."""
+    return sorted({source.model for source in sources(spec) if source.metric in RECORDED and source.model})
+
+
+def analysed(spec: Spec) -> list[str]:
+    """The models whose analyses (analyses/MODEL) the table reads, sorted."""
+    return sorted({source.model for source in sources(spec) if source.metric == "value" and source.model})
+
+
+def parameters(spec: Spec) -> list[str]:
+    """The keys of params/PAPER.yaml that the table reads, sorted; a list's key instead of its positions."""
+    keys = {source.key for source in sources(spec) if source.metric == "parameter" and source.key}
+    return sorted({re.sub(r"(\.\d+)+$", "", key) for key in keys})
 
 
 def uses_measurements(spec: Spec) -> bool:
     """Whether the table reads reports/measured.json."""
-    return any(cell.source.reason is None and cell.source.metric in ("minutes", "saved") for cell in wanted(spec))
+    return any(source.metric in TIMED for source in sources(spec))
 
 
 def _line(file: Path, error: ValidationError) -> str:

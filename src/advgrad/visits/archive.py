@@ -1,7 +1,7 @@
 """A finished result set of one scale, small enough for Git: archives/SCALE, a small root of its own.
 
-It holds archive.json, dvc.lock, params.yaml and params/ as they were, models/ and results/ without large files
-(trained weights are left out, or packed), and reports/ as rendered from them.
+It holds archive.json, dvc.lock, params.yaml and params/ as they were, models/, results/ and analyses/ without large
+files (trained weights are left out, or packed), and reports/ as rendered from them.
 """
 
 import hashlib

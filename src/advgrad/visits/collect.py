@@ -10,15 +10,16 @@ from pathlib import Path
 from advgrad import config, provenance
 from advgrad.errors import InputError
 from advgrad.files import write_bytes, write_text
-from advgrad.tables.files import report_files
 from advgrad.visits import archive, ledger, payload
 from advgrad.visits import plan as plans
 from advgrad.visits.archive import Archive
 from advgrad.visits.ledger import Done
 from advgrad.visits.payload import Brought
 from advgrad.visits.plan import Plan
+from advgrad.visits.reports import rendered
+from advgrad.visits.results import SPOOL
+from advgrad.visits.schedule import home
 
-SPOOL = Path(".advgrad/spool")
 TAKEN = Path(".advgrad/collected")  # names of tracking events that were taken, one a line
 Say = Callable[[str], None]
 
@@ -29,7 +30,7 @@ class Merge:
 
     plan: Plan
     stages: dict[str, Done]
-    files: dict[str, bytes]  # models/ and results/ only
+    files: dict[str, bytes]  # below payload.FOLDERS only
     lines: list[str] = field(default_factory=list)
 
 
@@ -58,7 +59,7 @@ def _merged(root: Path, scale: str, visits: Sequence[Brought]) -> Merge:
     for visit in visits:
         _check(visit, plan, data)
     before = archive.read(root, scale)
-    files = {path: content for path, content in before.files.items() if path.startswith(("models/", "results/"))}
+    files = {path: content for path, content in before.files.items() if path.split("/")[0] in payload.FOLDERS}
     merge = Merge(plan=plan, stages=dict(before.stages), files=files)
     for visit in visits:
         for name in plan.stages:
@@ -149,20 +150,20 @@ def _drop_stale(merge: Merge) -> None:
 
 
 def _drop_orphans(merge: Merge) -> None:
-    """An attack counts only beside the very weights that it attacked."""
+    """An attack or an analysis counts only beside the very weights that it read, the surrogate's too."""
     for name, done in list(merge.stages.items()):
         for path, maker in merge.plan.stages[name].inputs.items():
-            if not maker.startswith("train@"):
+            if not maker.startswith("train@") or name not in merge.stages:
                 continue
             made = merge.stages[maker].outs.get(path, {}) if maker in merge.stages else {}
             if made.get("md5") != _read_by(done).get(path):
                 _remove(merge, name)
-                why = "attacked other weights than its" if made else "is here without the"
-                merge.lines.append(f"{name}: dropped, it {why} {maker}")
+                why = "it read other weights than those of" if made else "it is here without the"
+                merge.lines.append(f"{name}: dropped, {why} {maker}")
 
 
 def _archive(root: Path, scale: str, merge: Merge) -> Archive:
-    """The merged results with HEAD's parameters and the rendered tables."""
+    """The merged results with HEAD's parameters, and tables, figures and claims as rendered from them."""
     with plans.checkout(root, scale) as head:
         named = ["params.yaml", *(f"params/{paper}.yaml" for paper in config.PAPERS), f"params/scales/{scale}.yaml"]
         params = {path: (head / path).read_bytes() for path in named}
@@ -171,31 +172,23 @@ def _archive(root: Path, scale: str, merge: Merge) -> Archive:
 
 
 def _reports(head: Path, scale: str, merge: Merge) -> dict[str, bytes]:
-    times = {scale: measured(merge.stages)}
-    files = {"reports/measured.json": json.dumps(times, indent=2, sort_keys=True) + "\n"}
+    times = json.dumps({scale: measured(merge.stages)}, indent=2, sort_keys=True) + "\n"
     with tempfile.TemporaryDirectory(prefix="advgrad-") as name:
         folder = Path(name)
         for path, content in merge.files.items():
             write_bytes(folder / path, content)
-        write_text(folder / "reports/measured.json", files["reports/measured.json"])
-        rendered = report_files(
-            head / "reports/specs",
-            folder / "results",
-            folder / "reports/measured.json",
-            scale,
-            config.load_scale(scale, head).judge,
-            absent=f"not run yet at scale {scale}",
-        )
-    files |= {f"reports/{path}": text for path, text in rendered.items()}
-    return {path: text.encode() for path, text in files.items()}
+        write_text(folder / "reports/measured.json", times)
+        shown = rendered(head, folder, scale)
+    return {"reports/measured.json": times.encode()} | {f"reports/{path}": content for path, content in shown.items()}
 
 
 def measured(stages: Mapping[str, Done]) -> dict[str, dict[str, float | str]]:
-    """model -> {seconds, machine} of the trainings that had the machine to themselves, as in reports/measured.json."""
+    """What reports/measured.json holds of the stages that had the machine to themselves: see provenance.timed."""
     return {
-        name.removeprefix("train@"): {"seconds": round(done.facts["seconds"], 3), "machine": done.facts["machine"]}
+        what: {"seconds": round(seconds, 3 if name.startswith("train@") else 6), "machine": done.facts["machine"]}
         for name, done in stages.items()
-        if name.startswith("train@") and done.facts["alone"]
+        if done.facts["alone"]
+        for what, seconds in provenance.timed(name, done.facts).items()
     }
 
 
@@ -203,9 +196,9 @@ def _summary(merge: Merge) -> str:
     wanted = {name: stage for name, stage in merge.plan.stages.items() if stage.kind != "fetch"}
     missing = [name for name in wanted if name not in merge.stages]
     untrained = [wanted[name].item for name in missing if wanted[name].kind == "train"]
-    attacks = [name for name in missing if wanted[name].item not in untrained]
+    others = [name for name in missing if wanted[name].kind != "train" and home(merge.plan, name) not in untrained]
     where = f"archives/{merge.plan.scale}: {len(wanted) - len(missing)} of {len(wanted)} stages"
-    return f"{where}; missing: {', '.join(untrained + attacks)}" if missing else where
+    return f"{where}; missing: {', '.join(untrained + others)}" if missing else where
 
 
 def take_events(root: Path, spool: Mapping[str, bytes]) -> None:

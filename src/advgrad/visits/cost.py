@@ -4,33 +4,40 @@
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import ceil
 from statistics import median
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from advgrad import config
 from advgrad.data.datasets import DATASETS
-from advgrad.visits.traffic import Pass, profile
+from advgrad.visits.calls import (
+    JACOBIAN_CHUNK,
+    Calls,
+    analyse_calls,
+    attack_calls,
+    attacked,
+    cpu_seconds,
+    drawn,
+    pixels,
+    train_calls,
+)
+from advgrad.visits.traffic import Pass, Profile, profile
 
-Kind = Literal["train", "attack"]
+Kind = Literal["train", "attack", "analyse"]
+KINDS: tuple[Kind, ...] = ("train", "attack", "analyse")
 Work = Mapping[str, float]
 # Forward passes that a pass is worth: a backward pass to the input is one, to weights and input two.
 WORTH: dict[Pass, int] = {"forward": 1, "gradient": 2, "gradient-train": 2, "row": 1, "update": 3}
 BYTES = {"float32": 4, "tf32": 4, "bf16": 2}  # of an activation
-JACOBIAN_CHUNK = 128  # images whose Jacobians attacks.jacobian.logits_gram holds at a time
 # Kernels beside the network's: a batch's augmentation, sums and optimiser; a step, a projection and a clip.
 BESIDE: dict[Pass, int] = {"forward": 6, "gradient": 12, "gradient-train": 12, "row": 2, "update": 60}
+CALLS = {"train": train_calls, "attack": attack_calls, "analyse": analyse_calls}
 GIB = 2.0**30
 
 
-class Calls(NamedTuple):
-    """Passes of one kind: `images` in `batches` calls. counted: in the stage's metrics.json; validation is not."""
-
-    kind: Pass
-    images: int
-    batches: int
-    precision: str = "float32"
-    counted: bool = True
+def kind_of(stage: str) -> Kind:
+    """What a stage costs like, by its name: further and transferred attacks are attacks."""
+    group = stage.partition("@")[0]
+    return "train" if group == "train" else "analyse" if group == "analyse" else "attack"
 
 
 def work(run: config.Run, kind: Kind) -> dict[str, float]:
@@ -44,106 +51,43 @@ def work(run: config.Run, kind: Kind) -> dict[str, float]:
     kernels            launched
     drawn              random numbers made on the CPU
     saved              bytes of a checkpoint
+    cpu                seconds of a CPU beside all that
     """
-    calls = list(train_calls(run) if kind == "train" else attack_calls(run))
-    found = profile(run.network, run.dataset)
-    worth = [(call.precision, call.images * WORTH[call.kind]) for call in calls]
-    images, flop = sum(n for _, n in worth), 2.0 * found.macs
-    moved = [(call, found.moved[call.kind]) for call in calls]
+    calls = list(CALLS[kind](run))
     counted = [call for call in calls if call.counted]
-    network = {
-        "flop": flop * images,
-        "images": float(images),
-        **{name: flop * sum(n for precision, n in worth if precision == name) for name in BYTES},
+    found = {
+        "flop": sum(_flop(run, call) for call in calls),
+        "images": float(sum(call.images * WORTH[call.kind] for call in calls)),
+        **{name: sum(_flop(run, call) for call in calls if call.precision == name) for name in BYTES},
         "forward": float(sum(call.images for call in counted if call.kind != "row")),
         "backward": float(sum(call.images for call in counted if call.kind != "forward")),
-        "bytes": sum((c.images * each.values + c.batches * each.fixed) * BYTES[c.precision] for c, each in moved),
-        "kernels": float(
-            sum(c.batches * (each.kernels + BESIDE[c.kind] + _casts(c, found.tensors)) for c, each in moved)
-        ),
+        "bytes": sum(_bytes(run, call) for call in calls),
+        "kernels": sum(_kernels(run, call) for call in calls),
+        "drawn": 0.0 if kind == "train" else drawn(run, kind),
+        "saved": 0.0,
+        "cpu": cpu_seconds(run, kind),
     }
-    beside = _beside_training(run, calls) if kind == "train" else {"drawn": _drawn(run)}
-    return {name: network.get(name, 0.0) + beside.get(name, 0.0) for name in [*network, "drawn", "saved"]}
+    beside = _beside_training(run, calls) if kind == "train" else {}
+    return {name: value + beside.get(name, 0.0) for name, value in found.items()}
 
 
-def train_calls(run: config.Run) -> Iterable[Calls]:
-    """The passes of training.loop.train: updates, the adversary's from `begins` on, and validation."""
-    from advgrad.training.schedules import batch_sizes, plan
-
-    training, precision = run.training, run.training.precision
-    images = training.images or DATASETS[run.dataset].n_train - training.validation
-    times, sizes = plan(training, images), batch_sizes(images, training.batch)
-    yield Calls("update", _images(sizes, 0, times.steps), times.steps, precision)
-    if (adversary := training.adversary) is not None:
-        first = next((step for step in range(times.steps) if times.clock(step) >= adversary.begins), times.steps)
-        passes = adversary.steps if adversary.kind == "pgd" else 1  # GAAT's steps need no further pass
-        attacked: Pass = "gradient-train" if adversary.batch_norm == "train" else "gradient"
-        yield Calls(attacked, _images(sizes, first, times.steps) * passes, (times.steps - first) * passes, precision)
-    held, batches = training.validation * times.epochs, ceil(training.validation / training.batch) * times.epochs
-    yield Calls("forward", held, batches, precision, counted=False)
-    if training.adversary is not None and training.select == "best":  # once more, under PGD
-        steps = training.adversary.steps
-        yield Calls("gradient", held * steps, batches * steps, precision, counted=False)
-        yield Calls("forward", held, batches, precision, counted=False)
+def _profile(run: config.Run, call: Calls) -> Profile:
+    """Of the network that the passes go through."""
+    return profile(run.surrogate_network if call.surrogate and run.surrogate_network else run.network, run.dataset)
 
 
-def _images(sizes: Sequence[int], first: int, last: int) -> int:
-    """Images of the steps from `first` on and before `last`, where every epoch has batches of these sizes."""
-
-    def before(step: int) -> int:
-        epochs, rest = divmod(step, len(sizes))
-        return epochs * sum(sizes) + sum(sizes[:rest])
-
-    return before(last) - before(first)
+def _flop(run: config.Run, call: Calls) -> float:
+    return 2.0 * _profile(run, call).macs * call.images * WORTH[call.kind]
 
 
-def attack_calls(run: config.Run) -> Iterable[Calls]:
-    """The passes of attacks.evaluate.evaluate, with every image whole through every restart."""
-    evaluation, info = run.evaluation, DATASETS[run.dataset]
-    images, batch = _attacked(run), evaluation.batch
-    seen = info.n_test if evaluation.filter == "correct" else images
-    yield Calls("forward", seen, ceil(seen / batch))
-    first = min(evaluation.scaling.images, info.n_test)
-    for _ in {entry.space for entry in evaluation.attacks.values() if "njs" in entry.gradients}:
-        yield from _jacobians(first, ceil(first / batch), info.classes)  # NJS's beta_1
-    for entry in evaluation.attacks.values():
-        for gradient, restarts in entry.gradients.items():
-            total, batches = images * restarts, ceil(images / batch) * restarts
-            steps = 1 if gradient == "taylor" else entry.steps[-1]
-            # Logits at a mark come free with the next gradient, unless that is taken elsewhere or there is none.
-            elsewhere = gradient == "taylor" or (entry.norm == "l2" and entry.reading == "as_coded")
-            marks = len(entry.steps) if elsewhere else 1
-            yield Calls("gradient", total * steps, batches * steps)
-            yield Calls("forward", total * marks, batches * marks)
-            if gradient == "hns":
-                yield from _jacobians(total, _chunks(images, batch) * restarts, info.classes)
+def _bytes(run: config.Run, call: Calls) -> float:
+    moved = _profile(run, call).moved[call.kind]
+    return (call.images * moved.values + call.batches * moved.fixed) * BYTES[call.precision]
 
 
-def _jacobians(images: int, batches: int, classes: int) -> Iterable[Calls]:
-    yield Calls("forward", images, batches)
-    yield Calls("row", images * classes, batches * classes)
-
-
-def _chunks(images: int, batch: int) -> int:
-    """How many chunks HNS cuts the batches into."""
-    full, rest = divmod(images, batch)
-    return full * ceil(batch / JACOBIAN_CHUNK) + ceil(rest / JACOBIAN_CHUNK)
-
-
-def _attacked(run: config.Run) -> int:
-    n = DATASETS[run.dataset].n_test
-    return min(run.evaluation.images or n, n)
-
-
-def _pixels(run: config.Run) -> int:
-    channels, height, width = DATASETS[run.dataset].shape
-    return channels * height * width
-
-
-def _drawn(run: config.Run) -> float:
-    """Random numbers of an attack's starts."""
-    starts = sum(sum(entry.gradients.values()) for entry in run.evaluation.attacks.values() if entry.start != "none")
-    return float(_attacked(run) * starts * _pixels(run))
+def _kernels(run: config.Run, call: Calls) -> float:
+    found = _profile(run, call)
+    return float(call.batches * (found.moved[call.kind].kernels + BESIDE[call.kind] + _casts(call, found.tensors)))
 
 
 def _beside_training(run: config.Run, calls: Sequence[Calls]) -> dict[str, float]:
@@ -158,7 +102,7 @@ def _beside_training(run: config.Run, calls: Sequence[Calls]) -> dict[str, float
     return {
         "bytes": 4.0 * found.parameters * (3 + 2 * state + 2 * latent) * steps,  # reads w, g and state, writes w, state
         "kernels": 2.0 * found.tensors * latent * steps,
-        "drawn": float(starts * _pixels(run)),
+        "drawn": float(starts * pixels(run)),
         "saved": 4.0 * found.parameters * copies,
     }
 
@@ -182,23 +126,30 @@ def memory(run: config.Run, kind: Kind | None = None) -> float:
     the allocator cannot use. bf16 halves what is kept, less a quarter for what stays in float32.
     """
     if kind is None:
-        return max(memory(run, "train"), memory(run, "attack"))
-    found, info = profile(run.network, run.dataset), DATASETS[run.dataset]
+        return max(memory(run, kind) for kind in KINDS if kind != "analyse" or run.analysis)
+    info, precision = DATASETS[run.dataset], run.training.precision
     state, latent = _state(run.training)
+    networks = [run.network] + [network for network in [run.surrogate_network] if network and kind == "attack"]
+    found = [profile(network, run.dataset) for network in networks]
     if kind == "train":
         batch = min(run.training.batch, run.training.images or info.n_train)
-        values = batch * (found.held["update"] + 3 * found.largest) * (0.6 if run.training.precision == "bf16" else 1)
+        values = batch * _held(found, "update") * (0.6 if precision == "bf16" else 1)
         copies, images = 2 + state + latent, info.n_train
     else:
-        batch = min(run.evaluation.batch, _attacked(run))
-        values = batch * (found.held["gradient"] + 3 * found.largest)
+        batch = min(run.evaluation.batch, attacked(run))
+        values = batch * _held(found, "gradient")
         gradients = {gradient for entry in run.evaluation.attacks.values() for gradient in entry.gradients}
-        if "hns" in gradients or "njs" in gradients:  # a Jacobian in float32 twice and in float64
-            rows = 4 * info.classes * _pixels(run)
-            values = max(values, JACOBIAN_CHUNK * (found.held["gradient"] + 3 * found.largest + rows))
+        if kind == "analyse" or gradients & {"hns", "njs"}:  # a Jacobian in float32 twice and in float64
+            jacobian = 4 * info.classes * pixels(run)
+            values = max(values, JACOBIAN_CHUNK * (_held(found, "gradient") + jacobian))
         copies, images = 1, info.n_test
-    data = images * (_pixels(run) + 8)
-    return 1.1 + (4 * found.parameters * copies + data + 1.25 * 4 * values) / GIB
+    data = images * (pixels(run) + 8)
+    return 1.1 + (4 * sum(one.parameters for one in found) * copies + data + 1.25 * 4 * values) / GIB
+
+
+def _held(found: Sequence[Profile], kind: Pass) -> float:
+    """Values of an image that are on the device at once."""
+    return max(one.held[kind] + 3 * one.largest for one in found)
 
 
 # Dense peaks of the data sheets in FLOP/s, float32 without tensor cores, and the memory's bytes/s.
@@ -208,7 +159,7 @@ PEAKS: dict[str, dict[str, float]] = {
     "A100": {"float32": 19.5e12, "tf32": 156e12, "bf16": 312e12, "bytes": 1.55e12},
 }
 SHARES = {"float32": 0.35, "tf32": 0.25, "bf16": 0.2, "bytes": 0.75}  # taken to be reached; none is measured
-HOST = {"kernels": 1 / 8e-6, "drawn": 2e8, "saved": 5e8, "start": 12.0}
+HOST = {"kernels": 1 / 8e-6, "drawn": 2e8, "saved": 5e8, "start": 5.0}
 CPU = {
     "float32": 9e10, "tf32": 9e10, "bf16": 1e10, "bytes": 2.8e10,
     "kernels": 1 / 20e-6, "drawn": 2e8, "saved": 5e8, "start": 5.0,
@@ -257,5 +208,5 @@ def _expected(work: Work, rates: Mapping[str, float]) -> float:
     def spent(*names: str) -> float:
         return sum(work.get(name, 0.0) / rates[name] for name in names)
 
-    run = max(spent(*BYTES, "bytes"), spent("kernels")) + spent("drawn")
+    run = max(spent(*BYTES, "bytes"), spent("kernels")) + spent("drawn") + work.get("cpu", 0.0)
     return rates["start"] + run + spent("saved") * (run // EVERY)

@@ -42,19 +42,19 @@ class Visit:
         self.say(f"{clock(time.monotonic() - self.started):>7}  {line}")
 
     def room(self) -> schedule.Room:
-        used = sum(one.stage.memory for one in self.running.values())
+        used = sum(self.plan.stages[name].memory for name in self.running)
         left = self.end - time.monotonic()
         return schedule.Room(jobs=self.jobs - len(self.running), memory=self.memory - used, seconds=left)
 
 
 def work(visit: Visit, lock: int) -> None:
-    """Run what waits until nothing is left or the time is up. lock: see processes.start."""
+    """Run what waits until nothing is left or the time is up. lock: see processes.nursery."""
     beat = time.monotonic()
-    with _interruptible():
+    with interruptible(), processes.nursery(visit.root, lock) as nursery:
         try:
             while time.monotonic() < visit.end:
                 while task := schedule.next_task(visit.waiting, visit.running, visit.room(), whole=visit.whole):
-                    _start(visit, task, lock)
+                    _start(visit, task, nursery)
                 if not visit.running:
                     return
                 _take_note(visit)
@@ -72,9 +72,9 @@ def work(visit: Visit, lock: int) -> None:
             _take_note(visit)
 
 
-def _start(visit: Visit, task: schedule.Task, lock: int) -> None:
+def _start(visit: Visit, task: schedule.Task, nursery: processes.Nursery) -> None:
     visit.waiting.remove(task)
-    visit.running[task.name] = processes.start(visit.root, visit.plan.stages[task.name], lock)
+    visit.running[task.name] = processes.start(nursery, task.name, visit.plan.stages[task.name].cmd)
     if len(visit.running) > 1:
         for one in visit.running.values():
             one.alone = False
@@ -83,21 +83,21 @@ def _start(visit: Visit, task: schedule.Task, lock: int) -> None:
 
 def _take_note(visit: Visit) -> None:
     """Of the stages that have ended."""
-    for name in [name for name, one in visit.running.items() if one.process.poll() is not None]:
+    for name in [name for name, one in visit.running.items() if one.status() is not None]:
         one = visit.running.pop(name)
-        if one.process.returncode == 0:
+        if one.status() == 0:
             visit.known[name] = _done(visit, one)
             ledger.write_entries(visit.root, ledger.read_entries(visit.root) | {name: visit.known[name]})
             visit.done.append(name)
             visit.tell(f"{name}: done in {clock(one.seconds())}")
-        elif time.monotonic() < visit.end or one.process.returncode not in STOPPED:
+        elif time.monotonic() < visit.end or one.status() not in STOPPED:
             visit.failed.append(name)
             visit.waiting = schedule.without(visit.waiting, name)
             visit.tell(f"{name}: failed: {one.last_line()} (all of it: {one.log})")
 
 
 def _done(visit: Visit, one: processes.Running) -> Done:
-    stage, root = one.stage, visit.root
+    stage, root = visit.plan.stages[one.name], visit.root
     inputs = {path: ledger.hashed(root / path) for path in stage.inputs}
     outs = {path: ledger.hashed(root / path) for path in stage.outs}
     notes = provenance.notes(root)
@@ -115,7 +115,7 @@ def _done(visit: Visit, one: processes.Running) -> Done:
 
 
 @contextmanager
-def _interruptible() -> Iterator[None]:
+def interruptible() -> Iterator[None]:
     """SIGTERM, which batch queues send, as Ctrl-C."""
 
     def interrupt(*_: object) -> None:

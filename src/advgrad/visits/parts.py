@@ -5,15 +5,18 @@ A part is one line of JSON, then bytes: {"format", "kind", "commit", "scale", "s
 """
 
 import hashlib
+import io
 import json
 import os
-from collections.abc import Iterator
+import tarfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from advgrad.visits.unpack import FORMAT, KINDS, Part, PartError, Section, file_name, read_header, read_parts
 
-__all__ = ["KINDS", "Part", "PartError", "Section", "read_header", "read_parts", "write_parts"]
+__all__ = ["KINDS", "Part", "PartError", "Section", "read_header", "read_parts", "write_parts", "write_tar"]
 
 HEADER = 512  # bytes kept for the header, so that a file stays within the limit
 _PIECE = 1 << 20
@@ -24,6 +27,21 @@ class _Piece:
     start: int
     size: int
     sha256: str
+
+
+def write_tar(path: Path, files: Mapping[str, Path | bytes], *, preset: Literal[1, 6] | None = 6) -> Path:
+    """A tar archive, by xz unless preset is None. The same files give the same bytes: sorted, owner 0, time 0."""
+    with tarfile.open(path, "w") if preset is None else tarfile.open(path, "w:xz", preset=preset) as tar:
+        for name, content in sorted(files.items()):
+            info = tarfile.TarInfo(name)
+            if isinstance(content, Path):
+                info.size, info.mode = content.stat().st_size, 0o755 if content.stat().st_mode & 0o100 else 0o644
+                with content.open("rb") as file:
+                    tar.addfile(info, file)
+            else:
+                info.size, info.mode = len(content), 0o755 if content.startswith(b"#!") else 0o644
+                tar.addfile(info, io.BytesIO(content))
+    return path
 
 
 def write_parts(

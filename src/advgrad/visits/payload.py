@@ -26,6 +26,8 @@ FACTS = {
     "alone": bool,
     "fingerprint": dict,
 }
+FOLDERS = ("models", "results", "analyses")  # where outputs lie
+OUTPUT = re.compile(rf"({'|'.join(FOLDERS)})/\w[\w.-]*/\w[\w.-]*", re.ASCII)
 EVENTS = re.compile(r"\w[\w.-]*\.(jsonl|files/.+)", re.ASCII)
 
 
@@ -37,7 +39,7 @@ class Brought:
     commit: str
     scale: str
     stages: dict[str, Done]
-    files: dict[str, bytes]  # models/…, results/…
+    files: dict[str, bytes]  # below FOLDERS
     spool: dict[str, bytes]  # tracking events: NAME.jsonl, NAME.files/…
 
 
@@ -134,8 +136,8 @@ def _check_files(brought: Brought) -> None:
     """Every small output is there as its entry has it; weights may be missing, or packed; there is nothing else."""
     outs = {path: told for done in brought.stages.values() for path, told in done.outs.items()}
     for path in outs:
-        if not re.fullmatch(r"(models|results)/\w[\w.-]*/\w[\w.-]*", path, re.ASCII):
-            raise InputError(f"{brought.name}: {path}: outputs lie in models/NAME/ and results/NAME/")
+        if not OUTPUT.fullmatch(path):
+            raise InputError(f"{brought.name}: {path}: outputs lie in {', '.join(f'{name}/NAME/' for name in FOLDERS)}")
     large = {path for path in outs if path.endswith(f"/{WEIGHTS}")}
     packed = {packed_path(path): path for path in large}
     if odd := sorted(brought.files.keys() - (outs.keys() - large) - packed.keys()):

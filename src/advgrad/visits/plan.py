@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,15 @@ from advgrad.errors import InputError
 from advgrad.files import write_text
 
 PLAN = Path(".advgrad/plan.json")  # where a bundle keeps it
-KINDS = ("fetch", "train", "attack")  # what needs the machine; tables are rendered at home
+# What needs the machine; tables and figures are rendered at home. All but the first two read trained weights.
+KINDS = ("fetch", "train", "attack", "further", "transfer", "analyse")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One stage. Paths are relative to the repository's root."""
 
-    name: str  # train@MODEL
+    name: str  # train@MODEL, further@NAME
     cmd: str
     paper: str  # as in params/; "" for a data set
     code: dict[str, dict[str, Any]]  # file or folder of the repository -> {hash, md5, size[, nfiles]}, as in dvc.lock
@@ -41,7 +42,7 @@ class Stage:
 
     @property
     def item(self) -> str:
-        """The model or the data set."""
+        """The data set, the model, or the name of further attacks on one."""
         return self.name.partition("@")[2]
 
 
@@ -101,33 +102,85 @@ def _stages(root: Path, settings: config.Settings, *, costs: bool) -> dict[str, 
         every: list[Any] = repo.index.stages
         makers = {out.def_path: stage.name for stage in every for out in stage.outs}
         wanted = [stage for stage in every if stage.name.partition("@")[0] in KINDS]
-        return {stage.name: _stage(stage, makers, settings, root, costs=costs) for stage in wanted}
+        seen, papers = _Seen(), _papers(root, settings)
+        found = [_stage(stage, makers, seen, papers.get(stage.name.partition("@")[2], "")) for stage in wanted]
+    if costs:
+        found = [
+            stage if stage.kind == "fetch" else replace(stage, work=_work(stage, settings, root)) for stage in found
+        ]
+    return {stage.name: stage for stage in found}
 
 
-def _stage(stage: Any, makers: Mapping[str, str], settings: config.Settings, root: Path, *, costs: bool) -> Stage:
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """What many stages depend on, by path, read once: a second for each stage otherwise."""
+
+    code: dict[str, Any] = field(default_factory=dict)  # hash, size and files
+    params: dict[str, Any] = field(default_factory=dict)  # a parameter file's content
+
+
+def _papers(root: Path, settings: config.Settings) -> dict[str, str]:
+    """Name of a model, or of further attacks on one -> paper."""
+    scale = config.load_scale(settings.scale, root)
+    files = {paper: config.load_paper(paper, scale, root) for paper in config.PAPERS}
+    return {name: paper for paper, file in files.items() for name in [*file.models, *file.further]}
+
+
+def _work(stage: Stage, settings: config.Settings, root: Path) -> dict[str, float]:
+    from advgrad.visits import cost
+
+    if stage.kind == "fetch":
+        return {}
+    return cost.work(config.load_run(stage.item, settings, root), cost.kind_of(stage.name))
+
+
+def _save_deps(stage: Any, seen: _Seen) -> None:
+    """As DVC's own."""
+    from dvc.dependency.param import ParamsDependency
+    from dvc.utils.serialize import load_path
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    for dep in stage.deps:
+        path = dep.def_path
+        if isinstance(dep, ParamsDependency):
+            if path not in seen.params:
+                seen.params[path] = load_path(dep.fs_path, stage.repo.fs)
+            values: Any = {key: _value(seen.params[path], key, path) for key in dep.params}
+            dep.hash_info = HashInfo("params", values)
+        elif path in seen.code:
+            dep.hash_info, dep.meta, dep.files = seen.code[path]
+        else:
+            dep.save()
+            seen.code[path] = dep.hash_info, dep.meta, dep.files
+
+
+def _value(content: Any, key: str, path: str) -> Any:
+    """The parameter under a dotted key."""
+    for name in key.split("."):
+        if not isinstance(content, dict) or name not in content:
+            raise InputError(f"{path}: no {key!r}, which dvc.yaml names")
+        content = content[name]
+    return content
+
+
+def _stage(stage: Any, makers: Mapping[str, str], seen: _Seen, paper: str) -> Stage:
+    """A stage of DVC's, without what it costs."""
     from dvc.stage.serialize import to_single_stage_lockfile
 
-    kind, _, item = stage.name.partition("@")
-    run = None if kind == "fetch" else config.load_run(item, settings, root)
     inputs = {dep.def_path: makers[dep.def_path] for dep in stage.deps if dep.def_path in makers}
     stage.deps = [dep for dep in stage.deps if dep.def_path not in inputs]
-    stage.save_deps()
+    _save_deps(stage, seen)
     locked = json.loads(json.dumps(to_single_stage_lockfile(stage)))
-    work: dict[str, float] = {}
-    if costs and run:
-        from advgrad.visits import cost
-
-        work = cost.work(run, "train" if kind == "train" else "attack")
     return Stage(
         name=stage.name,
         cmd=stage.cmd,
-        paper=run.paper if run else "",
+        paper=paper,
         code={dep.pop("path"): dep for dep in locked.get("deps", [])},
         inputs=inputs,
         params=locked.get("params", {}),
         outs=tuple(sorted(out.def_path for out in stage.outs)),
         memory=float((stage.meta or {}).get("gpu_gib", 0)),
-        work=work,
+        work={},
     )
 
 

@@ -1,9 +1,7 @@
 """What a visit takes home: entries, small outputs, weights where wanted, tracking events; as parts of bounded size."""
 
 import hashlib
-import io
 import json
-import tarfile
 import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
@@ -28,7 +26,7 @@ def write(
 ) -> tuple[list[Path], list[str]]:  # fmt: skip
     """(parts, models whose wanted weights stayed behind because the parts would pass `most` bytes).
 
-    needed: models with attacks still to run, whose weights the next machine cannot do without.
+    needed: models with attacks or analyses still to run, whose weights the next machine cannot do without.
     """
     small = {path: root / path for one in done.values() for path in one.outs if Path(path).name != WEIGHTS}
     files = {f"files/{path}": file.read_bytes() for path, file in small.items() if not path.startswith("data/")}
@@ -73,12 +71,7 @@ def _events(root: Path) -> Iterator[tuple[str, Path]]:
 def _parts(files: Mapping[str, bytes], plan: Plan, out: Path, limit: int) -> list[Path]:
     """One section, named by its content; an earlier visit's parts in the folder are replaced: this one has it all."""
     with tempfile.TemporaryDirectory(prefix="advgrad-") as folder:
-        payload = Path(folder) / "payload"
-        with tarfile.open(payload, "w:xz", preset=1) as tar:
-            for name, content in sorted(files.items()):
-                info = tarfile.TarInfo(name)  # owner 0, time 0: the same files give the same bytes
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
+        payload = parts.write_tar(Path(folder) / "payload", files, preset=1)
         with payload.open("rb") as file:
             section = f"visit-{hashlib.file_digest(file, 'sha256').hexdigest()[:8]}"
         before = set(out.glob("visit-*.part"))

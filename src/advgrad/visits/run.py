@@ -49,7 +49,7 @@ def run(root: Path, order: Order, say: Say) -> int:
     if changed := ledger.altered(root, plan):
         raise InputError(f"{changed[0]}: not as in commit {plan.commit}, which this bundle is of; unpack it again")
     names = schedule.selected(plan, order.papers, order.targets)
-    with _alone(root) as lock:
+    with alone(root) as lock:
         known = {**archive.read(root, plan.scale).stages, **ledger.read_entries(root)}
         todo = to_run(root, plan, known, names, any_code=order.any_code)
         where = machine.here(root)
@@ -114,14 +114,16 @@ def expected(plan: Plan, known: Mapping[str, Done], device: str) -> dict[str, fl
 
 
 @contextmanager
-def _alone(root: Path) -> Iterator[int]:
+def alone(root: Path) -> Iterator[int]:
     """One run at a time in a folder; the stages that it starts keep the lock for as long as they live."""
     file = root / LOCK
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         if not locks.take(descriptor, LOCK_WAIT):
-            raise InputError(f"{file}: another `advgrad run`, or a stage that it started, is at work here")
+            raise InputError(
+                f"{file}: another `advgrad run` or `advgrad repro`, or a stage that it started, is at work here"
+            )
         yield descriptor
     finally:
         os.close(descriptor)
@@ -146,7 +148,7 @@ def _close(visit: Visit, order: Order, names: Collection[str]) -> int:
     own = {name: one for name, one in ledger.read_entries(visit.root).items() if name in finished}
     own = {name: one for name, one in own.items() if plan.stages[name].kind != "fetch"}
     if own:
-        needed = {plan.stages[name].item for name in left}
+        needed = {plan.stages[one].item for name in left for one in plan.stages[name].inputs.values()}
         written, behind = results.write(
             visit.root, plan, own, order.out, needed=needed, weights=order.weights, part=order.part, most=order.most
         )

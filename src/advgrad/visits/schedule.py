@@ -16,14 +16,10 @@ class Task:
     """A stage that is to run."""
 
     name: str
+    home: str  # whose stages stand together (`home`)
     after: frozenset[str]  # tasks that must end first
     seconds: float  # expected, alone on the machine
     memory: float  # GiB of GPU memory
-
-    @property
-    def item(self) -> str:
-        """The model or the data set."""
-        return self.name.partition("@")[2]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +39,19 @@ def duration(text: str) -> float:
     return float(found[1]) * UNITS[found[2] or "s"]
 
 
+def home(plan: Plan, name: str) -> str:
+    """The model whose weights the stage makes or waits for, of several the last of the plan; or the data set."""
+    stage = plan.stages[name]
+    makers = {maker for maker in stage.inputs.values() if plan.stages[maker].kind == "train"}
+    trained = [plan.stages[one].item for one in plan.stages if one in makers]
+    return trained[-1] if trained else stage.item
+
+
 def selected(plan: Plan, papers: Collection[str], targets: Collection[str]) -> list[str]:
-    """Stages asked for by paper or name (a stage or a model), with all that they need. Nothing asked for: all."""
+    """Stages asked for by paper or name, with all that they need. Nothing asked for: all.
+
+    A name is a stage's, or that of a model (its training and all that waits for it) or of further attacks on one.
+    """
     models = {stage.item for stage in plan.stages.values()}
     for target in targets:
         if target not in plan.stages and target not in models:
@@ -55,7 +62,7 @@ def selected(plan: Plan, papers: Collection[str], targets: Collection[str]) -> l
             raise InputError(f"no paper {paper!r}; known: {', '.join(sorted(known))}")
 
     def asked(stage: Stage) -> bool:
-        named = not targets or stage.name in targets or stage.item in targets
+        named = not targets or not {stage.name, stage.item, home(plan, stage.name)}.isdisjoint(targets)
         return named and (not papers or stage.paper in papers) and (stage.kind != "fetch" or stage.item in targets)
 
     return with_needed(plan, [stage.name for stage in plan.stages.values() if asked(stage)])
@@ -70,9 +77,9 @@ def with_needed(plan: Plan, names: Iterable[str]) -> list[str]:
             add(maker)
         found.setdefault(name)
 
-    wanted = list(names)
-    for item in dict.fromkeys(plan.stages[name].item for name in wanted):
-        for name in (name for name in wanted if plan.stages[name].item == item):
+    homes = {name: home(plan, name) for name in names}
+    for model in dict.fromkeys(homes.values()):
+        for name in (name for name in homes if homes[name] == model):
             add(name)
     return list(found)
 
@@ -83,6 +90,7 @@ def tasks(plan: Plan, names: Sequence[str], seconds: Mapping[str, float]) -> lis
     return [
         Task(
             name=name,
+            home=home(plan, name),
             after=frozenset(plan.stages[name].inputs.values()) & chosen,
             seconds=seconds[name],
             memory=plan.stages[name].memory,
@@ -93,7 +101,7 @@ def tasks(plan: Plan, names: Sequence[str], seconds: Mapping[str, float]) -> lis
 
 def following(task: Task, waiting: Iterable[Task]) -> float:
     """Seconds of this task and of its model's others that wait for it."""
-    return task.seconds + sum(one.seconds for one in waiting if task.name in one.after and task.item == one.item)
+    return task.seconds + sum(one.seconds for one in waiting if task.name in one.after and task.home == one.home)
 
 
 def next_task(waiting: Sequence[Task], running: Collection[str], room: Room, *, whole: bool) -> Task | None:

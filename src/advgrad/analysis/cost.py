@@ -1,0 +1,96 @@
+"""What one adversarial image costs: passes, exactly, and seconds on this machine (attack-bnn, Table 7)."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from advgrad.analysis.clean import Progress, silent
+from advgrad.attacks.gradients import Prepare
+from advgrad.attacks.loop import perturb
+from advgrad.attacks.noise import sample_noise
+from advgrad.attacks.passes import Passes
+from advgrad.attacks.sources import source
+from advgrad.attacks.target import Target, place
+from advgrad.config import AttackEntry, AttackSpec, Cost, Evaluation, Gradient, Network
+from advgrad.errors import InputError
+
+WARM_UP = 5  # images attacked before the clock starts
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def named(attack: str, evaluation: Evaluation) -> tuple[AttackEntry, Gradient]:
+    """The entry and the gradient of "ATTACK/GRADIENT"; InputError if the evaluation does not have it."""
+    name, _, gradient = attack.partition("/")
+    entry = evaluation.attacks.get(name)
+    for known in entry.gradients if entry else ():
+        if entry and known == gradient:
+            return entry, known
+    allowed = ", ".join(f"{name}/{g}" for name, entry in evaluation.attacks.items() for g in entry.gradients)
+    raise InputError(f"analyses: cost.attacks: the evaluation has no {attack!r}; it has: {allowed}")
+
+
+def attack_each(
+    target: Target, spec: AttackSpec, prepare: Prepare, advance: Callable[[int], None]
+) -> tuple[Passes, float]:
+    """Passes and seconds for all images of the target (in the attack's space), one image at a time.
+
+    The clock runs around the attack itself: not around beta_1, the random start's numbers, or the last iterate's
+    classification. The first WARM_UP images are attacked once more before, unclocked.
+    """
+    device, (channels, height, width) = target.images.device, target.images.shape[1:]
+
+    def attack(number: int, passes: Passes) -> float:
+        one = slice(number, number + 1)
+        x, y = target.inputs(one), target.labels[one]
+        noise = sample_noise(target.seed, target.index[one], 0, (channels, height, width)).to(device)
+        synchronise(device)
+        begin = time.perf_counter()
+        perturb(target.model, x, y, spec, space=target.space, prepare=prepare, noise=noise, passes=passes)
+        synchronise(device)
+        return time.perf_counter() - begin
+
+    for number in range(min(WARM_UP, len(target.index))):
+        attack(number, Passes())
+    passes, seconds = Passes(), 0.0
+    for number in range(len(target.index)):
+        seconds += attack(number, passes)
+        advance(number + 1)
+    return passes, seconds
+
+
+def cost(
+    model: nn.Module, target: Target, beta1: Callable[[Target, AttackSpec], float], settings: Cost,
+    evaluation: Evaluation, network: Network, *, progress: Progress = silent,
+) -> tuple[dict[str, Any], dict[str, float]]:  # fmt: skip
+    """(values: passes for one image of each ATTACK/GRADIENT; mean seconds for one image by the same names).
+
+    model: whole network; target: images in [0,1], classified correctly or not. beta1(placed, spec): NJS's factor, whose
+    own cost is left out of both, since a network has it once. The seconds are of this machine and never of the results.
+    """
+    n = len(target.index)
+    values: dict[str, Any] = {"n": n}
+    seconds: dict[str, float] = {}
+    for name in settings.attacks:
+        entry, gradient = named(name, evaluation)
+        placed = place(model, target, entry.spec)
+        factor = beta1(placed, entry.spec) if gradient == "njs" else 1.0
+        prepare = source(gradient, entry.spec, evaluation, network, factor, rho=entry.rho)
+        passes, clocked = attack_each(placed, entry.spec, prepare, partial(_tell, progress, f"cost {name}", n))
+        each = {"forward": passes.forward, "backward": passes.backward}
+        values[name] = {kind: {"value": count / n if n else None} for kind, count in each.items()}
+        if n:
+            seconds[name] = clocked / n
+    return values, seconds
+
+
+def _tell(progress: Progress, name: str, total: int, done: int) -> None:
+    progress(name, done, total)

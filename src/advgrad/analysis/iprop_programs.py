@@ -1,0 +1,89 @@
+"""The integer programs of IPROP: which changes of one layer (or of the image) give the layer above what it should be.
+
+All have the form: choose z in a box, so that as much weight as possible lies on rows with rows @ z >= need.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.sparse import csr_array, diags_array, hstack, vstack
+
+from advgrad.analysis.iprop_net import Layer
+
+MARGIN = 1e-3  # distance to a first-layer threshold, in pixels of [0,1]: above what float32 sums lose
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What one program may use."""
+
+    nodes: int  # of branch and bound
+    seconds: float
+    gap: float  # share of the best weight that need not be found
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Rows:
+    """Conditions rows (m, k) @ z >= need (m,) that a layer's targets put on what is below, 0 <= z <= upper (k,)."""
+
+    rows: np.ndarray
+    need: np.ndarray
+    upper: np.ndarray
+
+    def range(self, budget: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Least and most (m,) that rows @ z can be. With a budget, z is 0 or 1 and sums to at most the budget."""
+        least, most = np.minimum(self.rows, 0) @ self.upper, np.maximum(self.rows, 0) @ self.upper
+        return (least, most) if budget is None else (np.maximum(least, -budget), np.minimum(most, budget))
+
+
+def unit_rows(layer: Layer, below: np.ndarray, movable: np.ndarray, target: np.ndarray) -> Rows:
+    """z (k,): which units below, now at `below`, flip; only movable ones can. target (m,) in {-1, 1}.
+
+    Sums of signs are integers, so thresholds are rounded and halved.
+    """
+    rows = -target[:, None] * layer.weight * below
+    need = np.ceil((np.floor(target * layer.threshold) + 1 - target * (layer.weight @ below)) / 2)
+    return Rows(rows=rows, need=need, upper=movable.astype(float))
+
+
+def pixel_rows(layer: Layer, lo: np.ndarray, hi: np.ndarray, target: np.ndarray) -> Rows:
+    """z (D,): pixels, as (pixel - lo) / the box's largest width, so that the solver's tolerances fit."""
+    unit = max(float((hi - lo).max()), 1e-12)
+    scale = unit * np.abs(layer.weight).max()
+    rows = target[:, None] * layer.weight * (unit / scale)
+    need = (target * layer.threshold - target * (layer.weight @ lo)) / scale + MARGIN / unit
+    return Rows(rows=rows, need=need, upper=(hi - lo) / unit)
+
+
+def solve(
+    given: Rows, weight: np.ndarray, limits: Limits, *, budget: int | None = None, effort: np.ndarray | None = None
+) -> np.ndarray | None:
+    """z (k,) that maximises the weight (m,) of the conditions that hold; None: nothing found, or no unit has to flip.
+
+    With a budget z is 0 or 1, sums to at most the budget, and among equal weights has little effort (k,) in [0,1].
+    """
+    least, most = given.range(budget)
+    play = (least < given.need) & (given.need <= most) & (weight > 0)  # the others hold or fail whatever z is
+    if not (play & (given.need > 0)).any():  # z = 0 is as good as any; for units it is no change at all
+        return None if budget is not None else np.zeros_like(given.upper)
+    rows, need, weight, slack = given.rows[play], given.need[play], weight[play], (given.need - least)[play]
+    m, k = rows.shape
+    matrix, lower, cost = hstack([csr_array(rows), diags_array(-slack)]), need - slack, np.zeros(k)  # last m: met
+    if budget is not None:
+        assert effort is not None
+        cost = weight.min() / (4 * budget) * (1 + effort)
+        matrix = vstack([matrix, csr_array(np.r_[-np.ones(k), np.zeros(m)][None])])
+        lower = np.r_[lower, -budget]
+    found = milp(
+        np.r_[cost, -weight],
+        integrality=np.r_[np.full(k, budget is not None), np.ones(m)],
+        bounds=Bounds(0, np.r_[given.upper, np.ones(m)]),
+        constraints=LinearConstraint(matrix, lb=lower),  # type: ignore[arg-type]
+        options={
+            "node_limit": limits.nodes,
+            "time_limit": max(limits.seconds, 1e-3),
+            "mip_rel_gap": limits.gap,
+        },
+    )
+    return None if found.x is None else found.x[:k]

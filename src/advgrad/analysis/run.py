@@ -1,0 +1,142 @@
+"""Everything that an analysis asks of one model."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advgrad.analysis.clean import CLEAN, Progress, correct_target, normalised, silent
+from advgrad.analysis.clever import clever
+from advgrad.analysis.cost import cost
+from advgrad.analysis.signals import signals
+from advgrad.analysis.sweep import sweep
+from advgrad.attacks.passes import Passes
+from advgrad.attacks.sources import first_beta
+from advgrad.attacks.target import Target, frozen, pixel_target
+from advgrad.checkpoint import Store
+from advgrad.config import AttackSpec, Clever, Cost, Iprop, Run, Signals, Sweep
+from advgrad.errors import InputError
+from advgrad.models.layout import memory_format
+
+
+@dataclass(frozen=True, kw_only=True)
+class Analysed:
+    """values: group -> {"n": images, KEY: leaf or nested}, as in analyses/MODEL/values.json."""
+
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sweep: list[dict[str, float]] | None = None  # rows of sweep.csv; None: not asked for
+    seconds: dict[str, float] | None = None  # ATTACK/GRADIENT -> for one image, on this machine; None: not asked for
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Subject:
+    """A frozen model and the test set, both on the device."""
+
+    run: Run
+    model: nn.Module
+    images: Tensor  # (N,C,H,W) uint8
+    labels: Tensor  # (N,) int64
+    progress: Progress
+    _beta1: dict[str, float] = field(default_factory=dict)
+
+    def correct(self, count: int) -> Target:
+        """The first `count` correctly classified images, in [0,1]."""
+        return correct_target(self.model, self.images, self.labels, self.run.evaluation, count, self.run.seed)
+
+    def beta1(self, placed: Target, spec: AttackSpec) -> float:
+        """NJS's factor of the network in the spec's space, where `placed` is."""
+        if spec.space not in self._beta1:
+            self._beta1[spec.space] = first_beta(placed, self.images, self.run.evaluation, Passes())
+        return self._beta1[spec.space]
+
+
+def _signals(subject: Subject, settings: Signals) -> Analysed:
+    run, placed = subject.run, normalised(subject.model, subject.correct(settings.images))
+    beta1 = subject.beta1(placed, CLEAN)
+    return Analysed(
+        values={"signals": signals(placed, beta1, run.evaluation, run.network, progress=subject.progress)}
+    )  # fmt: skip
+
+
+def _sweep(subject: Subject, settings: Sweep) -> Analysed:
+    run, placed = subject.run, normalised(subject.model, subject.correct(settings.image + 1))
+    return Analysed(sweep=sweep(placed, settings, run.evaluation, run.network))
+
+
+def _clever(subject: Subject, settings: Clever) -> Analysed:
+    target = subject.correct(settings.images)
+    beta1 = subject.beta1(normalised(subject.model, target), CLEAN)
+    scaling = subject.run.evaluation.scaling
+    return Analysed(
+        values={"clever": clever(subject.model, target, beta1, settings, scaling, progress=subject.progress)}
+    )  # fmt: skip
+
+
+def _cost(subject: Subject, settings: Cost) -> Analysed:
+    run, chosen = subject.run, torch.arange(min(settings.images, len(subject.images)))
+    target = pixel_target(subject.model, subject.images, subject.labels, chosen, seed=run.seed, batch=1)
+    values, seconds = cost(
+        subject.model, target, subject.beta1, settings, run.evaluation, run.network, progress=subject.progress
+    )
+    return Analysed(values={"cost": values}, seconds=seconds)
+
+
+def _iprop(subject: Subject, settings: Iprop) -> Analysed:
+    from advgrad.analysis.iprop import flip_rates  # with the solver, which nothing else here needs
+
+    found = flip_rates(
+        subject.model, subject.images, subject.labels, settings, subject.run.evaluation,
+        seed=subject.run.seed, progress=subject.progress,
+    )  # fmt: skip
+    return Analysed(values={"iprop": found})
+
+
+GROUPS: dict[str, Callable[[Subject, Any], Analysed]] = {
+    "signals": _signals, "sweep": _sweep, "clever": _clever, "cost": _cost, "iprop": _iprop
+}  # fmt: skip
+
+
+def _joined(old: Analysed, new: Analysed) -> Analysed:
+    return Analysed(
+        values=old.values | new.values,
+        sweep=old.sweep if new.sweep is None else new.sweep,
+        seconds=old.seconds if new.seconds is None else new.seconds,
+    )
+
+
+def analyse(
+    run: Run,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    device: torch.device | str = "cpu",
+    progress: Progress = silent,
+    store: Store | None = None,
+) -> Analysed:
+    """What run.analysis asks for, with frozen weights and in evaluation mode.
+
+    model: whole network on [0,1] pixels, with `.normalise` and `.core`; moved to `device`. images (N,C,H,W) uint8 and
+    labels (N,) int64: the test set from its first image on. Values and sweep depend on nothing but these and the run;
+    seconds are this machine's. Finished groups are kept in `store` (the caller removes it). A group without a correctly
+    classified image has n = 0 and values None, a sweep without its image no rows. InputError if nothing is asked for.
+    """
+    if run.analysis is None:
+        raise InputError(f"models.{run.model}: has no analysis; name one of its paper's `analyses`")
+    model, images, labels = model.to(device), images.to(device), labels.to(device).long()
+    images = images.contiguous(memory_format=memory_format(device, "float32"))
+    subject = Subject(run=run, model=model, images=images, labels=labels, progress=progress)
+    found = store.load() if store else None
+    done, known = (found[1]["done"], Analysed(**found[1]["known"])) if found else ([], Analysed())
+    with frozen(model):
+        for name, measure in GROUPS.items():
+            settings = getattr(run.analysis, name)
+            if settings is None or name in done:
+                continue
+            known = _joined(known, measure(subject, settings))
+            done = [*done, name]
+            if store and store.due():
+                store.save({}, {"done": done, "known": asdict(known)})
+    return known

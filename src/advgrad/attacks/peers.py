@@ -1,0 +1,238 @@
+"""Attacks of kept libraries, run as opponents: this file adapts them, and judges what they find.
+
+pyautoattack 0.2: APGD on the DLR loss (Croce and Hein 2020) and Square (Andriushchenko et al. 2020). foolbox 3.3:
+L-infinity DeepFool (Moosavi-Dezfooli et al. 2016) and the Brendel and Bethge attack, BBA (2019). The settings that
+attack-bnn leaves open are the libraries' defaults; Square keeps its schedule whatever the number of queries.
+
+What a library says of its success is never taken: its images are clipped to the ball and to [0,1] and classified anew.
+DeepFool and BBA look for the nearest adversarial image and know no ball, so a find beyond it counts if it still fools
+after clipping. DeepFool is deterministic; every other attack draws from (seed, attack, restart, number of the image),
+so an outcome depends neither on other images nor on `batch`, but for the last bits of the arithmetic.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from advgrad.attacks.noise import sample_noise
+from advgrad.attacks.passes import Passes
+from advgrad.config import Peer
+from advgrad.draws import keyed_seed, seeded
+from advgrad.errors import InputError
+from advgrad.models.layout import memory_format
+
+Attack = Callable[["Counted", Tensor, Tensor, np.ndarray], Tensor]
+# What foolbox raises at an odd image, as BBA does where no noise is misclassified. pyautoattack knows no such image,
+# and torch's RuntimeErrors (no memory, no deterministic kernel) say nothing about one: they end the run.
+ODD = (AssertionError, ArithmeticError, ValueError)
+MAY_GIVE_UP = ("deepfool", "bba")
+_log = logging.getLogger(__name__)
+
+
+class Counted(nn.Module):
+    """The network as the libraries see it: passes are counted where they happen, backward ones when they happen.
+
+    strict: FloatingPointError at logits or gradients that are not finite (numba's solver in BBA would never end).
+    """
+
+    def __init__(self, model: nn.Module, passes: Passes, *, strict: bool = False) -> None:
+        super().__init__()
+        self.model, self.passes, self.strict = model, passes, strict
+        self.training = False  # of this shell only: foolbox warns of anything else
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.passes.add(forward=len(x))
+        logits = self.model(x.contiguous(memory_format=memory_format(x.device, "float32")))
+        if self.strict:
+            _finite(logits)
+        if logits.requires_grad:
+            logits.register_hook(lambda _: self.passes.add(backward=len(x)))
+            if self.strict:
+                x.register_hook(_finite)
+        return logits
+
+
+def correct_after(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    peer: Peer,
+    *,
+    seed: int,
+    index: np.ndarray,
+    restart: int,
+    batch: int,
+    progress: Callable[[int], None],
+    passes: Passes,
+    failed: list[int] | None = None,
+) -> Tensor:
+    """(k,) bool on the CPU: which images are still classified correctly after the attack.
+
+    model: whole network on [0,1] pixels with frozen weights, in evaluation mode. x (k,C,H,W) float32 in [0,1] and
+    y (k,) int64, on its device: images that are classified correctly. index (k,): their numbers in the test set.
+    batch: images at once; BBA takes one at a time, because its trust region grows with the batch. progress: told of
+    images as they get done. passes: counted, the verdict's own included; DeepFool's depend on `batch`, in which it goes
+    on until the last image is broken. failed: gets the numbers of images at which the library gave up; they count as
+    correct. torch's generators are afterwards as before.
+    InputError: the library is not installed.
+    """
+    shell = Counted(model, passes, strict=peer.attack == "bba")
+    attack = _quietly(_attack(peer, seed, restart))
+    x = x.contiguous()  # the libraries take views of it
+    correct, odd = torch.zeros(len(x), dtype=torch.bool), list[int]()
+    for part in torch.arange(len(x)).split(1 if peer.attack == "bba" else batch):
+        inputs, labels, numbers = x[part], y[part], index[part.numpy()]
+        if peer.eps == 0:
+            found = inputs
+        elif peer.attack in MAY_GIVE_UP:
+            found = _found(attack, shell, inputs, labels, numbers, odd)
+        else:
+            found = attack(shell, inputs, labels, numbers)
+        with torch.no_grad():
+            correct[part] = (shell(within(found, inputs, peer.eps / 255)).argmax(1) == labels).cpu()
+        progress(len(part))
+    if odd:
+        _log.warning("%s: gave up at %d of %d images, which count as correct", peer.attack, len(odd), len(x))
+    if failed is not None:
+        failed += odd
+    return correct
+
+
+def within(found: Tensor, x: Tensor, eps: float) -> Tensor:
+    """found (n,C,H,W) clipped to the L-infinity ball around x and to [0,1]; x itself where it is not finite."""
+    finite = found.isfinite().flatten(1).all(1).view(-1, 1, 1, 1)
+    return torch.minimum(torch.maximum(torch.where(finite, found, x), x - eps), x + eps).clamp(0, 1)
+
+
+def _found(attack: Attack, shell: Counted, x: Tensor, y: Tensor, index: np.ndarray, odd: list[int]) -> Tensor:
+    """What the library makes of x; of an image at which it gives up, the image itself. Its number goes into `odd`."""
+    try:
+        return attack(shell, x, y, index)
+    except ODD as error:
+        if len(x) == 1:
+            _log.debug("image %d: %s: %s", index[0], type(error).__name__, error)
+            odd.append(int(index[0]))
+            return x
+    single = range(len(x))
+    return torch.cat([_found(attack, shell, x[i : i + 1], y[i : i + 1], index[i : i + 1], odd) for i in single])
+
+
+def _attack(peer: Peer, seed: int, restart: int) -> Attack:
+    """The library's attack as a function of (network, x, y, numbers of the images). InputError: not installed."""
+    eps = peer.eps / 255
+    own = keyed_seed(seed, peer.attack)
+    match peer.attack:
+        case "apgd-dlr":
+            return _apgd(_library("pyautoattack", peer), peer.steps, eps, own, restart)
+        case "square":
+            return _square(_library("pyautoattack", peer), peer.steps, eps, own, restart)
+        case "deepfool":
+            return _deepfool(_library("foolbox", peer), peer.steps)
+        case "bba":
+            _library("numba", peer)  # foolbox does not declare it
+            return _bba(_library("foolbox", peer), peer.steps, own, restart)
+
+
+def _apgd(library: ModuleType, steps: int, eps: float, seed: int, restart: int) -> Attack:
+    """One start of APGD. The library draws it for the batch; here each image has its own, of the same law."""
+
+    def attack(model: Counted, x: Tensor, y: Tensor, index: np.ndarray) -> Tensor:
+        run = library.autopgd_base.APGDAttack(
+            model, n_iter=steps, norm="Linf", eps=eps, loss="dlr", rho=0.75, device=x.device
+        )
+        run.init_hyperparam(x)
+        noise = sample_noise(seed, index, restart, (x.shape[1], x.shape[2], x.shape[3])).to(x.device)
+        start = x + eps * run.normalize(2 * noise - 1)
+        with seeded(seed, device=x.device):  # it draws a start all the same
+            return run.attack_single_run(x, y, x_init=start)[3]
+
+    return attack
+
+
+def _square(library: ModuleType, queries: int, eps: float, seed: int, restart: int) -> Attack:
+    """One start of Square. As in the library all images meet the same squares; stripes of the start are their own."""
+
+    def attack(model: Counted, x: Tensor, y: Tensor, index: np.ndarray) -> Tensor:
+        stripes = 2 * sample_noise(seed, index, restart, (x.shape[1], 1, x.shape[3])).to(x.device) - 1
+
+        class Square(library.square.SquareAttack):
+            def random_choice(self, shape: list[int]) -> Tensor:
+                return stripes.sign() if len(shape) == 4 else super().random_choice(shape)
+
+        run = Square(model, n_queries=queries, eps=eps, p_init=0.8, resc_schedule=False, device=x.device)
+        run.init_hyperparam(x)
+        with seeded(seed, restart, device=x.device):
+            return run.attack_single_run(x, y)[1]
+
+    return attack
+
+
+def _deepfool(library: ModuleType, steps: int) -> Attack:
+    def attack(model: Counted, x: Tensor, y: Tensor, index: np.ndarray) -> Tensor:
+        bounded = library.PyTorchModel(model, bounds=(0, 1), device=x.device)
+        return library.attacks.LinfDeepFoolAttack(steps=steps).run(bounded, x, library.Misclassification(y))
+
+    return attack
+
+
+def _bba(library: ModuleType, steps: int, seed: int, restart: int) -> Attack:
+    """BBA of one image from blended noise, the library's default; it gives up where no noise is misclassified."""
+
+    def attack(model: Counted, x: Tensor, y: Tensor, index: np.ndarray) -> Tensor:
+        bounded = library.PyTorchModel(model, bounds=(0, 1), device=x.device)
+        run = library.attacks.LinfinityBrendelBethgeAttack(steps=steps)
+        with seeded(seed, restart, int(index[0]), device=x.device):
+            return run.run(bounded, x, library.Misclassification(y))
+
+    return attack
+
+
+def _library(name: str, peer: Peer) -> ModuleType:
+    """The package, imported where it is needed: foolbox takes seconds. InputError: it or what it needs is not here."""
+    try:
+        with _quiet():
+            if name == "pyautoattack":
+                import pyautoattack.autopgd_base
+                import pyautoattack.square
+
+                return pyautoattack
+            if name == "numba":
+                import numba
+
+                return numba
+            os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # foolbox imports GitPython, which wants a git
+            import foolbox
+
+            return foolbox
+    except ImportError as error:
+        lacking = error.name.split(".")[0] if error.name else name
+        needs = name if lacking == name else f"{name}, and that {lacking}"
+        raise InputError(f"peer {peer.attack}: needs the package {needs}, which cannot be imported here") from None
+
+
+def _finite(values: Tensor) -> None:
+    if not bool(values.isfinite().all()):
+        raise FloatingPointError("not finite")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The libraries warn of zero gradients and of their own imports."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _quietly(attack: Attack) -> Attack:
+    def quiet(model: Counted, x: Tensor, y: Tensor, index: np.ndarray) -> Tensor:
+        with _quiet():
+            return attack(model, x, y, index).detach()
+
+    return quiet

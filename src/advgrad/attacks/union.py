@@ -1,0 +1,97 @@
+"""Runs over all images and restarts: an image is broken as soon as one restart has broken it."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from advgrad.attacks.gradients import Prepare
+from advgrad.attacks.loop import iterates
+from advgrad.attacks.noise import sample_noise
+from advgrad.attacks.passes import Passes
+from advgrad.attacks.record import UNDECIDED
+from advgrad.attacks.target import Target
+from advgrad.config import AttackSpec, Peer
+
+SLOW = {"bba": 4}  # images between two saves of an attack that takes them one at a time anyway
+
+
+def outcomes_of(
+    target: Target, chosen: Tensor, spec: AttackSpec, prepare: Prepare, restart: int, passes: Passes,
+    advance: Callable[[int], None],
+) -> Tensor:  # fmt: skip
+    """(marks, k) bool on the CPU: one run of the images `chosen` (k,), correct at each mark of `spec`."""
+    columns: list[Tensor] = []
+    for part in chosen.split(target.batch):
+        on_device = part.to(target.images.device, non_blocking=True)
+        x, y = target.inputs(on_device), target.labels[on_device]
+        shape = (x.shape[1], x.shape[2], x.shape[3])
+        noise = None if spec.start == "none" else sample_noise(target.seed, target.index[part.numpy()], restart, shape)
+        rows: list[Tensor] = []
+        run = iterates(target.model, x, y, spec, space=target.space, prepare=prepare, noise=noise, passes=passes)
+        for iterate in run:
+            logits = iterate.logits if target.judge is None else None  # the attacked network's, not the judge's
+            if logits is None:
+                passes.add(forward=len(x))
+                with torch.no_grad():
+                    logits = (target.judge or target.model)(iterate.x_adv)
+            rows.append(logits.argmax(1) == y)
+        columns.append(torch.stack(rows))
+        advance(len(part))
+    return torch.cat(columns, dim=1).cpu()
+
+
+def standing(
+    target: Target, spec: AttackSpec, prepare: Prepare, restarts: int, passes: Passes, advance: Callable[[int], None],
+    known: Sequence[np.ndarray] = (),
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """For each restart after the `known` ones (marks, n) uint8: 1 if none up to it broke the image at this mark.
+
+    An image runs only to the last mark at which it still stands, and not at all once it has none.
+    """
+    n, marks = len(target.index), len(spec.steps)
+    alive = torch.from_numpy(known[-1]).bool() if known else torch.ones(marks, n, dtype=torch.bool)
+    if known:
+        advance(len(known) * n)
+    for restart in range(len(known), restarts):
+        reach = (alive * torch.arange(1, marks + 1)[:, None]).amax(0)  # how many marks the image still needs
+        advance(int((reach == 0).sum()))
+        for length in range(marks, 0, -1):
+            (chosen,) = torch.nonzero(reach == length, as_tuple=True)
+            if len(chosen):
+                short = spec.model_copy(update={"steps": spec.steps[:length]})
+                alive[:length, chosen] &= outcomes_of(target, chosen, short, prepare, restart, passes, advance)
+        yield alive.to(torch.uint8).numpy()
+
+
+def standing_peer(
+    target: Target, clean: np.ndarray, peer: Peer, passes: Passes, advance: Callable[[int], None],
+    failed: list[int], known: Sequence[np.ndarray] = (), begun: np.ndarray | None = None,
+) -> Iterator[np.ndarray]:  # fmt: skip
+    """As `standing`, for a library's attack on the first k images, but whenever a part is done: (1, k) uint8.
+
+    target: in pixel space. clean (k,) uint8: only images classified correctly are attacked. UNDECIDED marks those that
+    the restart under way has not reached; begun: its row so far. failed: takes the images at which the library gave up.
+    """
+    last = known[-1] if known else clean[None]
+    size = SLOW.get(peer.attack, target.batch)
+    advance(len(known) * len(clean))
+    for restart in range(len(known), peer.restarts):
+        row, begun = (last * np.uint8(UNDECIDED) if begun is None else begun), None
+        advance(int((row != UNDECIDED).sum()))
+        while (chosen := np.nonzero(row[0] == UNDECIDED)[0][:size]).size:
+            from advgrad.attacks import peers  # brings in the libraries, which nothing else needs
+
+            part = torch.from_numpy(chosen).to(target.images.device)
+            correct = peers.correct_after(
+                target.model, target.inputs(part), target.labels[part], peer, seed=target.seed,
+                index=target.index[chosen], restart=restart, batch=target.batch, progress=advance, passes=passes,
+                failed=failed,
+            )  # fmt: skip
+            row = row.copy()
+            row[0, chosen] = correct.numpy()
+            if (row == UNDECIDED).any():
+                yield row
+        yield row
+        last = row

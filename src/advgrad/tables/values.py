@@ -1,0 +1,95 @@
+"""Numbers at dotted paths: of analyses (analyses/MODEL/values.json) and of a paper's parameters (params/PAPER.yaml)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from advgrad.config import Paper, load_paper
+from advgrad.errors import InputError
+from advgrad.tables.records import read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tree:
+    """A file's content: mappings and lists, numbers at their ends."""
+
+    file: Path
+    content: Mapping[str, Any]
+
+
+class Leaf(BaseModel):
+    """A number of an analysis and, where there is one, its 95 % interval. None: there was nothing to average."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+
+    @property
+    def finite(self) -> bool:
+        return self.value is not None and all(isfinite(x) for x in (self.value, self.low, self.high) if x is not None)
+
+
+def _below(node: Any) -> dict[str, Any]:
+    """key -> what it leads to; a list's keys are its positions, a number has none."""
+    if isinstance(node, Mapping):
+        return {str(key): value for key, value in node.items()}
+    return {str(i): value for i, value in enumerate(node)} if isinstance(node, list | tuple) else {}
+
+
+def look_up(tree: Tree, path: str) -> Any:
+    """What lies at the dotted path; InputError with what lies there instead.
+
+    Keys may hold dots ("pgd_beta0.1"): of the keys that the rest of the path begins with, the longest is taken.
+    """
+    node, rest = cast(Any, tree.content), path
+    while rest:
+        below = _below(node)
+        fitting = [key for key in below if f"{rest}.".startswith(f"{key}.")]
+        if not fitting:
+            where = path.removesuffix(rest).rstrip(".") or "the file"
+            raise InputError(f"{tree.file}: no {path!r}; {where} has: {', '.join(sorted(below)) or 'nothing below it'}")
+        key = max(fitting, key=len)
+        node, rest = below[key], rest[len(key) + 1 :]
+    return node
+
+
+def leaf(tree: Tree, path: str) -> tuple[Leaf, int]:
+    """An analysis's number and the images behind it: the n of the group that the path begins with."""
+    found, group = look_up(tree, path), path.partition(".")[0]
+    n = look_up(tree, f"{group}.n")
+    if type(n) is not int or n < 0:
+        raise InputError(f"{tree.file}: {group}.n: must be a number of images, not {n!r}")
+    try:
+        return Leaf.model_validate(found), n
+    except ValidationError:
+        wants = 'must be {"value": x}, with "low" and "high" or without'
+        raise InputError(f"{tree.file}: {path}: {wants}") from None
+
+
+def parameter(tree: Tree, path: str) -> float:
+    """A number among the parameters."""
+    found = look_up(tree, path)
+    if type(found) not in (int, float):
+        raise InputError(f"{tree.file}: {path}: must be a number, not {found!r}"[:300])
+    return found
+
+
+def read_values(analyses: Path, model: str) -> Tree:
+    """analyses/MODEL/values.json; InputError if missing or broken."""
+    file = analyses / model / "values.json"
+    content = read_json(file)
+    if not isinstance(content, dict):
+        raise InputError(f"{file}: must be one JSON object")
+    return Tree(file=file, content=content)
+
+
+def read_parameters(root: Path, paper: str) -> Tree:
+    """The paper's parameters as its file has them, without a scale. paper: as specs call it, `attack-bnn`."""
+    name = paper.replace("-", "_")
+    return Tree(file=root / "params" / f"{name}.yaml", content=load_paper(cast(Paper, name), root=root).model_dump())

@@ -1,0 +1,53 @@
+"""What an archive shows of its results: the files that the stages table, cells, figure and claims write."""
+
+from pathlib import Path
+
+from advgrad import config
+from advgrad.figures.build import build_figure, points_csv
+from advgrad.figures.draw import draw
+from advgrad.figures.spec import load_figure
+from advgrad.files import write_bytes
+from advgrad.tables.claims import judge_claims
+from advgrad.tables.claims_cells import read_grids
+from advgrad.tables.claims_render import claims_csv, claims_json, claims_md
+from advgrad.tables.claims_spec import load_claims
+from advgrad.tables.files import report_files
+
+
+def rendered(head: Path, folder: Path, scale: str) -> dict[str, bytes]:
+    """Path below reports/ -> content. What has not been run is said to be so.
+
+    head: a checkout, for specs and parameters; folder: with results/, analyses/ and reports/measured.json, written to.
+    """
+    judge, absent = config.load_scale(scale, head).judge, f"not run yet at scale {scale}"
+    measured = folder / "reports/measured.json"
+    tables = report_files(
+        head / "reports/specs", folder / "results", measured, scale, judge == "all", absent,
+        analyses=folder / "analyses", root=head,
+    )  # fmt: skip
+    files = {path: text.encode() for path, text in tables.items()} | _figures(head, folder, scale, absent)
+    for path, content in files.items():
+        write_bytes(folder / "reports" / path, content)
+    return files | {path: text.encode() for path, text in _claims(head, folder, scale, judge).items()}
+
+
+def _figures(head: Path, folder: Path, scale: str, absent: str) -> dict[str, bytes]:
+    files = {}
+    for spec in sorted((head / "reports/specs/figures").glob("*.yaml")):
+        figure = load_figure(spec)
+        points = build_figure(figure, folder / "results", folder / "analyses", absent)
+        files[f"figures/{spec.stem}.csv"] = points_csv(points).encode()
+        files[f"figures/{spec.stem}.svg"] = draw(figure, points, scale)
+    return files
+
+
+def _claims(head: Path, folder: Path, scale: str, judge: config.Judge) -> dict[str, str]:
+    """Judged from the cells and points that lie in folder/reports."""
+    files = {}
+    for spec in sorted((head / "reports/specs/claims").glob("*.yaml")):
+        claims = load_claims(spec)
+        findings = judge_claims(claims, read_grids(claims, folder / "reports"), judge)
+        files[f"claims/{spec.stem}.csv"] = claims_csv(findings, scale)
+        files[f"claims/{spec.stem}.md"] = claims_md(claims, findings, scale)
+        files[f"metrics/claims-{spec.stem}.json"] = claims_json(findings)
+    return files

@@ -1,0 +1,189 @@
+"""The adapter finds what the libraries find when they are called directly, on a network with real decisions."""
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advgrad.attacks.losses import dlr
+from advgrad.attacks.noise import sample_noise
+from advgrad.attacks.passes import Passes
+from advgrad.attacks.peers import correct_after
+from advgrad.config import Peer
+from advgrad.draws import keyed_seed, seeded
+from tests.golden.net import MEAN, STD, load
+
+pytestmark = [
+    # The libraries' own imports warn about other libraries, and APGD of zero gradients.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:(?s).*zero gradient:Warning"),
+]
+SEED, RESTART = 11, 2
+
+
+class Pixels(nn.Module):
+    """A golden network on [0,1] pixels; keeps what it was shown last."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.core = load(name).model
+        self.last = torch.zeros(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last = x.detach()
+        return self.core((x - MEAN) / STD)
+
+
+class Binary(nn.Module):
+    """One hidden layer of signs with a straight-through gradient; most entries of it are exactly zero."""
+
+    def __init__(self, pixels: int = 192) -> None:
+        super().__init__()
+        random = torch.Generator().manual_seed(3)
+        self.first, self.second = (torch.randn(*shape, generator=random).sign() for shape in ((pixels, 64), (64, 10)))
+        self.last = torch.zeros(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last = x.detach()
+        hidden = (2 * x.flatten(1) - 1) @ self.first
+        clipped = nn.functional.hardtanh(hidden)
+        return (clipped + (hidden.sign() - clipped).detach()) @ self.second
+
+
+def subject(name: str) -> tuple[nn.Module, Tensor, Tensor, np.ndarray]:
+    """A network, images and the labels that it gives them, and numbers of theirs."""
+    model = Binary() if name == "binary" else Pixels(name)
+    x = (load("confident").data["x"] * STD + MEAN).clamp(0, 1)
+    return model.eval(), x, model(x).argmax(1), 100 + 3 * np.arange(len(x))
+
+
+def ours(model: nn.Module, x: Tensor, y: Tensor, index: np.ndarray, peer: Peer, batch: int = 64) -> Tensor:
+    return correct_after(
+        model, x, y, peer, seed=SEED, index=index, restart=RESTART, batch=batch, progress=lambda _: None,
+        passes=Passes(),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def per_image(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, np.ndarray]]]:
+    """What the libraries draw for a batch (four dimensions) becomes each image's own; put in (seed, numbers)."""
+    told: list[tuple[int, np.ndarray]] = []
+    real = torch.rand
+
+    def rand(*shape: object, **more: object) -> Tensor:
+        size = shape[0] if isinstance(shape[0], list | torch.Size) else shape
+        if len(size) != 4:  # type: ignore[arg-type]
+            return real(*shape, **more)  # type: ignore[call-overload]
+        key, numbers = told[-1]
+        return sample_noise(key, numbers, RESTART, tuple(size)[1:])  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch, "rand", rand)
+    yield told
+
+
+@pytest.mark.parametrize("name", ["confident", "saturated", "binary"])
+@pytest.mark.parametrize(("steps", "eps"), [(5, 4.0), (20, 8.0), (40, 2.0)])
+def test_apgd_is_the_librarys(name: str, steps: int, eps: float, per_image: list) -> None:
+    from pyautoattack.autopgd_base import APGDAttack
+
+    model, x, y, index = subject(name)
+    per_image.append((keyed_seed(SEED, "apgd-dlr"), index))
+    correct = ours(model, x, y, index, Peer(attack="apgd-dlr", eps=eps, steps=steps))
+    mine = model.last
+    with seeded(0):
+        theirs = APGDAttack(model, n_iter=steps, norm="Linf", eps=eps / 255, loss="dlr").perturb(x, y)
+    assert torch.equal(model(theirs).argmax(1) == y, correct)
+    assert torch.equal(theirs[~correct], mine[~correct])
+    assert eps < 8 or not correct.all(), "the comparison is not an empty one"
+
+
+@pytest.mark.parametrize("name", ["confident", "binary"])
+@pytest.mark.parametrize("eps", [8.0, 24.0])
+def test_square_is_the_librarys(name: str, eps: float, per_image: list) -> None:
+    from pyautoattack.square import SquareAttack
+
+    model, x, y, index = subject(name)
+    peer = Peer(attack="square", eps=eps, steps=120)
+    correct = ours(model, x, y, index, peer)
+    mine = model.last
+    per_image.append((keyed_seed(SEED, "square"), index))
+    with seeded(0):
+        theirs = SquareAttack(
+            model, n_queries=120, eps=eps / 255, p_init=0.8, resc_schedule=False,
+            seed=keyed_seed(keyed_seed(SEED, "square"), RESTART),
+        ).perturb(x, y)  # fmt: skip
+    assert torch.equal(model(theirs).argmax(1) == y, correct)
+    assert torch.equal(theirs[~correct], mine[~correct])
+    assert not correct.all()
+
+
+@pytest.mark.parametrize("name", ["confident", "saturated", "binary"])
+@pytest.mark.parametrize("eps", [1.0, 8.0, 24.0])
+def test_deepfool_is_the_librarys(name: str, eps: float) -> None:
+    fb = pytest.importorskip("foolbox")
+    model, x, y, index = subject(name)
+    correct = ours(model, x, y, index, Peer(attack="deepfool", eps=eps, steps=50), batch=7)
+    wrapped = fb.PyTorchModel(model, bounds=(0, 1), device="cpu")
+    _, _, broken = fb.attacks.LinfDeepFoolAttack(steps=50)(wrapped, x, y, epsilons=eps / 255)
+    assert torch.equal(~broken, correct)
+    if (name, eps) == ("confident", 8.0):
+        assert broken.any()
+
+
+@pytest.fixture
+def uncompiled(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """foolbox with BBA's solver as plain Python: its compilation takes longer than these few steps."""
+    fb = pytest.importorskip("foolbox")
+    numba = pytest.importorskip("numba")
+    found = importlib.util.find_spec("foolbox.attacks.brendel_bethge")
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "numba.experimental", None)  # it then leaves its classes as they are
+        found.loader.exec_module(module)
+    monkeypatch.setattr(module, "NUMBA_IMPORT_ERROR", None)
+    monkeypatch.setattr(module, "numba", numba, raising=False)
+    monkeypatch.setattr(fb.attacks, "LinfinityBrendelBethgeAttack", module.LinfinityBrendelBethgeAttack)
+    return fb
+
+
+def test_bba_is_the_librarys(uncompiled: ModuleType) -> None:
+    fb = uncompiled
+    _, x, _, index = subject("confident")
+    x, index, model = x[:3, :, 2:5, 2:5], index[:3], Binary(27)
+    y = model(x).argmax(1)
+    wrapped = fb.PyTorchModel(model.eval(), bounds=(0, 1), device="cpu")
+    far = []
+    for i, number in enumerate(index.tolist()):
+        with seeded(keyed_seed(SEED, "bba"), RESTART, number):
+            attack = fb.attacks.LinfinityBrendelBethgeAttack(steps=3)
+            found, _, _ = attack(wrapped, x[i : i + 1], y[i : i + 1], epsilons=None)
+        assert model(found).argmax(1) != y[i]
+        far.append(255 * float((found - x[i : i + 1]).abs().max()))
+    eps = sorted(far)[1] * 1.0001
+    theirs = [i for i, distance in enumerate(far) if distance <= eps]
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
+    correct = ours(model, x, y, index, Peer(attack="bba", eps=eps, steps=3))
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
+    assert not correct[theirs].any(), "what BBA finds at its own distance breaks the image"
+    torch.testing.assert_close(255 * (model.last - x[2:]).abs().amax().item(), min(far[2], eps), rtol=1e-4, atol=0)
+    assert ours(model, x, y, index, Peer(attack="bba", eps=0.02 * min(far), steps=3)).all()
+
+
+def test_dlr_is_the_library_s():
+    from pyautoattack.autopgd_base import APGDAttack
+
+    random = torch.Generator().manual_seed(4)
+    logits = 5 * torch.randn(64, 10, generator=random, dtype=torch.float64)
+    labels = torch.randint(10, (64,), generator=random)
+    labels[:32] = logits[:32].argmax(1)  # correct, and mostly wrong
+    theirs = APGDAttack.dlr_loss(None, logits, labels)  # pyright: ignore[reportArgumentType]
+    ours = torch.stack([dlr(one[None], label[None], 1) for one, label in zip(logits, labels, strict=True)])
+    torch.testing.assert_close(ours, theirs)
+    assert (theirs < 0).sum() >= 32

@@ -1,0 +1,135 @@
+"""A whole analysis: what is asked for, what is kept, and what its numbers do not depend on."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from advgrad.analysis import run as module
+from advgrad.analysis.clean import CLEAN, correct_target, normalised
+from advgrad.analysis.run import Analysed, analyse
+from advgrad.analysis.signals import signals
+from advgrad.attacks.passes import Passes
+from advgrad.attacks.sources import first_beta
+from advgrad.attacks.target import frozen
+from advgrad.checkpoint import Store
+from advgrad.config import Iprop
+from advgrad.errors import InputError
+from tests.golden.victim import NETWORK, image_set, victim
+from tests.interruption import Interrupted
+from tests.unit.analysis_toy import counting, run
+
+WANTED: dict[str, Any] = {
+    "signals": {"images": 10},
+    "sweep": {"points": 3},
+    "clever": {"images": 2, "batches": 12, "batch": 4, "pool": 3},
+    "cost": {"images": 3, "attacks": ["fgsm/plain", "fgsm/njs"]},
+}
+
+
+def analysed(wanted: dict[str, Any] | None, store: Store | None = None, **changes: Any) -> Analysed:
+    model = victim()
+    images, labels = image_set(model)
+    return analyse(run(wanted, **changes), model, images, labels, store=store)
+
+
+def leaves(values: Any) -> list[dict[str, float]]:
+    if "value" in values:
+        return [values]
+    return [leaf for key, inner in values.items() if key != "n" for leaf in leaves(inner)]
+
+
+@pytest.fixture(scope="module")
+def whole() -> Analysed:
+    return analysed(WANTED)
+
+
+def test_groups_and_leaves(whole: Analysed) -> None:
+    assert {name: group["n"] for name, group in whole.values.items()} == {"signals": 10, "clever": 2, "cost": 3}
+    assert len(leaves(whole.values)) == 2 + 15 + 4 + 4 + 4
+    for leaf in leaves(whole.values):
+        assert set(leaf) in ({"value"}, {"value", "low", "high"})
+        assert leaf.get("low", leaf["value"]) <= leaf["value"] <= leaf.get("high", leaf["value"])
+    assert json.loads(json.dumps(whole.values)) == whole.values
+    assert whole.sweep is not None
+    assert len(whole.sweep) == 3
+    assert whole.seconds is not None
+    assert set(whole.seconds) == {"fgsm/plain", "fgsm/njs"}
+    assert min(whole.seconds.values()) > 0
+    assert "seconds" not in json.dumps(whole.values)
+
+
+def test_njs_has_the_factor_that_the_attacks_have(whole: Analysed) -> None:
+    model = victim()
+    images, labels = image_set(model)
+    config = run(WANTED).evaluation
+    with frozen(model):
+        placed = normalised(model, correct_target(model, images, labels, config, 10, seed=7))
+        beta1 = first_beta(placed, images, config, Passes())
+        assert signals(placed, beta1, config, NETWORK) == whole.values["signals"]
+
+
+def test_only_what_is_asked_for() -> None:
+    assert analysed({}) == Analysed(values={}, sweep=None, seconds=None)
+    assert analysed({"sweep": {"image": 10**6}}) == Analysed(values={}, sweep=[], seconds=None)
+    with pytest.raises(InputError, match=r"^models.toy: has no analysis"):
+        analysed(None)
+
+
+def test_values_repeat_and_do_not_depend_on_the_batch(whole: Analysed) -> None:
+    again = analysed(WANTED)
+    assert (again.values, again.sweep) == (whole.values, whole.sweep)
+    for ours, theirs in zip(leaves(analysed(WANTED, batch=7).values), leaves(whole.values), strict=True):
+        assert ours == {name: pytest.approx(value, rel=1e-4) for name, value in theirs.items()}
+
+
+@pytest.mark.parametrize("stop", ["sweep", "clever", "cost"])
+def test_finished_groups_are_not_measured_again(
+    stop: str, whole: Analysed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    for name, group in module.GROUPS.items():
+        monkeypatch.setitem(module.GROUPS, name, counting(group, calls, name))
+    store = Store(folder=tmp_path, key="key", every=0.0)
+    with monkeypatch.context() as patch:
+
+        def interrupted(*_: Any) -> Analysed:
+            raise Interrupted
+
+        patch.setitem(module.GROUPS, stop, interrupted)
+        with pytest.raises(Interrupted):
+            analysed(WANTED, store)
+    resumed = analysed(WANTED, store)
+    assert sorted(calls) == sorted(WANTED)  # each once over both calls
+    assert (resumed.values, resumed.sweep) == (whole.values, whole.sweep)
+    assert set(resumed.seconds or {}) == set(whole.seconds or {})
+
+
+def test_the_model_is_left_as_it_was() -> None:
+    model = victim()
+    images, labels = image_set(model)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    analyse(run(WANTED), model, images, labels)
+    assert model.training
+    assert all(weight.requires_grad for weight in model.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_iprop_is_asked_with_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    iprop = pytest.importorskip("advgrad.analysis.iprop")
+    heard: list[Any] = []
+
+    def flip_rates(*args: Any, **kwargs: Any) -> dict[str, Any]:
+        heard.extend([args[3], kwargs["seed"]])
+        return {"n": 4}
+
+    monkeypatch.setattr(iprop, "flip_rates", flip_rates)
+    wanted = {"eps": [2.55], "step": 1, "steps": 2}
+    assert analysed({"iprop": wanted}).values == {"iprop": {"n": 4}}
+    assert heard == [Iprop.model_validate(wanted), 7]
+
+
+def test_clean_spec_moves_nothing() -> None:
+    assert (CLEAN.space, CLEAN.beta_at, CLEAN.eps, CLEAN.start) == ("normalised", "clean", 0, "none")

@@ -1,0 +1,150 @@
+"""Table 13 on linear models, where the Jacobian is the weight."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advgrad.analysis.clean import bare, clean_betas, correct_target, error_signal, leaf, normalised
+from advgrad.analysis.signals import signals
+from advgrad.attacks.scaling import hns_beta, njs_logits
+from advgrad.attacks.target import frozen
+from advgrad.config import Network, Scaling
+from tests.unit.analysis_toy import evaluation, linear, pictures
+
+NETWORK = Network(architecture="mlp")
+BETA1 = 0.4
+
+
+def weight(scale: float = 1.0) -> Tensor:
+    return scale * torch.randn(5, 12, generator=torch.Generator().manual_seed(2))
+
+
+def measure(model: nn.Module, images: Tensor, labels: Tensor, count: int = 9, **changes: object) -> dict:
+    settings = evaluation(**changes)
+    with frozen(model):
+        placed = normalised(model, correct_target(model, images, labels, settings, count, seed=3))
+        return signals(placed, BETA1, settings, NETWORK)
+
+
+def logits_of(model: nn.Module, images: Tensor) -> Tensor:
+    """float64 logits by the formula."""
+    x = (images.double() / 255 - model.normalise.mean.double()) / model.normalise.std.double()
+    return x.flatten(1) @ model.core[1].weight.data.double().T
+
+
+def factors(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Each image's beta, written out."""
+    z, w = logits_of(model, images), model.core[1].weight.data.double()
+    njs = []
+    for row, label in zip(BETA1 * z, labels, strict=True):
+        short = 1 - float(row.softmax(0)[label]) < 0.01
+        njs.append(BETA1 * (math.log(99 * 4) / float(row.max() - row.min()) if short else 1.0))
+    hns = hns_beta(z, (w @ w.T).expand(len(z), -1, -1), labels)
+    return {"orig": torch.ones(len(z)).double(), "njs": torch.tensor(njs).double(), "hns": hns}
+
+
+def test_a_linear_model_in_closed_form() -> None:
+    model = linear(weight(2.0))
+    images, labels = pictures(model, 9)
+    found = measure(model, images, labels)
+    w, z = model.core[1].weight.data.double(), logits_of(model, images)
+    values = torch.linalg.svdvals(w)
+    betas = factors(model, images, labels)
+    assert found["n"] == 9
+    assert found["logit_range"]["value"] == pytest.approx(float((z.amax(1) - z.amin(1)).mean()), rel=1e-5)
+    short = (1 - (BETA1 * z).softmax(1).amax(1)) < 0.01
+    assert 0 < short.sum() < 9  # both sides of NJS's threshold
+    for variant, beta in betas.items():
+        psi = (beta[:, None] * z).softmax(1) - nn.functional.one_hot(labels, 5)
+        norms = (beta[:, None] * (psi @ w)).norm(dim=1)
+        means = beta * values.mean()
+        assert found["jsv_mean"][variant]["value"] == pytest.approx(float(means.mean()), rel=1e-5)
+        all_of_them = (beta[:, None] * values).flatten().numpy()
+        assert found["jsv_std"][variant] == {"value": pytest.approx(all_of_them.std(), rel=1e-5)}
+        assert found["psi_l2"][variant]["value"] == pytest.approx(float(psi.norm(dim=1).mean()), rel=1e-4)
+        assert found["grad_l2"][variant]["value"] == pytest.approx(float(norms.mean()), rel=1e-4)
+        assert found["sign_grad_l2"][variant]["value"] == pytest.approx(math.sqrt(12))
+        half = 1.96 * float(means.std()) / 3
+        ends = [found["jsv_mean"][variant][end] for end in ("low", "high")]
+        assert ends == pytest.approx([float(means.mean()) - half, float(means.mean()) + half], rel=1e-5, abs=1e-6)
+
+
+def test_a_saturated_model_has_no_gradient_but_in_njs_and_hns() -> None:
+    model = linear(weight(300.0))
+    images, labels = pictures(model, 9)
+    found = measure(model, images, labels)
+    assert found["zero_gradient"]["value"] == 1
+    assert found["sign_grad_l2"]["orig"]["value"] == 0
+    assert found["grad_l2"]["orig"]["value"] == 0
+    assert 0 < found["psi_l2"]["orig"]["value"] < 1e-9  # far below the steps of a float32 1 - p
+    for variant in ("njs", "hns"):
+        assert found["sign_grad_l2"][variant]["value"] == pytest.approx(math.sqrt(12))
+
+
+def test_the_divisor_decides_what_vanishes_and_no_more() -> None:
+    model = linear(weight(15.0))
+    images, labels = pictures(model, 9)
+    near, far = measure(model, images, labels, divisor=1), measure(model, images, labels, divisor=10**18)
+    assert near["zero_gradient"]["value"] < 0.2 < far["zero_gradient"]["value"]
+    assert near["psi_l2"] == far["psi_l2"]
+    assert near["grad_l2"]["orig"]["value"] == pytest.approx(measure(model, images, labels)["grad_l2"]["orig"]["value"])
+
+
+def test_batch_size_is_no_matter_and_wrong_images_are_passed_over() -> None:
+    model = linear(weight())
+    images, labels = pictures(model, 12)
+    wrong = labels.clone()
+    wrong[::4] = (wrong[::4] + 1) % 5
+    right = labels == wrong
+    alone = measure(model, images[right], labels[right], batch=9)
+    mixed = measure(model, images, wrong, batch=2)
+    for key, group in alone.items():
+        if key != "n":
+            for name, value in group.items():
+                assert mixed[key][name] == pytest.approx(value, rel=1e-5, abs=1e-12), (key, name)
+    assert mixed["n"] == alone["n"] == 9
+
+
+def test_no_image() -> None:
+    model = linear(weight())
+    images, labels = pictures(model, 3)
+    found = measure(model, images, (labels + 1) % 5)
+    assert found["n"] == 0
+    assert found["zero_gradient"] == {"value": None}
+    assert found["jsv_std"]["hns"] == found["psi_l2"]["njs"] == {"value": None}
+
+
+@pytest.mark.parametrize("rho", [1e-4, 0.01, 0.3])
+def test_betas_are_those_of_the_attacks(rho: float) -> None:
+    draws = torch.Generator().manual_seed(0)
+    logits = torch.randn(40, 5, generator=draws) * torch.logspace(-1, 2, 40)[:, None]
+    rows = torch.randn(40, 5, 12, generator=draws).double()
+    y, gram = logits.argmax(1), rows @ rows.mT
+    scaling = Scaling(rho=rho, points=40, rho_high=1e-30)
+    betas = clean_betas(logits, gram, y, BETA1, scaling)
+    torch.testing.assert_close(
+        (betas["njs"][:, None] * logits).float(), njs_logits(logits, y, beta1=BETA1, rho=rho), rtol=1e-5, atol=0
+    )
+    assert len(betas["njs"].unique()) > 2
+    assert torch.equal(betas["hns"], hns_beta(logits, gram, y, points=40, rho_high=1e-30))
+    assert torch.equal(betas["orig"], torch.ones(40).double())
+    flat = clean_betas(torch.zeros(1, 5), gram[:1], y[:1], BETA1, scaling)
+    assert flat["njs"].item() == pytest.approx(BETA1)
+
+
+def test_error_signal_of_known_logits() -> None:
+    logits, y = torch.tensor([[math.log(2.0), 0.0, 0.0], [200.0, 0.0, 100.0]]), torch.tensor([0, 0])
+    psi = error_signal(logits, y, torch.tensor([1.0, 1.0]).double())
+    torch.testing.assert_close(psi[0], torch.tensor([-0.5, 0.25, 0.25]).double(), rtol=1e-6, atol=0)
+    small = math.exp(-100)
+    assert psi[1].tolist() == pytest.approx([-small, math.exp(-200), small], rel=1e-9)
+
+
+def test_leaf_by_hand() -> None:
+    found = leaf(torch.tensor([1.0, 2.0, 6.0]))
+    half = 1.96 * math.sqrt(7) / math.sqrt(3)  # variance (4 + 1 + 9) / 2
+    assert found == {key: pytest.approx(v) for key, v in {"value": 3, "low": 3 - half, "high": 3 + half}.items()}
+    assert leaf(torch.tensor([4.0])) == {"value": 4.0}
+    assert leaf(torch.zeros(0)) == bare(torch.zeros(0)) == {"value": None}
