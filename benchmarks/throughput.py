@@ -26,7 +26,7 @@ from advgrad import config, determinism
 from advgrad.data.datasets import DATASETS
 from advgrad.errors import InputError
 from advgrad.files import write_text
-from advgrad.visits import cost
+from advgrad.visits import cost, speed
 
 if TYPE_CHECKING:
     import torch
@@ -152,8 +152,8 @@ def row(
 
     middle = median(spans)
     reached = work["flop"] / middle
-    peak = cost.peaks(setting.name).get(precision)
-    rates = cost.rates(setting.name)
+    peak = speed.peaks(setting.name).get(precision)
+    rates = speed.rates(setting.name)
     cuda = setting.device.type == "cuda"
     return Row(
         case=case,
@@ -162,7 +162,7 @@ def row(
         teraflop=reached / 1e12,
         share=reached / peak if peak else None,
         seconds=spans,
-        expected=cost.seconds(work, rates) - rates["start"],
+        expected=speed.seconds(work, rates) - rates["start"],
         memory=torch.cuda.max_memory_reserved(setting.device) / 2**30 if cuda else 0.0,
         estimate=estimate,
     )

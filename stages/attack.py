@@ -45,8 +45,8 @@ def attack(name: str) -> None:
                 seed=this.seed, device=device, progress=progress, store=store,
                 surrogate=models.get(this.surrogate or ""), surrogate_network=this.surrogate_network,
             )  # fmt: skip
-        precision = weights.trained_with(trained[this.model])
-        metrics = {"model": this.model, **summary(outcomes, this.evaluation), "training": {"precision": precision}}
+        training = weights.training_of(trained[this.model])
+        metrics = {"model": this.model, **summary(outcomes, this.evaluation), "training": training}
         stage.write_arrays(folder / "outcomes.safetensors", outcomes.arrays())
         stage.write_json(folder / "metrics.json", metrics)
         run.finish(outputs=[folder / "outcomes.safetensors"], shown=[folder / "metrics.json"], metrics=metrics)

@@ -5,7 +5,7 @@ from pathlib import Path
 from advgrad import stage
 from advgrad.figures.build import build_figure, points_csv
 from advgrad.figures.draw import draw
-from advgrad.figures.spec import load_figure, results, sweeps, values
+from advgrad.figures.spec import curves, load_figure, results, sweeps, values
 from advgrad.files import write_bytes, write_text
 
 
@@ -17,6 +17,7 @@ def figure(name: str) -> None:
     inputs = [file, *(records / model / "outcomes.safetensors" for model in results(spec))]
     inputs += [analyses / model / "values.json" for model in values(spec)]
     inputs += [analyses / model / "sweep.csv" for model in sweeps(spec)]
+    inputs += [analyses / model / "curve.csv" for model in curves(spec)]
     with stage.tracked("figure", name, settings, params={"figure": name}, inputs=inputs, paper=spec.paper) as run:
         points = build_figure(spec, records, analyses)
         svg, csv = (reports / "figures" / f"{name}.{form}" for form in ("svg", "csv"))

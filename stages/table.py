@@ -5,7 +5,7 @@ from pathlib import Path
 from advgrad import stage
 from advgrad.config import load_scale
 from advgrad.files import write_text
-from advgrad.tables.build import build_table, precisions, read_records
+from advgrad.tables.build import build_table, read_records, remarks
 from advgrad.tables.cells import metrics
 from advgrad.tables.files import table_files
 from advgrad.tables.spec import analysed, load_spec, models, parameters
@@ -23,7 +23,7 @@ def table(name: str) -> None:
     with stage.tracked("table", name, settings, params=params, inputs=inputs, paper=spec.paper) as run:
         judge, measured = scale.judge == "all", reports / "measured.json"
         cells = build_table(file, results, measured, settings.scale, judge, analyses=analyses)
-        written = table_files(spec, cells, precisions(read_records(spec, results)))
+        written = table_files(spec, cells, remarks(read_records(spec, results)))
         for path, text in written.items():
             write_text(reports / path, text)
         shown = [reports / path for path in written if not path.startswith("metrics/")]

@@ -1,8 +1,12 @@
-"""Train one model: train.py MODEL -> models/MODEL/{weights.safetensors,curve.csv,metrics.json}."""
+"""Train one model: train.py MODEL -> models/MODEL/{weights.safetensors,curve.csv,metrics.json}.
+
+A recipe with a checkpoint takes its weights from there, and nothing is trained: the curve is empty.
+"""
 
 from pathlib import Path
 
 from advgrad import stage
+from advgrad.files import write_text
 
 
 def train(name: str) -> None:
@@ -15,23 +19,28 @@ def train(name: str) -> None:
         from advgrad import checkpoint
         from advgrad.data.pack import read_split
         from advgrad.draws import seeded
-        from advgrad.models import registry, weights
+        from advgrad.models import imported, registry, weights
         from advgrad.training import loop
 
-        seed = this.seed + recipe.seed
+        seed, curve = this.seed + recipe.seed, folder / "curve.csv"
         with seeded(seed, "init"):
             model = registry.build(this.network, this.dataset)
         registry.check_device(this.network, model, device)
-        data, held_out = loop.split(recipe, *read_split(pack, "train"))
         saved = Path("checkpoints", name)
-        done = loop.train(
-            recipe, this.network, model, data, held_out,
-            seed=seed, device=device, checkpoint=saved, key=run.state(device), on_epoch=run.log,
-        )  # fmt: skip
-        weights.save_weights(folder / "weights.safetensors", done.state, done.precision)
-        stage.write_csv(folder / "curve.csv", done.curve)
+        if recipe.checkpoint is not None:
+            done = imported.read(recipe.checkpoint, this.network, model)
+            weights.save_weights(folder / "weights.safetensors", done.state, origin=done.origin)
+            write_text(curve, ",".join(imported.COLUMNS) + "\n")  # an output of the stage has to exist
+        else:
+            data, held_out = loop.split(recipe, *read_split(pack, "train"))
+            done = loop.train(
+                recipe, this.network, model, data, held_out,
+                seed=seed, device=device, checkpoint=saved, key=run.state(device), on_epoch=run.log,
+            )  # fmt: skip
+            weights.save_weights(folder / "weights.safetensors", done.state, done.precision)
+            stage.write_csv(curve, done.curve)
         stage.write_json(folder / "metrics.json", done.metrics())
-        shown = [folder / "curve.csv", folder / "metrics.json"]
+        shown = [curve, folder / "metrics.json"]
         run.finish(outputs=[folder / "weights.safetensors"], shown=shown, metrics=done.metrics())
     checkpoint.remove(saved)
 

@@ -50,7 +50,7 @@ def reproduce(root: Path, repo: Any, jobs: int, left_out: Collection[str], say: 
     """
     from dvc.repo import lock_repo
 
-    with alone(root) as lock, lock_repo(repo), _parsed_once():
+    with alone(root) as lock, lock_repo(repo):
         graph = repo.index.graph  # an edge runs from a stage to what it depends on
         wanted = [stage for stage in repo.index.stages if stage.addressing not in left_out]
         names = {stage.addressing for stage in wanted}
@@ -143,23 +143,3 @@ def _recorded(work: Work) -> Iterator[None]:
             order = list(work.after)
             made = sorted(work.made, key=lambda stage: order.index(stage.addressing))
             made[0].dvcfile.dump_stages(made, update_pipeline=False)
-
-
-@contextmanager
-def _parsed_once() -> Iterator[None]:
-    """Inside, DVC parses a parameter file once, not anew for each stage that depends on it."""
-    from dvc.dependency import param
-
-    load, seen = param.load_path, {}
-
-    def load_once(path: str, fs: Any, **options: Any) -> Any:
-        key = path, Path(path).stat().st_mtime_ns
-        if key not in seen:
-            seen[key] = load(path, fs, **options)
-        return seen[key]
-
-    param.load_path = load_once
-    try:
-        yield
-    finally:
-        param.load_path = load

@@ -15,6 +15,7 @@ from advgrad.data.datasets import DATASETS
 from advgrad.data.sources import mirror_folder, probe
 from advgrad.engine import reproduce
 from advgrad.errors import InputError
+from advgrad.parsing import quick_yaml
 
 ROOT = Path()
 
@@ -33,7 +34,7 @@ def repro(settings: Settings, targets: Sequence[str] = (), jobs: int | None = No
     tracking.start(ROOT, settings.tracking)
     missing = missing_data(DATASETS, settings)
     before = committed_lock()
-    with Repo(str(ROOT)) as repo:
+    with quick_yaml(), Repo(str(ROOT)) as repo:
         left_out = waiting_for(repo, {f"fetch@{name}" for name in missing})
         unasked = not_needed(repo, targets)
         status = reproduce(ROOT, repo, jobs or free_jobs(settings), {*left_out, *unasked}, say)

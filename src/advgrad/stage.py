@@ -161,10 +161,10 @@ def tracked(
 
 
 @contextmanager
-def bar() -> Iterator[Callable[[str, int, int], None]]:
+def bar(unit: str = "images") -> Iterator[Callable[[str, int, int], None]]:
     """progress(name, done, total) as bars where a person watches, as one line per name elsewhere."""
     if not sys.stderr.isatty():
-        yield lambda name, done, total: say(f"{name}  {total} images") if done == total else None
+        yield lambda name, done, total: say(f"{name}  {total} {unit}") if done == total else None
         return
     from rich.console import Console
     from rich.progress import Progress

@@ -60,9 +60,9 @@ def of_kinds(stages, *kinds: str) -> set[str]:
     return {name for name in stages if name.partition("@")[0] in kinds}
 
 
-def sections(*keys: str) -> set[str]:
+def sections(*keys: str, paper: str = "attack_bnn") -> set[str]:
     """Parameters that a scale may shrink, as its file names them."""
-    return {f"attack_bnn.{key}" for key in keys}
+    return {f"{paper}.{key}" for key in keys}
 
 
 def test_every_model_is_trained_and_attacked_as_its_paper_says(stages):
@@ -126,6 +126,38 @@ def test_every_analysis_has_its_stage(stages):
     assert not any(load_paper(paper, root=ROOT).further for paper in PAPERS if paper != "attack_bnn")
 
 
+def test_all_curves_have_their_stage(stages):
+    wanted = set()
+    for paper in PAPERS:
+        for name, curves in load_paper(paper, root=ROOT).curves.items():
+            stage = stages[f"curves@{name}"]
+            wanted.add(stage.addressing)
+            assert stage.cmd == f"stages/run curves {name}"
+            assert f"data/{curves.dataset}.safetensors" in paths(stage)
+            own = {f"curves.{name}", f"networks.{curves.network}", f"recipes.{curves.recipe}"}
+            assert tracked(stage)[f"params/{paper}.yaml"] == own
+            assert scaled(stage) == sections(*own, paper=paper)
+            assert outputs(stage) == {f"analyses/{name}/values.json", f"analyses/{name}/curve.csv"}
+    assert of_kinds(stages, "curves") == wanted
+
+
+def test_every_simulation_has_its_stage(stages):
+    wanted = set()
+    for paper in PAPERS:
+        for name in load_paper(paper, root=ROOT).simulations:
+            stage = stages[f"simulate@{name}"]
+            wanted.add(stage.addressing)
+            assert stage.cmd == f"stages/run simulate {name}"
+            assert tracked(stage)[f"params/{paper}.yaml"] == {f"simulations.{name}"}
+            assert scaled(stage) == sections(f"simulations.{name}", paper=paper)
+            assert outputs(stage) == {f"analyses/{name}/values.json", f"analyses/{name}/curve.csv"}
+    assert of_kinds(stages, "simulate") == wanted
+
+
+def outputs(stage) -> set[str]:
+    return {out.def_path for out in stage.outs}
+
+
 def scaled(stage) -> set[str]:
     """What the stage tracks of the active scale's file."""
     (found,) = (keys for file, keys in tracked(stage).items() if file.startswith("params/scales/"))
@@ -136,7 +168,7 @@ def test_every_scale_names_every_section_of_every_paper():
     for scale in ("smoke", "quick", "gpu", "paper"):
         for paper in PAPERS:
             overrides, file = getattr(load_scale(scale, ROOT), paper), load_paper(paper, root=ROOT)
-            for section in ("networks", "recipes", "evaluations", "analyses"):
+            for section in ("networks", "recipes", "evaluations", "analyses", "curves", "simulations"):
                 assert set(getattr(overrides, section)) == set(getattr(file, section)), (scale, paper, section)
             load_paper(paper, load_scale(scale, ROOT), ROOT)
 

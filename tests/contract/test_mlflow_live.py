@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from advgrad.config import Tracking
@@ -24,7 +24,9 @@ root = pathlib.Path.cwd()
 with stage_run(root, Tracking(), key=name, stage=f"train@{name}", tags={}, params={"lr": 1e-5}, idle=1.0) as run:
     for epoch in range(1, epochs + 1):
         run.log(epoch, {"loss": 1 / epoch})
+    end = time.monotonic() + 300
     while not (root / "go").exists():
+        assert time.monotonic() < end, "nobody said go"
         time.sleep(0.05)
     run.finish(outputs={f"models/{name}": name})
 assert "mlflow" not in sys.modules
@@ -36,8 +38,25 @@ def start(root: Path, name: str, epochs: int) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", STAGE, name, str(epochs)], cwd=root, env=environment)
 
 
-def until(condition, seconds=40.0):
-    """What condition gives as soon as it is true."""
+@contextmanager
+def stages_stopped():
+    """Gives `start`; whatever becomes of the test, its stages do not outlive it."""
+    started = []
+
+    def running(*args) -> subprocess.Popen:
+        started.append(start(*args))
+        return started[-1]
+
+    try:
+        yield running
+    finally:
+        for process in started:
+            process.kill()
+            process.wait(60)
+
+
+def until(condition, seconds=180.0):
+    """What condition gives as soon as it is true; the drainer is nice and imports MLflow, which may take its time."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, "too late"
@@ -48,7 +67,8 @@ def until(condition, seconds=40.0):
 def test_two_stages_at_once_and_one_killed(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     at = target(tmp_path, Tracking())
-    with start(tmp_path, "a", 2) as first, start(tmp_path, "b", 3) as second:
+    with stages_stopped() as running:
+        first, second = running(tmp_path, "a", 2), running(tmp_path, "b", 3)
         until(lambda: len(at.spools()) == 2 and locks.is_held(at.lock))
         until(lambda: at.database and at.database.is_file())
         store = until(lambda: _store(at))
@@ -59,10 +79,10 @@ def test_two_stages_at_once_and_one_killed(tmp_path, monkeypatch):
         first.send_signal(signal.SIGKILL)
         first.wait()
         until(lambda: _status(store) == {"train@a": "KILLED", "train@b": "RUNNING"})
-        with start(tmp_path, "a", 4) as again:
-            until(lambda: _status(store) == {"train@a": "RUNNING", "train@b": "RUNNING"})
-            (tmp_path / "go").touch()
-            assert again.wait() == 0 and second.wait() == 0
+        again = running(tmp_path, "a", 4)
+        until(lambda: _status(store) == {"train@a": "RUNNING", "train@b": "RUNNING"})
+        (tmp_path / "go").touch()
+        assert again.wait(60) == 0 and second.wait(60) == 0
     until(lambda: _status(store) == {"train@a": "FINISHED", "train@b": "FINISHED"})
     assert sorted(step for _, step in store.points(runs["train@a"].info.run_id)) == [1, 2, 3, 4]
     until(lambda: not locks.is_held(at.lock))  # the drainer leaves when nothing is left to do

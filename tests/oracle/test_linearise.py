@@ -2,6 +2,8 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from advgrad.config import Network
+from advgrad.config.load import load_paper
 from advgrad.errors import InputError
-from advgrad.models.linearise import LINEARISED, LINEARISED_TRAINING, activations, linearised
+from advgrad.models.linearise import (
+    LINEARISED,
+    LINEARISED_TRAINING,
+    activations,
+    activations_from,
+    linearised,
+    linearize,
+)
 from advgrad.models.registry import build
 
 FIELDS: dict[str, dict[str, Any]] = {
@@ -41,15 +51,24 @@ OTHERS: dict[str, tuple[dict[str, Any], tuple[str, ...]]] = {
 }
 
 
-class Shift(nn.Module):
-    """x + c: linear with slope one, and the activation's value at the frozen point."""
+PAPER = load_paper("linbp", root=Path(__file__).parents[2]).networks
+SLIM: dict[str, dict[str, Any]] = {
+    "vgg16": {"hidden": (64, 64)}, "densenet161": {"width": 0.0625}, "densenet161-training": {"width": 0.0625},
+    "wrn28": {"width": 0.125},
+}  # fmt: skip
 
-    def __init__(self, c: Tensor) -> None:
+
+class Shift(nn.Module):
+    """x + c: linear with slope one, and the activation's value at the frozen point. Run i of a forward pass has c_i."""
+
+    def __init__(self, cs: list[Tensor]) -> None:
         super().__init__()
-        self.c = c
+        self.cs, self.runs = cs, 0
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.c
+        c = self.cs[self.runs % len(self.cs)]
+        self.runs += 1
+        return x + c
 
 
 def _model(architecture: Any, **fields: Any) -> tuple[nn.Module, Tensor]:
@@ -58,11 +77,16 @@ def _model(architecture: Any, **fields: Any) -> tuple[nn.Module, Tensor]:
     mnist = architecture in ("mlp", "lenet5", "conv_relu")
     model = build(Network(**{"architecture": architecture, "width": 0.125, **fields}), "mnist" if mnist else "cifar10")
     x = torch.rand(3, *((1, 28, 28) if mnist else (3, 32, 32)), dtype=torch.float64)
+    return _settled(model, x), x
+
+
+def _settled(model: nn.Module, x: Tensor) -> nn.Module:
+    """In float64, after batch normalisation has seen x, in evaluation mode."""
     model.double()
     with torch.no_grad():
         for _ in range(10):
             model(x)
-    return model.eval(), x
+    return model.eval()
 
 
 def _gradient(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,31 +98,38 @@ def _gradient(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 def _shifted(model: nn.Module, names: list[str], x: Tensor) -> nn.Module:
     """A copy in which each named activation is x + c, c taken from the plain network's forward pass."""
-    shifts: dict[str, Tensor] = {}
+    shifts: dict[nn.Module, list[Tensor]] = {model.get_submodule(name): [] for name in names}
+    inputs: list[Tensor] = []
 
-    def keep(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
-        def hook(_: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-            shifts[name] = (output - args[0]).detach()
+    def before(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        inputs.append(args[0].detach().clone())  # before a module that works in place writes over it
 
-        return hook
+    def after(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
+        shifts[module].append(output.detach() - inputs.pop())
 
-    handles = [model.get_submodule(name).register_forward_hook(keep(name)) for name in names]
-    model(x)
+    handles = [module.register_forward_pre_hook(before) for module in shifts]
+    handles += [module.register_forward_hook(after) for module in shifts]
+    with torch.no_grad():
+        model(x)
     for handle in handles:
         handle.remove()
+    layers = {module: Shift(cs) for module, cs in shifts.items()}
+    chosen = {name: layers[model.get_submodule(name)] for name in names}
     other = copy.deepcopy(model)
-    for name in names:
+    for name, layer in chosen.items():
         parent, _, child = name.rpartition(".")
-        setattr(other.get_submodule(parent), child, Shift(shifts[name]))
+        setattr(other.get_submodule(parent), child, layer)
     return other
 
 
-def _check(model: nn.Module, x: Tensor, prefixes: tuple[str, ...], names: list[str]) -> None:
+def _check(model: nn.Module, x: Tensor, linear: AbstractContextManager[None], names: list[str]) -> None:
+    """Inside `linear` the forward is as ever, the gradient that of the network whose named activations are x + c."""
     plain_logits, plain = _gradient(model, x)
-    with linearised(model, prefixes):
+    with linear:
         logits, gradient = _gradient(model, x)
     assert torch.equal(logits, plain_logits)
-    _, expected = _gradient(_shifted(model, names, x), x)
+    frozen_logits, expected = _gradient(_shifted(model, names, x), x)
+    torch.testing.assert_close(frozen_logits, plain_logits, rtol=1e-9, atol=1e-9)
     torch.testing.assert_close(gradient, expected, rtol=1e-7, atol=1e-9 * float(expected.abs().max()))
     assert not torch.allclose(gradient, plain, rtol=1e-3, atol=1e-3 * float(plain.abs().max()))
     after_logits, after = _gradient(model, x)
@@ -110,7 +141,20 @@ def _check(model: nn.Module, x: Tensor, prefixes: tuple[str, ...], names: list[s
 def test_papers_networks(architecture: str) -> None:
     model, x = _model(architecture, **FIELDS[architecture])
     assert list(activations(model, LINEARISED[architecture])) == EXPECTED[architecture]
-    _check(model, x, LINEARISED[architecture], [f"core.{name}" for name in EXPECTED[architecture]])
+    _check(model, x, linearised(model, LINEARISED[architecture]), [f"core.{name}" for name in EXPECTED[architecture]])
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_networks_of_the_parameter_file(name: str) -> None:
+    """Every network of params/linbp.yaml, slim, with the layers that it names there."""
+    network = PAPER[name]
+    fields = network.model_dump(exclude_unset=True, exclude={"architecture", "linearised"}) | SLIM.get(name, {})
+    model, x = _model(network.architecture, **fields)
+    expected = [f"core.{each}" for each in EXPECTED[network.architecture]]
+    if name == "densenet161-training":
+        expected.remove("core.transition3.act")
+    assert [f"core.{each}" for each in activations(model, network.linearised)] == expected
+    _check(model, x, linearised(model, network.linearised), expected)
 
 
 @pytest.mark.parametrize("architecture", OTHERS)
@@ -118,7 +162,7 @@ def test_other_networks(architecture: str) -> None:
     fields, prefixes = OTHERS[architecture]
     model, x = _model(architecture, **fields)
     names = [f"core.{name}" for name in activations(model, prefixes)]
-    _check(model, x, prefixes, names)
+    _check(model, x, linearised(model, prefixes), names)
 
 
 def test_numbers_of_linearised_activations() -> None:
@@ -131,7 +175,7 @@ def test_numbers_of_linearised_activations() -> None:
 
 def test_silu_keeps_its_own_forward() -> None:
     model, x = _model("resnet50", family="imagenet", activation="silu")
-    _check(model, x, ("layer4",), [f"core.{name}" for name in EXPECTED["resnet50"]])
+    _check(model, x, linearised(model, ("layer4",)), [f"core.{name}" for name in EXPECTED["resnet50"]])
 
 
 @pytest.mark.parametrize(
@@ -151,20 +195,59 @@ def test_each_activation_alone(act: nn.Module) -> None:
     assert torch.equal(x.detach(), values)
 
 
-def test_a_foreign_network_with_shared_activations_in_place() -> None:
+def _resnet18() -> nn.Module:
     from torchvision.models import resnet18
 
+    return resnet18(num_classes=10)  # each block's relu, in place, runs twice
+
+
+def _mobilenet_v2() -> nn.Module:
+    from torchvision.models import mobilenet_v2
+
+    return mobilenet_v2(num_classes=10, width_mult=0.25)
+
+
+def _vgg11_bn() -> nn.Module:
+    from torchvision.models.vgg import cfgs, make_layers, vgg11_bn
+
+    with torch.device("meta"):  # 129 million weights
+        model = vgg11_bn(num_classes=10)
+    model.features = make_layers(cfgs["A"], batch_norm=True)
+    for index, sizes in ((0, (512 * 49, 16)), (3, (16, 16)), (6, (16, 10))):
+        model.classifier[index] = nn.Linear(*sizes)
+    return model
+
+
+def _gelu() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(3072, 30), nn.GELU(), nn.Linear(30, 20), nn.GELU(), nn.Linear(20, 10))
+
+
+FOREIGN: dict[str, tuple[Callable[[], nn.Module], str, list[str]]] = {
+    "resnet18": (_resnet18, "layer4", ["layer4.0.relu", "layer4.1.relu"]),
+    "resnet18 within": (_resnet18, "layer3.1", ["layer3.1.relu", "layer4.0.relu", "layer4.1.relu"]),
+    "mobilenet_v2": (
+        _mobilenet_v2, "features.17", ["features.17.conv.0.2", "features.17.conv.1.2", "features.18.2"],
+    ),
+    "vgg11_bn": (_vgg11_bn, "features.22", ["features.24", "features.27", "classifier.1", "classifier.4"]),
+    "gelu": (_gelu, "3", ["4"]),
+    "gelu all": (_gelu, "1", ["2", "4"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_foreign_networks(name: str) -> None:
+    make, from_, expected = FOREIGN[name]
     torch.manual_seed(0)
-    model, x = resnet18(num_classes=10).double().eval(), torch.rand(1, 3, 32, 32, dtype=torch.float64)
-    plain_logits, plain = _gradient(model, x)
-    with linearised(model, ("layer4",)):
-        logits, gradient = _gradient(model, x)
-    assert torch.equal(logits, plain_logits)
-    for block in model.layer4:
-        block.relu = nn.Identity()  # the same gradient, as nothing but linear layers come after layer4
-    _, linear = _gradient(model, x)
-    torch.testing.assert_close(gradient, linear, rtol=1e-9, atol=1e-12)
-    assert not torch.allclose(gradient, plain)
+    model, x = make(), torch.rand(3, 3, 32, 32, dtype=torch.float64)
+    _settled(model, x)
+    assert list(activations_from(model, from_)) == expected
+    _check(model, x, linearize(model, from_), expected)
+
+
+@pytest.mark.parametrize("from_", ["layer4", "core.layer4"])
+def test_from_a_layer_of_ours(from_: str) -> None:
+    model, x = _model("resnet50", family="imagenet")
+    _check(model, x, linearize(model, from_), [f"core.{name}" for name in EXPECTED["resnet50"]])
 
 
 def test_nested_and_left_in_any_order() -> None:

@@ -19,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 MODELS = ("bnn-mlp-ref", "bnn-mlp-wq")
 TABLE = "attack-bnn-mnist-14"
 ATTACKS = [f"further@{model}-further" for model in MODELS]
-STAGES = [*(f"train@{model}" for model in MODELS), *ATTACKS]
+OTHERS = ["curves@linbp-mnist-mlp", "simulate@linbp-sim-attack"]  # which need no trained model
+STAGES = [*(f"train@{model}" for model in MODELS), *ATTACKS, *OTHERS]
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def uninterrupted(home: Path) -> Path:
     folder = home.parent / "whole"
     shutil.copytree(home, folder)
     set_scale(folder, "smoke")
-    run(folder, "dvc", "repro", f"table-{TABLE}")
+    run(folder, "dvc", "repro", f"table-{TABLE}", *OTHERS)
     return folder
 
 
@@ -111,7 +112,7 @@ def test_two_visits_one_of_them_killed_are_one_run(home: Path) -> None:
     time.sleep(1)  # in the middle of the stage
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    said = finish(there(second, *ATTACKS, "--budget", "200s"))
+    said = finish(there(second, *ATTACKS, *OTHERS, "--budget", "200s"))
     assert "0 failed; 0 left" in said
     assert not (second / ".advgrad/logs" / f"train@{MODELS[0]}.log").exists(), "it came along as done"
     advgrad(home, "collect", "../second/visit")

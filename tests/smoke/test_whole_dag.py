@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from advgrad.data.datasets import DATASETS
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -41,25 +43,37 @@ def project(tmp_path_factory) -> Path:
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    if (ROOT / "data" / "cifar10.safetensors").is_file():
-        environment["ADVGRAD_DATA_MIRROR"] = str(ROOT / "data")
+    if all((ROOT / "data" / f"{name}.safetensors").is_file() for name in DATASETS):
+        environment["ADVGRAD_DATA_MIRROR"] = str(ROOT / "data")  # else what the user has set, and the network
     return subprocess.run(
-        [sys.executable, "-m", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=1500
     )
+
+
+def made_cells(project: Path) -> list[dict[str, str]]:
+    """Of every table that was made."""
+    found = []
+    for file in sorted((project / "reports" / "cells").glob("*.csv")):
+        with file.open(encoding="utf-8") as text:
+            found += list(csv.DictReader(text))
+    return found
 
 
 @pytest.mark.slow
 def test_the_whole_dag(project):
     first = run(project, "advgrad.cli", "repro")
     assert first.returncode == 0, first.stderr[-3000:]
-    with (project / "reports" / "cells.csv").open() as file:
-        cells = list(csv.DictReader(file))
-    assert len(cells) == 640
+    left_out = "Not reproduced here" in first.stdout  # CIFAR-100 is not to be had everywhere
+    cells = made_cells(project)
+    assert len(cells) >= 640 if not left_out else len(cells) > 300
     assert {cell["scale"] for cell in cells} == {"smoke"}
     assert all((cell["value"] != "—") or cell["reason"] for cell in cells)
-    missing = {cell["reason"] for cell in cells if cell["paper"] == "attack-bnn" and cell["value"] == "—"}
+    missing = {cell["reason"] for cell in cells if cell["paper"] != "gaat" and cell["value"] == "—"}
     assert missing <= {"not run at this scale", "not measured at this scale", "the analysis gave no finite number"}
-    assert sum(cell["value"] != "—" for cell in cells) >= 440
+    if not left_out:
+        collected = list(csv.DictReader((project / "reports" / "cells.csv").open()))
+        assert sum(cell["value"] != "—" for cell in collected) >= 520
+        assert len(collected) == 640
 
     lock = (project / "dvc.lock").read_bytes()
     again = run(project, "advgrad.cli", "repro")
@@ -67,7 +81,6 @@ def test_the_whole_dag(project):
     assert "done in" not in again.stdout
     assert (project / "dvc.lock").read_bytes() == lock
     status = run(project, "dvc", "status")
-    left_out = "fetch@cifar100" in status.stdout
     assert left_out or "up to date" in status.stdout
 
     with sqlite3.connect(project / "mlflow.db") as database:

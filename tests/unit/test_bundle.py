@@ -298,7 +298,8 @@ def file_of(name):
 
 def third_party():
     """(package, at top level) of all that the stages and `advgrad run` import, at any depth."""
-    waiting = [PROJECT / "stages" / f"{name}.py" for name in ("fetch", "train", "attack", "analyse")]
+    stages = ("fetch", "train", "attack", "analyse", "curves", "simulate")
+    waiting = [PROJECT / "stages" / f"{name}.py" for name in stages]
     waiting += [file_of("advgrad.cli"), file_of("advgrad.visits.run")]
     seen, found = set(), set()
     while waiting:

@@ -63,6 +63,27 @@ def test_order(left: Side, relation: str, right: Side, found: str):
 
 
 @pytest.mark.parametrize(
+    ("left", "relation", "found"),
+    [
+        (side(-2, -3, -1), "<", "holds"),
+        (side(-2, -3, -1), "<=", "holds"),
+        (side(-2, -4, 0), "<", "undecided"),
+        (side(-2, -4, 0), "<=", "holds"),
+        (side(-2, -5, 1), "<=", "undecided"),  # it holds for the value
+        (side(2, -1, 5), "<", "undecided"),
+        (side(2, 1, 3), "<=", "contradicted"),
+        (side(2, 1, 3), ">", "holds"),
+        (side(2, -1, 5), ">=", "undecided"),
+        (side(-2), "<", "holds"),  # the paper's numbers have no interval
+    ],
+)
+def test_what_has_to_hold_throughout_the_interval(left: Side, relation: str, found: str):
+    assert held(comparison(relation=relation, value=0, interval=True), [left, side(0)]) == found
+    (one,) = judged([cell("A", "a", "-2", "-5", "1")], {"relation": relation, "value": 0, "interval": True}).judged
+    assert one.relation == f"throughout {relation} 0"
+
+
+@pytest.mark.parametrize(
     ("left", "right", "found"),
     [
         (side(10), side(14), "holds"),
@@ -282,6 +303,7 @@ def test_something_else_than_a_figure(site: Path, text: str):
         {"relation": "<=", "value": 1, "tables": []},
         {"relation": "<=", "than": {"table": 1, "figure": 1}},
         {"relation": "<=", "value": 1, "colums": ["a"]},
+        {"relation": "within", "tolerance": 1, "than": {}, "interval": True},
     ],
 )
 def test_a_comparison_that_is_none(tmp_path: Path, told: dict):

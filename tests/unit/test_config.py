@@ -41,7 +41,15 @@ def change(file: Path, old: str, new: str) -> None:
          "recipes.rat.precision: .*'float32', 'tf32' or 'bf16', not 'fp16'"),
         ("params/gaat.yaml", "length: 200", "length: long", "recipes.rat.length: .* number.*, not 'long'"),
         ("params/linbp.yaml", "steps: [10, 20, 100]", "steps: [20, 10]", "steps must ascend"),
-        ("params/linbp.yaml", "network: resnet50,", "network: resnet51,", "no 'resnet51' in networks; known: mob"),
+        ("params/linbp.yaml", "network: resnet50,", "network: resnet51,", "no 'resnet51' in networks; known: dens"),
+        ("params/linbp.yaml", "method: apgd, norm: linf, eps: 16, step: 32, steps: [100]",
+         "method: apgd, norm: linf, eps: 16, step: 32, steps: [10, 100]", "apgd: wants norm linf and one number"),
+        ("params/linbp.yaml", "kind: attack", "kind: defence", "simulations.linbp-sim-attack: .*'attack', 'training'"),
+        ("params/linbp.yaml", "recipe: mnist-mlp", "recipe: mnist", "curves.linbp-mnist-mlp: no 'mnist' in recipes"),
+        ("params/linbp.yaml", "adversary: {kind: pgd, eps: 8, step: 1, steps: 10}",
+         "checkpoint: {file: x.pt, sha256: abc}", "recipes.robust.checkpoint.sha256: "),
+        ("params/linbp.yaml", "  linbp-sim-attack:", "  linbp-resnet50:",
+         "simulations.linbp-resnet50: is also in models"),
         ("params/scales/quick.yaml", "judge: companions", "judge: maybe", "quick.yaml: judge: .* 'none'"),
         ("params/scales/quick.yaml", "mlp: {}", "mlp: {", "quick.yaml:.*: not YAML"),
     ],
@@ -57,7 +65,7 @@ def test_bad_input_is_one_line_and_exit_2(project, capsys, file, old, new, line)
 
 
 def test_an_unknown_model_is_named(project):
-    with pytest.raises(InputError, match=r"no model 'x'; known: linbp-resnet50, .*gaat-mnist-gaat"):
+    with pytest.raises(InputError, match=r"no model 'x'; known: linbp-vgg16, .*gaat-mnist-gaat"):
         config.load_run("x", config.load_settings())
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from advgrad.errors import InputError
-from advgrad.tables.build import build_table, precisions, read_records
+from advgrad.tables.build import build_table, origins, precisions, read_records, remarks
 from advgrad.tables.cells import COLUMNS, Cell, metrics, read_cells, write_cells
+from advgrad.tables.files import report_files
 from advgrad.tables.spec import load_spec
 
 SPEC = """
@@ -129,7 +130,37 @@ def test_further_attacks_name_the_model_that_was_trained(site: Path):
         build(site)
 
 
-@pytest.mark.parametrize("training", [{"precision": 16}, {"precision": None}, "bf16", []])
+def test_weights_from_elsewhere(site: Path):
+    spec = load_spec(site / "gaat-2.yaml")
+    assert remarks(read_records(spec, site / "results")) == []
+    told(site, "rat", {"precision": "float32", "origin": "robustbench", "seconds": 3})
+    told(site, "gaat", {"precision": "bf16"})
+    records = read_records(spec, site / "results")
+    assert (records["rat"].origin, records["gaat"].origin) == ("robustbench", "")
+    assert origins(records) == {"robustbench": ["rat"]}
+    assert remarks(records) == ["Trained in bf16: gaat.", "Weights of robustbench, not trained here: rat."]
+    files = report_files(site, site / "results", site / "measured.json", "tiny", True)
+    assert files["tables/gaat-2.md"].endswith("\n\nWeights of robustbench, not trained here: rat.\n")
+    assert "Weights of robustbench" in files["tables/gaat-2.tex"]
+
+
+def test_halvings_are_no_outcomes(site: Path):
+    file = site / "results" / "rat" / "outcomes.safetensors"
+    halvings = np.array([[3, -1], [5, 8]], np.int16)
+    save_file({**load_file(file), "halvings/pgd/plain": halvings}, file)
+    record = read_records(load_spec(site / "gaat-2.yaml"), site / "results")["rat"]
+    assert list(record.outcomes) == ["pgd/plain"]
+    assert list(record.halvings) == ["pgd/plain"]
+    assert (record.halvings["pgd/plain"] == halvings).all()
+    for wrong in (halvings[0], np.zeros((6, 2), np.int16)):
+        save_file({**load_file(file), "halvings/pgd/plain": wrong}, file)
+        with pytest.raises(InputError, match=r"halvings/pgd/plain: shape .*, wants \(at most 5 images, halvings\)"):
+            build(site)
+
+
+@pytest.mark.parametrize(
+    "training", [{"precision": 16}, {"precision": None}, {"origin": 3}, {"origin": None}, "bf16", []]
+)
 def test_precision_is_a_name(site: Path, training: object):
     told(site, "rat", training)
     with pytest.raises(InputError, match=r"rat/metrics.json: training: wants"):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import binomtest, sem
 
 from advgrad.errors import InputError
 from advgrad.tables.estimate import Estimate, Facts, analysed, attacked, estimate, share, timed, wilson
@@ -95,6 +95,48 @@ def test_no_image_is_not_a_value():
     ours = share(np.zeros(0, np.uint8))
     assert ours.value is None
     assert "none is classified correctly" in ours.reason
+
+
+HALVINGS = np.array([[22, 40], [24, -1], [29, 50], [-1, -1]], np.int16)  # (images, halvings)
+
+
+def halving(place: int, halvings: np.ndarray = HALVINGS, steps: tuple[int, ...] = (100,), **keys) -> Estimate:
+    outcome = np.ones((1, 1, 5), np.uint8)
+    told = Record(
+        file=Path("results/m/outcomes.safetensors"), clean=CLEAN, model="m", outcomes={"apgd/plain": outcome},
+        steps={"apgd/plain": steps}, halvings={"apgd/plain": halvings},
+    )  # fmt: skip
+    asked = source(metric="halving", outcome="apgd/plain", place=place, **{"mark": None, **keys})
+    return estimate(asked, Facts(records={"m": told}))
+
+
+def test_iterations_before_a_halving_are_the_mean_over_the_images_that_have_it():
+    first, second = halving(1), halving(2)
+    assert (first.value, first.n, first.reason, first.full) == (25.0, 3, "", True)
+    error = sem([22, 24, 29])
+    assert (first.low, first.high) == pytest.approx((25 - 1.95996398 * error, 25 + 1.95996398 * error))
+    assert (second.value, second.n) == (45.0, 2)
+    one = halving(2, HALVINGS[:2])
+    assert (one.value, one.n, one.low, one.high) == (40.0, 1, None, None)
+
+
+def test_halvings_that_never_came():
+    for place, halvings in ((3, HALVINGS), (2, HALVINGS[3:]), (1, HALVINGS[:0])):
+        ours = halving(place, halvings)
+        assert (ours.value, ours.n, ours.reason) == (None, None, f"no image's step was halved {place} times")
+
+
+def test_halvings_of_a_shorter_run_are_not_judged():
+    assert halving(1, mark=100).full
+    short = halving(1, steps=(20,), mark=100)
+    assert (short.value, short.reason, short.full) == (25.0, "20 of 100 steps", False)
+
+
+def test_an_attack_without_halvings_names_the_file():
+    asked = source(metric="halving", place=1)
+    with pytest.raises(InputError, match=r"m/outcomes.safetensors: no halvings of 'pgd/plain'; has: none"):
+        estimate(asked, Facts(records={"m": record()}))
+    assert estimate(asked, Facts(), "not run yet") == Estimate(reason="not run yet")
 
 
 def test_a_reason_needs_no_record():

@@ -87,8 +87,8 @@ def test_tex():
     assert {r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{llrr}"} <= set(lines)
 
 
-def test_other_precisions_stand_below_the_table():
-    plain, marked = render(SPEC, CELLS), render(SPEC, CELLS, {"bf16": ["a", "b_1"], "tf32": ["c"]})
+def test_remarks_stand_below_the_table():
+    plain, marked = render(SPEC, CELLS), render(SPEC, CELLS, ["Trained in bf16: a, b_1.", "Trained in tf32: c."])
     assert marked["csv"] == plain["csv"]
     assert marked["md"] == plain["md"] + "\nTrained in bf16: a, b\\_1.\n\nTrained in tf32: c.\n"
     added = r"\par\smallskip\footnotesize Trained in bf16: a, b\_1." + "\n"
@@ -105,6 +105,20 @@ def test_companions_have_no_paper():
     assert text.startswith("# gaat, mnist: ")
     assert "the paper's value" not in text
     assert "40.00 \\[35.79, 44.36\\] |" in text
+
+
+def test_a_companion_of_the_papers_prose_has_its_values():
+    prose = Spec.model_validate(SPEC.model_dump(exclude_unset=True) | {"table": "text", "prose": True})
+    text = render(prose, [replace(SHARE, table="text")])["md"]
+    assert text.startswith("# gaat, text: ")
+    assert "the paper's value" in text
+    assert "(= 42.10) |" in text
+    assert "| n/a |" in text
+
+
+def test_n_counts_what_the_spec_says():
+    runs = Spec.model_validate(SPEC.model_dump(exclude_unset=True) | {"counted": "runs"})
+    assert " n = 500 runs. " in render(runs, CELLS)["md"]
 
 
 def test_same_cells_same_bytes_and_unix_line_ends():

@@ -53,6 +53,14 @@ def test_layers_templates_and_missing_cells(tmp_path: Path):
     assert uses_measurements(spec)
 
 
+def test_prose_is_a_companion_with_paper_values(tmp_path: Path):
+    text = GOOD.replace("table: 2", "table: text\nprose: true")
+    spec = load_spec(write(tmp_path, text, "gaat-text"))
+    assert [cell.paper_value for cell in wanted(spec)] == [32, 96.13, 28, 12.5, 95.13, 1, 2, 3]
+    with pytest.raises(InputError, match="row 'CIFAR / GAAT': a paper's table, or its prose, has paper values"):
+        load_spec(write(tmp_path, text.replace("    paper: [1, 2, 3]\n", ""), "gaat-text"))
+
+
 NUMBERS = """
 paper: gaat
 table: numbers
@@ -112,8 +120,10 @@ def test_mistakes_in_numbers(tmp_path: Path, old: str, new: str, says: str):
         ("paper: gaat", "paper: dat", "paper: Input should be 'linbp'"),
         ("keys: [dataset, method]", "keys: [dataset]", "row 'MNIST / RAT': wants 1 keys"),
         ("[32, null, 96.13]", "[32, 96.13]", "row 'MNIST / RAT': 2 paper values for 3 columns"),
-        ("    paper: [1, 2, 3]\n", "", "row 'CIFAR / GAAT': a paper's table has paper values"),
+        ("    paper: [1, 2, 3]\n", "", "row 'CIFAR / GAAT': a paper's table, or its prose, has paper values"),
         ("table: 2", "table: mnist", "a companion has none"),
+        ("table: 2", "table: 2\nprose: true", "prose is for companions"),
+        ("metric: accuracy, outcome: pgd/plain", "metric: halving, outcome: pgd/plain", "metric halving wants place"),
         ("cells: {adv: {mark: 50}}", "cells: {nat: {mark: 50}}", "no column 'nat'; known: minutes, saved, adv"),
         ("mark: 50}}", "mark: 20}}", "column 'adv': mark 20 is not among marks [10, 50]"),
         ("net: mnist, method: rat", "method: rat", "row 'MNIST / RAT', column 'minutes': no field 'net'"),

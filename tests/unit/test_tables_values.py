@@ -70,12 +70,25 @@ def test_leaves_with_the_images_of_their_group():
     assert leaf(TREE, "cost.fgsm/plain.forward") == (Leaf(value=2), 7)
 
 
+def test_a_group_whose_name_holds_dots():
+    tree = Tree(file=Path("f"), content={"bp": {"n": 1}, "bp-x0.1": {"n": 7, "last": {"loss": {"value": 2.5}}}})
+    assert leaf(tree, "bp-x0.1.last.loss") == (Leaf(value=2.5), 7)
+
+
+def test_a_leaf_may_rest_on_fewer_than_its_group():
+    robust = {"pgd": {"value": 0.5}, "autoattack": {"value": 0.25, "n": 16}}
+    tree = Tree(file=Path("f"), content={"bp": {"n": 200, "robust": robust}})
+    assert leaf(tree, "bp.robust.pgd")[1] == 200
+    assert leaf(tree, "bp.robust.autoattack") == (Leaf(value=0.25, n=16), 16)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         ({"a": {"x": {"value": 1}}}, "no 'a.n'; a has: x"),
         ({"a": {"n": 1.5, "x": {"value": 1}}}, "a.n: must be a number of images, not 1.5"),
         ({"a": {"n": True, "x": {"value": 1}}}, "a.n: must be a number of images, not True"),
+        ({"a": {"n": 1, "x": {"value": 1, "n": -1}}}, 'a.x: must be {"value": x}'),
         ({"a": {"n": 1, "x": 1}}, 'a.x: must be {"value": x}'),
         ({"a": {"n": 1, "x": {"value": "1"}}}, 'a.x: must be {"value": x}'),
         ({"a": {"n": 1, "x": {"value": 1, "mean": 2}}}, 'a.x: must be {"value": x}'),

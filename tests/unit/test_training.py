@@ -1,5 +1,6 @@
 """The training loop: what it learns, measures, counts and refuses."""
 
+import math
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from advgrad.attacks import gradients
 from advgrad.attacks.gradients import plain
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.passes import Passes
@@ -18,6 +20,7 @@ from advgrad.config import Adversary, AttackSpec, Network, Optimizer, Precision
 from advgrad.data.batches import to_device
 from advgrad.draws import generator, seeded
 from advgrad.errors import InputError
+from advgrad.models import registry
 from advgrad.models.layers import Normalised
 from advgrad.models.weights import load_weights, save_weights, to_bytes, trained_with
 from advgrad.training import loop
@@ -25,7 +28,20 @@ from advgrad.training.adversaries import adversarial, attacked
 from advgrad.training.init import xavier
 from advgrad.training.metrics import measure
 from advgrad.training.progress import Learner
-from tests.unit.training_toy import ADAM, GAAT, PGD, RECIPES, SGD, fingerprint, recipe, run, toy_data, toy_network
+from tests.interruption import Interrupted
+from tests.unit.training_toy import (
+    ADAM,
+    GAAT,
+    PGD,
+    RECIPES,
+    SGD,
+    fingerprint,
+    recipe,
+    run,
+    toy_data,
+    toy_digits,
+    toy_network,
+)
 
 
 def test_a_float_network_learns(tmp_path: Path) -> None:
@@ -186,6 +202,124 @@ def test_linbp_training_gradient_by_hand(tmp_path: Path) -> None:
     torch.testing.assert_close(trained.state["1.weight"], expected, atol=1e-6, rtol=1e-5)
 
 
+def test_linbp_update_of_the_paper_s_perceptron_by_hand(tmp_path: Path) -> None:
+    """Of three hidden layers the second and third pass gradients unchanged, the first keeps its mask."""
+    network = Network(architecture="mlp", hidden=(9, 8, 7), normalise=False, linearised=("hidden2", "hidden3"))
+    with seeded(1, "init"):
+        model = registry.build(network, "mnist")
+    start = {name: p.detach().double() for name, p in model.core.named_parameters()}
+    images, labels = toy_digits(20)
+    training = recipe(epochs=1, batch=20, linbp=True, optimizer={"name": "sgd", "lr": 0.5})
+    trained = loop.train(
+        training, network, model, (images, labels), None, seed=3, device="cpu", checkpoint=tmp_path, key="k"
+    )
+    x, w = torch.from_numpy(images).double().flatten(1) / 255, [f"hidden{i}.linear" for i in (1, 2, 3)] + ["output"]
+    inputs = [x]
+    for name in w[:3]:
+        inputs.append(F.relu(F.linear(inputs[-1], start[f"{name}.weight"], start[f"{name}.bias"])))
+    z = F.linear(inputs[3], start["output.weight"], start["output.bias"])
+    delta = (z.softmax(1) - F.one_hot(torch.from_numpy(labels).long(), 10)) / 20
+    for layer in (3, 2, 1, 0):
+        expected = start[f"{w[layer]}.weight"] - 0.5 * delta.T @ inputs[layer]
+        torch.testing.assert_close(trained.state[f"{w[layer]}.weight"].double(), expected, atol=1e-6, rtol=1e-5)
+        delta = delta @ start[f"{w[layer]}.weight"]
+        delta = delta * (inputs[1] > 0) if layer == 1 else delta
+
+
+def test_the_linear_adversary_is_the_linbp_attack() -> None:
+    """The second strategy's images are those of the public attack with linearly backpropagated gradients."""
+    model = toy_network().eval()
+    images, y = to_device(*toy_data(16), "cpu")
+    x, noise = images / 255, torch.rand(images.shape, generator=generator(0))
+    spec = AttackSpec(eps=8, step=2, steps=(3,), start="uniform", clip_start=True)
+    adversary = PGD.model_copy(update={"batch_norm": "eval", "linbp": True})
+    found = adversarial(model, x, y, adversary, divisor=16, noise=noise, passes=Passes(), linearised=LINBP.linearised)
+    expected, other = (
+        perturb(model, x, y, spec, space=pixel_space(3), prepare=prepare, noise=noise, passes=Passes())
+        for prepare in (gradients.linbp(16, LINBP.linearised), plain(16))
+    )
+    assert torch.equal(found, expected)
+    assert not torch.equal(found, other)
+
+
+def test_each_strategy_is_where_it_belongs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A linear update leaves the adversary alone, and a linear adversary the update's gradients."""
+    seen: dict[tuple[bool, bool], Tensor] = {}
+    made, key = loop.adversarial, (False, False)
+
+    def spy(*args: Any, **more: Any) -> Tensor:
+        seen[key] = made(*args, **more)
+        return seen[key]
+
+    monkeypatch.setattr(loop, "adversarial", spy)
+    weights = {}
+    for key in ((False, False), (True, False), (False, True), (True, True)):
+        adversary = PGD.model_copy(update={"linbp": key[1]})
+        training = recipe(epochs=1, batch=150, linbp=key[0], adversary=adversary)
+        trained = run(training, tmp_path, network=LINBP, model=toy_network(dropout=0.0))
+        assert trained.attack == Passes(forward=450, backward=450)
+        weights[key] = fingerprint(trained)
+    assert torch.equal(seen[False, False], seen[True, False])
+    assert torch.equal(seen[False, True], seen[True, True])
+    assert not torch.equal(seen[False, False], seen[False, True])
+    assert len(set(weights.values())) == 4
+
+
+def test_selection_measures_plain_pgd_whatever_the_adversary(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[bool] = []
+    made = loop.adversarial
+
+    def spy(model: nn.Module, x: Tensor, y: Tensor, adversary: Adversary, **more: Any) -> Tensor:
+        asked.append(adversary.linbp)
+        return made(model, x, y, adversary, **more)
+
+    monkeypatch.setattr(loop, "adversarial", spy)
+    adversary = PGD.model_copy(update={"linbp": True})
+    run(recipe(epochs=1, adversary=adversary, validation=40, select="best"), tmp_path, network=LINBP)
+    assert asked == [True] * 5 + [False] * 2  # batches of training, then of validation
+
+
+def test_an_observer_adds_to_the_rows_and_disturbs_nothing(tmp_path: Path) -> None:
+    heard: list[int] = []
+
+    def observe(model: Normalised, epoch: int) -> dict[str, float]:
+        heard.append(epoch)
+        torch.manual_seed(9)
+        torch.rand(3)
+        model.eval()
+        return {"seen": epoch / 2}
+
+    training = recipe(augment="crop-flip", adversary=PGD, validation=40)
+    alone, watched = run(training, tmp_path / "a"), run(training, tmp_path / "b", observe=observe)
+    assert heard == [1, 2, 3, 4]
+    assert [row.pop("seen") for row in watched.curve] == [0.5, 1.0, 1.5, 2.0]
+    assert (fingerprint(alone), alone.curve) == (fingerprint(watched), watched.curve)
+
+
+def test_what_was_observed_survives_an_interruption(tmp_path: Path) -> None:
+    """nan and inf too, which a training that diverges has in its rows."""
+
+    def stop(epoch: int, row: dict[str, float]) -> None:
+        if epoch == 3:
+            raise Interrupted
+
+    values = {1: math.nan, 2: math.inf, 3: 0.1 + 0.2, 4: -math.inf}
+    with pytest.raises(Interrupted):
+        run(recipe(), tmp_path, observe=lambda model, epoch: {"seen": values[epoch]}, on_epoch=stop)
+    found = run(recipe(), tmp_path, observe=lambda model, epoch: {"seen": -values[epoch]})
+    assert str([row["seen"] for row in found.curve]) == str([math.nan, math.inf, 0.1 + 0.2, math.inf])
+    assert list(found.curve[0]) == list(found.curve[3])
+
+
+def test_a_training_that_diverges_goes_on_to_its_end(tmp_path: Path) -> None:
+    for linbp in (False, True):
+        training = recipe(linbp=linbp, optimizer={"name": "sgd", "lr": 1e30}, adversary=PGD, validation=40)
+        trained = run(training, tmp_path / str(linbp), network=LINBP)
+        assert len(trained.curve) == 4
+        assert math.isnan(trained.curve[3]["train_loss"])
+        assert 0 <= trained.curve[3]["validation_accuracy"] <= 1
+
+
 @pytest.mark.parametrize("optimizer", [SGD.model_copy(update={"nesterov": True}), ADAM])
 def test_optimisers_follow_torchs_plain_ones_in_any_layout(optimizer: Optimizer) -> None:
     fused = toy_network(dropout=0.0).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -277,7 +411,12 @@ def test_weights_that_cannot_be_loaded_are_input_errors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"linbp": True}, "linbp needs `linearised`"), ({"validation": 10}, "no validation images")],
+    [
+        ({"linbp": True}, "linbp needs `linearised`"),
+        ({"validation": 10}, "no validation images"),
+        ({"adversary": PGD.model_copy(update={"linbp": True})}, "adversary: linbp needs `linearised`"),
+        ({"adversary": GAAT.model_copy(update={"linbp": True})}, "linbp is for kind pgd, not gaat"),
+    ],
 )
 def test_recipes_that_do_not_fit_are_input_errors(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=message):
@@ -285,6 +424,15 @@ def test_recipes_that_do_not_fit_are_input_errors(changes: dict[str, Any], messa
             recipe(**changes), Network(architecture="lenet5"), toy_network(), toy_data(8), None,
             seed=0, device="cpu", checkpoint=tmp_path, key="k",
         )  # fmt: skip
+
+
+def test_unknown_activations_are_input_errors_where_they_are_used(tmp_path: Path) -> None:
+    network = Network(architecture="lenet5", linearised=("nowhere",))
+    run(recipe(epochs=1), tmp_path, network=network)
+    with pytest.raises(InputError, match="no activation under 'nowhere'"):
+        run(recipe(epochs=1, linbp=True), tmp_path, network=network)
+    with pytest.raises(InputError, match="no activation under 'nowhere'"):
+        run(recipe(epochs=1, adversary=PGD.model_copy(update={"linbp": True})), tmp_path, network=network)
 
 
 def test_split_holds_out_the_last_images() -> None:

@@ -11,6 +11,7 @@ from safetensors.numpy import save
 
 from advgrad import config
 from advgrad.errors import InputError
+from advgrad.figures.spec import analyses
 from advgrad.tables.files import report_files
 from advgrad.visits import archive, collect, payload
 from advgrad.visits import plan as plans
@@ -82,7 +83,9 @@ def test_a_visit_comes_home(home: Path, resolved: Plan, tmp_path: Path):
     assert {name for name in names if A in name or f"{B}-t" in name} == {
         f"further@{A}-further", f"analyse@{A}", f"transfer@{B}-transfer"
     }  # fmt: skip
-    assert not [name for name in names if "@" in name and "mlp" not in name]  # those of untrained models go unsaid
+    after = ("attack", "further", "transfer", "analyse")
+    assert not [name for name in names if name.startswith(after) and "mlp" not in name]  # of untrained models: unsaid
+    assert {"curves@linbp-mnist-mlp", "simulate@linbp-sim-attack"} < set(names)
     assert b"scale: smoke" in found.files["params.yaml"]
     assert found.files["params/attack_bnn.yaml"] == (home / "params/attack_bnn.yaml").read_bytes()
     assert found.files["params/scales/smoke.yaml"] == (home / "params/scales/smoke.yaml").read_bytes()
@@ -102,10 +105,11 @@ def test_tables_say_what_is_missing_and_are_the_stage_s_when_nothing_is(
     folder = root / "archives/smoke"
     table = (folder / "reports/tables/attack-bnn-mnist.md").read_text()
     assert "not run yet at scale smoke" in table
-    assert "not run yet" not in (folder / "reports/tables/linbp-2.md").read_text()
+    assert "not run yet" not in (folder / "reports/tables/gaat-4.md").read_text()
     assert "not run yet" in (folder / "reports/figures/attack-bnn-2.csv").read_text()
     models = [stage.item for stage in plan.stages.values() if stage.kind == "train"]
-    more = [name for name, stage in plan.stages.items() if stage.kind in ("further", "transfer", "analyse")]
+    others = ("further", "transfer", "analyse", "curves", "simulate")
+    more = [name for name, stage in plan.stages.items() if stage.kind in others]
     assert set(FURTHER) < set(more)
     take(toy.visit(plan, dict.fromkeys(models, 3), more=more))
     wanted = report_files(
@@ -143,6 +147,35 @@ def test_further_attacks_and_analyses_come_home(root: Path, plan: Plan, take: Ca
         f"{A} fgsm/plain": {"seconds": 0.012346, "machine": "a toy"},
     }
     assert len(take(brought)) == 1
+
+
+CURVES, WALKS = "curves@linbp-mnist-mlp", "simulate@linbp-sim-attack"
+
+
+def test_curves_and_simulations_come_home_and_are_shown(
+    root: Path, plan: Plan, take: Callable, monkeypatch: pytest.MonkeyPatch
+):
+    """They read no weights: what models do leaves them alone."""
+    monkeypatch.setattr(collect, "rendered", rendered)
+    brought = toy.visit(plan, {A: 0}, more=[CURVES, WALKS])
+    lines = take(brought)
+    assert [line.split(": ")[0] for line in lines[:-1]] == [f"train@{A}", f"attack@{A}", CURVES, WALKS]
+    for name in (CURVES, WALKS):
+        item = name.partition("@")[2]
+        assert set(brought.stages[name].outs) == {f"analyses/{item}/curve.csv", f"analyses/{item}/values.json"}
+    take(only(toy.visit(plan, {A: 5}), "train"))
+    found = archive.read(root, "smoke")
+    assert {CURVES, WALKS} < set(found.stages)
+    assert f"attack@{A}" not in found.stages
+    assert {path: found.files[path] for path in brought.files if path.startswith("analyses/")} == {
+        path: content for path, content in brought.files.items() if path.startswith("analyses/")
+    }
+    shown = [figure for figure in toy.figures() if "linbp-mnist-mlp" in analyses(figure)]
+    assert shown
+    for figure in shown:
+        points = found.files[f"reports/figures/{figure.name}.csv"].decode()
+        assert "not run yet" in points or len(analyses(figure)) == 1
+        assert any(line.split(",")[3] for line in points.splitlines()[1:]), "the toy's numbers are in it"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from advgrad.draws import seeded
 from advgrad.models.layers import Normalised
 from advgrad.models.registry import build
 from advgrad.training.loop import Trained, train
-from advgrad.visits import calls, cost
+from advgrad.visits import calls, cost, speed
 from advgrad.visits import plan as plans
 from advgrad.visits.traffic import profile
 
@@ -127,7 +127,7 @@ def test_a_training_makes_the_passes_that_were_predicted(name: str, tmp_path: Pa
     done, work = trained(run, tmp_path, model), cost.work(run, "train")
     assert work["forward"] == done.attack.forward + done.update.forward
     assert work["backward"] == done.attack.backward + done.update.backward
-    assert sum(call.images for call in calls.train_calls(run)) == through  # validation too
+    assert sum(call.images for call in calls.train_calls(run.training, run.dataset)) == through  # validation too
 
 
 @pytest.mark.parametrize("name", ["natural", "pgd", "pgd that begins late"])
@@ -147,6 +147,7 @@ ATTACKS = {
     "taylor": {**LINF, "steps": [1, 3], "gradients": {"taylor": 2}},
     "l2": {**LINF, "norm": "l2", "steps": [1, 2, 4], "gradients": {"plain": 2}},
     "pixels": {**LINF, "space": "pixel", "start": "none", "steps": [2], "gradients": {"njs": 2}},
+    "apgd": {**LINF, "method": "apgd", "steps": [5], "gradients": {"plain": 2, "linbp": 1}},
     "losses": {
         **LINF,
         "steps": [2],
@@ -220,9 +221,9 @@ def test_bba_goes_one_image_at_a_time_and_costs_a_cpu() -> None:
     assert work["cpu"] == pytest.approx(3 * 10 * 3.5e-3)
 
 
-@pytest.mark.parametrize("name", ["pgd", "pixels", "losses"])
+@pytest.mark.parametrize("name", ["pgd", "pixels", "losses", "apgd"])
 def test_a_transferred_attack_goes_through_both_networks(name: str) -> None:
-    """Gradients through the surrogate; the model is asked once clean and at every mark."""
+    """Gradients, and APGD's last look, through the surrogate; the model is asked once clean and at every mark."""
     entry = ATTACKS[name] | {"gradients": {k: n for k, n in ATTACKS[name]["gradients"].items() if k != "linbp"}}
     more = {"surrogate": "other", "surrogate_network": RESNET}
     run = a_run(evaluation=an_evaluation({name: entry}), more=more)
@@ -282,7 +283,8 @@ def test_iprop_costs_a_cpu_by_images_and_radii() -> None:
 
 
 def test_stages_cost_what_their_kind_does() -> None:
-    found = {name: cost.kind_of(f"{name}@x") for name in plans.KINDS if name != "fetch"}
+    others = ("fetch", "curves", "simulate")
+    found = {name: cost.kind_of(f"{name}@x") for name in plans.KINDS if name not in others}
     assert found == {
         "train": "train", "attack": "attack", "further": "attack", "transfer": "attack", "analyse": "analyse"
     }  # fmt: skip
@@ -363,37 +365,37 @@ RATES = {"float32": 10.0, "tf32": 100.0, "bf16": 200.0, "bytes": 5.0, "kernels":
 
 def test_seconds_by_hand() -> None:
     rates = RATES | {"start": 3.0}
-    assert cost.seconds({"float32": 20, "tf32": 100, "bytes": 10}, rates) == 3 + 2 + 1 + 2
-    assert cost.seconds({"float32": 20, "kernels": 12, "drawn": 4}, rates) == 3 + 6 + 1  # launches are the slower
-    assert cost.seconds({"float32": 400, "saved": 2}, rates) == 3 + 40 + 2 * 2  # two checkpoints in 40 seconds
-    assert cost.seconds({}, rates) == 0
+    assert speed.seconds({"float32": 20, "tf32": 100, "bytes": 10}, rates) == 3 + 2 + 1 + 2
+    assert speed.seconds({"float32": 20, "kernels": 12, "drawn": 4}, rates) == 3 + 6 + 1  # launches are the slower
+    assert speed.seconds({"float32": 400, "saved": 2}, rates) == 3 + 40 + 2 * 2  # two checkpoints in 40 seconds
+    assert speed.seconds({}, rates) == 0
 
 
 def test_seen_stages_correct_the_rates_by_their_median() -> None:
     rates, work = RATES | {"start": 0.0}, {"float32": 10.0}
-    assert cost.seconds(work, rates, [(work, 2.0), ({"float32": 20.0}, 6.0), (work, 50.0)]) == 3
-    assert cost.seconds(work, rates, [({}, 7.0), (work, 0.0)]) == 1  # nothing to be learnt from these
-    assert cost.seconds({}, rates, [(work, 2.0)]) == 0
+    assert speed.seconds(work, rates, [(work, 2.0), ({"float32": 20.0}, 6.0), (work, 50.0)]) == 3
+    assert speed.seconds(work, rates, [({}, 7.0), (work, 0.0)]) == 1  # nothing to be learnt from these
+    assert speed.seconds({}, rates, [(work, 2.0)]) == 0
 
 
 def test_rates_know_their_devices() -> None:
     for name in ("NVIDIA H200", "NVIDIA H100 80GB HBM3", "NVIDIA A100-SXM4-80GB", "AuthenticAMD 25/17 AMD EPYC"):
-        rates = cost.rates(name)
+        rates = speed.rates(name)
         assert {*cost.work(a_run(), "train")} - {*rates} == {"flop", "images", "forward", "backward", "cpu"}
         assert min(rates.values()) > 0
         assert rates["float32"] <= rates["tf32"]
-    h200, a100, cpu = cost.rates("NVIDIA H200"), cost.rates("NVIDIA A100"), cost.rates("")
+    h200, a100, cpu = speed.rates("NVIDIA H200"), speed.rates("NVIDIA A100"), speed.rates("")
     assert all(h200[name] > a100[name] > cpu[name] for name in ("float32", "tf32", "bf16", "bytes"))
 
 
 def test_constants_are_those_of_the_code() -> None:
-    assert cost.EVERY == checkpoint.EVERY
+    assert speed.EVERY == checkpoint.EVERY
     assert set(cost.BYTES) == set(config.Training.model_fields["precision"].annotation.__args__)  # type: ignore[union-attr]
 
 
 def test_scale_gpu_fits_its_time_and_memory() -> None:
     """A working day of one H200, where attacks are upper bounds, and every stage alone in its memory."""
-    settings, rates = config.Settings(scale="gpu"), cost.rates("NVIDIA H200")
+    settings, rates = config.Settings(scale="gpu"), speed.rates("NVIDIA H200")
     total = 0.0
     for paper in config.PAPERS:
         file = config.load_paper(paper)
@@ -401,10 +403,15 @@ def test_scale_gpu_fits_its_time_and_memory() -> None:
             run = config.load_run(name, settings)
             kinds = ("train", "attack", "analyse") if name in file.models else ("attack",)
             for kind in kinds[: None if run.analysis else 2]:
-                total += cost.seconds(cost.work(run, kind), rates)
+                total += speed.seconds(cost.work(run, kind), rates)
                 assert 1 < cost.memory(run, kind) < 64
-            assert 500 <= (run.evaluation.images or 0) <= 2000
-            assert (run.training.epochs or run.training.length) >= 12
+            assert 400 <= (run.evaluation.images or 0) <= 2000
+            assert (run.training.epochs or run.training.length) >= 10
+        for name in file.curves:
+            run = config.load_curves(name, settings)
+            total += speed.seconds(cost.curves_work(run), rates)
+            assert 1 < cost.curves_memory(run) < 64
+            assert (run.training.epochs or run.training.length) >= 8
     assert 60 < total / 60 < 600
 
 

@@ -35,6 +35,14 @@ def test_stages_of_all_kinds_makers_first(clone: Path) -> None:
     assert plan.stages["further@bnn-mlp-wq-further"].inputs == attack.inputs
     assert plan.stages["analyse@bnn-mlp-wq"].inputs == attack.inputs
     assert "src/advgrad/analysis" in plan.stages["analyse@bnn-mlp-wq"].code
+    curves, simulation = plan.stages["curves@linbp-mnist-mlp"], plan.stages["simulate@linbp-sim-attack"]
+    assert curves.inputs == {"data/mnist.safetensors": "fetch@mnist"}
+    assert simulation.inputs == {}
+    assert curves.outs == ("analyses/linbp-mnist-mlp/curve.csv", "analyses/linbp-mnist-mlp/values.json")
+    assert simulation.outs == ("analyses/linbp-sim-attack/curve.csv", "analyses/linbp-sim-attack/values.json")
+    assert (curves.paper, simulation.paper) == ("linbp", "linbp")
+    assert curves.memory >= 1
+    assert simulation.memory == 0
     assert attack.params["params/scales/smoke.yaml"]
     assert attack.paper == "attack_bnn"
     assert plans.from_json(plans.to_json(plan)) == plan

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from advgrad.config import Adversary, Binary, Network, Optimizer, Training
+from advgrad.config import Adversary, Binary, CurvesRun, Network, Optimizer, Training
 from advgrad.draws import seeded
 from advgrad.models.layers import Normalise, Normalised
 from advgrad.models.weights import to_bytes
-from advgrad.training.loop import Data, Trained, train
+from advgrad.training.loop import Data, Observe, Trained, train
 
 CLASSES = 4
 MANY = 5000  # images for epochs long enough to be killed in
@@ -73,6 +73,7 @@ def run(
     seed: int = 3,
     every: float = 0.0,
     device: str = "cpu",
+    observe: Observe = lambda model, epoch: {},
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
 ) -> Trained:
     return train(
@@ -86,8 +87,28 @@ def run(
         checkpoint=folder,
         key=key,
         checkpoint_every=every,
+        observe=observe,
         on_epoch=on_epoch,
     )
+
+
+def toy_digits(images: int, seed: int = 0) -> Data:
+    """images (n, 28, 28, 1) uint8 of ten noisy patterns."""
+    patterns = 20 + 200 * np.random.default_rng(98).integers(0, 2, (10, 28, 28, 1))
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, 10, images)
+    noise = random.integers(-60, 60, (images, 28, 28, 1))
+    return (patterns[labels] + noise).clip(0, 255).astype(np.uint8), labels.astype(np.uint8)
+
+
+def curves_run(variants: dict[str, Any], *, probe: dict[str, Any] | None = None, **changes: Any) -> CurvesRun:
+    """Trainings of a small perceptron on 28x28 images."""
+    network = {"architecture": "mlp", "hidden": [24, 16, 12], "normalise": False, "linearised": ["hidden2", "hidden3"]}
+    base = {"length": 3, "batch": 5, "optimizer": {"name": "sgd", "lr": 0.05}}
+    curves = {"dataset": "mnist", "network": "n", "recipe": "r", "variants": variants, "probe": probe}
+    return CurvesRun.model_validate({
+        "paper": "linbp", "name": "toy", "seed": 5, "network": network, "training": base | changes, "curves": curves,
+    })  # fmt: skip
 
 
 def fingerprint(trained: Trained) -> str:

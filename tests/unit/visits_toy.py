@@ -9,12 +9,12 @@ from collections.abc import Collection
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from safetensors.numpy import save
 
-from advgrad.figures.spec import Column, load_figure, table
+from advgrad.figures.spec import COLUMNS, Figure, load_figure, table
 from advgrad.tables.source import Source
 from advgrad.tables.spec import load_spec, sources
 from advgrad.visits import ledger, parts, payload
@@ -52,11 +52,15 @@ def commit(folder: Path) -> None:
 
 
 @cache
+def figures() -> tuple[Figure, ...]:
+    return tuple(load_figure(file) for file in sorted((ROOT / "reports" / "specs" / "figures").glob("*.yaml")))
+
+
+@cache
 def read_by_tables() -> tuple[Source, ...]:
     """Every source of a cell or of a figure's point."""
     specs = [load_spec(file) for file in sorted((ROOT / "reports" / "specs").glob("*.yaml"))]
-    for file in sorted((ROOT / "reports" / "specs" / "figures").glob("*.yaml")):
-        figure = load_figure(file)
+    for figure in figures():
         specs += [spec for panel in figure.panels if (spec := table(figure, panel)) is not None]
     return tuple(source for spec in specs for source in sources(spec))
 
@@ -65,11 +69,17 @@ def outcomes(name: str, values: np.random.Generator) -> tuple[dict[str, np.ndarr
     """What results/NAME must hold for the tables: arrays and the metrics' runs."""
     marks: dict[str, tuple[int, ...]] = {}
     restarts: dict[str, int] = {}
+    halvings: dict[str, int] = {}
     for source in read_by_tables():
-        if source.metric in ("accuracy", "success") and source.model == name and source.outcome and source.mark:
+        if source.model != name or not source.outcome or not source.mark:
+            continue
+        if source.metric == "halving" and source.place:
+            halvings[source.outcome] = max(halvings.get(source.outcome, 1), source.place)
+        if source.metric in ("accuracy", "success", "halving"):
             marks[source.outcome] = max(marks.get(source.outcome, ()), source.marks or (source.mark,), key=len)
             restarts[source.outcome] = max(restarts.get(source.outcome, 1), source.restarts)
     arrays = {run: values.integers(0, 2, (restarts[run], len(marks[run]), 8), np.uint8) for run in marks}
+    arrays |= {f"halvings/{run}": values.integers(20, 90, (8, places), np.int16) for run, places in halvings.items()}
     return {"clean": np.ones(8, np.uint8), **arrays}, {run: {"steps": marks[run]} for run in marks}
 
 
@@ -87,15 +97,28 @@ def analysed(model: str, values: np.random.Generator) -> dict[str, Any]:
     return tree
 
 
+def curve(name: str, values: np.random.Generator) -> str:
+    """What analyses/NAME/curve.csv must hold for the figures: their series, with a number in every column."""
+    columns = COLUMNS["curves"]
+    panels = [panel for figure in figures() for panel in figure.panels.values()]
+    drawn = {one.of: None for panel in panels if panel.model == name for one in panel.series.values() if one.of}
+    rows = [
+        f"{series},{x},{','.join(f'{number:.3f}' for number in values.random(len(columns)))}"
+        for series in drawn or ("bp",)
+        for x in (1, 2)
+    ]
+    return "\n".join([f"series,epoch,{','.join(columns)}", *rows, ""])
+
+
 def files(name: str, seed: int = 0) -> dict[str, bytes]:
-    """path -> content of all that can be made for a model, or for further attacks on one.
+    """path -> content of all that can be made for a model, further attacks on one, curves or a simulation.
 
     seed: what distinguishes two runs.
     """
     values = np.random.default_rng([seed, len(name), *name.encode()])
     arrays, runs = outcomes(name, values)
     binary = np.where(values.integers(0, 2, (64, 64)), 1, -1).astype(np.float32)
-    columns = ",".join(("beta", *get_args(Column)))
+    columns = ",".join(("beta", *COLUMNS["sweep"]))
     return {
         f"models/{name}/curve.csv": b"epoch,train_loss\n1,2.5\n",
         f"models/{name}/metrics.json": b'{"epoch": 1}\n',
@@ -103,6 +126,7 @@ def files(name: str, seed: int = 0) -> dict[str, bytes]:
         f"results/{name}/metrics.json": json.dumps({"runs": runs}).encode(),
         f"results/{name}/outcomes.safetensors": save(arrays),
         f"analyses/{name}/values.json": json.dumps(analysed(name, values)).encode(),
+        f"analyses/{name}/curve.csv": curve(name, values).encode(),
         f"analyses/{name}/sweep.csv": f"{columns}\n1,1,1,1,1,1\n10,2,2,2,2,2\n".encode(),
     }
 

@@ -19,6 +19,7 @@ from advgrad.config import AttackEntry, Evaluation, Network, Peer
 from advgrad.errors import InputError
 from advgrad.models.layout import memory_format
 
+TOLD = 5  # halvings of Auto-PGD's steps in the summary
 Progress = Callable[[str, int, int], None]  # "ATTACK/GRADIENT", images done over all restarts, of how many
 
 
@@ -33,10 +34,13 @@ class Outcomes:
     passes: dict[str, Passes]  # clean, beta1/SPACE, ATTACK/GRADIENT, PEER/LIBRARY -> cost
     beta1: dict[str, float]  # SPACE -> NJS's network-wide factor, where an attack asked for it
     failed: dict[str, list[int]] = field(default_factory=dict)  # PEER/LIBRARY -> images at which the library gave up
+    halvings: dict[str, np.ndarray] = field(default_factory=dict)  # ATTACK/GRADIENT of Auto-PGD -> (n, H) int16, in
+    #                                 restart 0: iterations before the 1st, 2nd, ... halving, -1 where it never came
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Everything per image, under the names of outcomes.safetensors."""
-        return {"index": self.index, "clean": self.clean, **self.correct}
+        halvings = {f"halvings/{name}": array for name, array in self.halvings.items()}
+        return {"index": self.index, "clean": self.clean, **self.correct, **halvings}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,7 +83,9 @@ def _attack(work: _Work, target: Target, attack: str, entry: AttackEntry) -> Non
         beta1 = record.beta1.get(spec.space, 1.0)
         prepare = source(gradient, spec, evaluation, work.network, beta1, rho=entry.rho)
         report = work.counter(name, restarts * len(target.index))
-        for row in standing(target, spec, prepare, restarts, cost, report, tuple(known)):
+        for row, halvings in standing(target, spec, prepare, restarts, cost, report, tuple(known)):
+            if halvings is not None:
+                record.halvings[name] = halvings
             work.keep(name, row)
 
 
@@ -112,7 +118,8 @@ def evaluate(
 
     model: whole network on [0,1] pixels, with `.normalise` and `.core`; moved to `device`. images (N,C,H,W) uint8 and
     labels (N,) int64: the test set from its first image on (NJS looks at the first ones, filter or not). Final iterates
-    decide; the union is over restarts only. Nothing depends on evaluation.batch but the last bits of the arithmetic.
+    decide (of Auto-PGD all of them, or with a surrogate the one of highest loss); the union is over restarts only.
+    Nothing depends on evaluation.batch but the last bits of the arithmetic.
     What is known after a restart (of a peer, after a batch) is kept in `store` (the caller removes it); a call that
     finds its run there goes on from it, to the same outcomes, passes and beta_1.
 
@@ -144,8 +151,18 @@ def evaluate(
             _peer(work, target, clean, name, peer)
     correct = {name: np.stack(rows) for name, rows in record.correct.items()}
     return Outcomes(
-        index=kept.numpy(), clean=clean, correct=correct, passes=record.passes, beta1=record.beta1, failed=record.failed
-    )
+        index=kept.numpy(), clean=clean, correct=correct, passes=record.passes, beta1=record.beta1,
+        failed=record.failed, halvings=record.halvings,
+    )  # fmt: skip
+
+
+def _halvings(array: np.ndarray) -> dict[str, Any]:
+    """Of (n, H) halvings, for each of the first few: mean iterations before it, over as many images as had it."""
+    columns = [column[column >= 0] for column in array.T[:TOLD]]
+    return {
+        f"{number}": {"mean": float(column.mean()) if len(column) else None, "images": len(column)}
+        for number, column in enumerate(columns, start=1)
+    }
 
 
 def _rates(outcomes: Outcomes, evaluation: Evaluation, name: str) -> dict[str, Any]:
@@ -159,6 +176,8 @@ def _rates(outcomes: Outcomes, evaluation: Evaluation, name: str) -> dict[str, A
         "restarts": len(correct),
         "accuracy": {f"after_{step}": rate for step, rate in zip(steps, rates, strict=True)},
     }
+    if name in outcomes.halvings:
+        told["halvings"] = _halvings(outcomes.halvings[name])
     return told if peer is None else {**told, "images": correct.shape[2], "failed": len(outcomes.failed[name])}
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
+from advgrad.attacks.apgd import auto_pgd
 from advgrad.attacks.gradients import Prepare
 from advgrad.attacks.norms import Position, is_coded, start, stepper
 from advgrad.attacks.passes import Passes
@@ -34,8 +35,13 @@ def iterates(
     """The iterate at each mark of spec.steps, one run for all of them.
 
     x (n,C,H,W) and the input of `model` are in `space`; noise (n,C,H,W) uniform [0,1), None only for start: none.
-    An iterate whose logits come free with the next gradient is handed out after that gradient.
+    An iterate whose logits come free with the next gradient is handed out after that gradient. Of Auto-PGD it is the
+    point of highest loss.
     """
+    if spec.method == "apgd":
+        ascent = auto_pgd(model, x, y, spec, space=space, prepare=prepare, noise=noise, passes=passes)
+        yield Iterate(spec.steps[-1], ascent.best, None)
+        return
     passes = Passes() if passes is None else passes
     begin = start(x, noise, spec, space)
     begin = space.clip(begin) if spec.clip_start else begin

@@ -56,7 +56,10 @@ def project(delta: Tensor, eps: float, metric: Tensor, spec: AttackSpec) -> Tens
 
 
 def start(x: Tensor, noise: Tensor | None, spec: AttackSpec, space: Space) -> Tensor:
-    """Where the attack begins, before any clip to the box. noise: uniform [0,1) or None (only for start: none)."""
+    """Where the attack begins, before any clip to the box. noise: uniform [0,1) or None (only for start: none).
+
+    A uniform start of Auto-PGD is stretched until its largest entry lies on the ball.
+    """
     if spec.start == "none":
         return x
     if noise is None:
@@ -65,7 +68,10 @@ def start(x: Tensor, noise: Tensor | None, spec: AttackSpec, space: Space) -> Te
     if spec.start == "image":
         delta = space.lo + (space.hi - space.lo) * noise - x
     else:
-        delta = (2 * noise - 1) * ((spec.eps if spec.start_eps is None else spec.start_eps) / 255 * metric)
+        noise = 2 * noise - 1
+        if spec.method == "apgd":
+            noise = noise / (noise.abs().amax(dim=(1, 2, 3), keepdim=True) + TINY)
+        delta = noise * ((spec.eps if spec.start_eps is None else spec.start_eps) / 255 * metric)
         if spec.norm == "linf":  # start_eps may be wider than eps: the first projection brings it back
             return x + delta
     return x + project(delta, spec.eps / 255, metric, spec)

@@ -20,6 +20,7 @@ class Record:
     passes: dict[str, Passes] = field(default_factory=dict)
     beta1: dict[str, float] = field(default_factory=dict)
     failed: dict[str, list[int]] = field(default_factory=dict)  # PEER/LIBRARY -> images at which the library gave up
+    halvings: dict[str, np.ndarray] = field(default_factory=dict)  # of restart 0 of Auto-PGD (n, H) int16
 
     @classmethod
     def resume(cls, store: Store | None) -> "Record":
@@ -34,6 +35,7 @@ class Record:
             passes={name: Passes(**passes) for name, passes in facts["passes"].items()},
             beta1=facts["beta1"],
             failed=facts["failed"],
+            halvings={name: tensors[f"halvings/{name}"].numpy() for name in facts["halvings"]},
         )
 
     def add(self, name: str, row: np.ndarray) -> None:
@@ -52,5 +54,6 @@ class Record:
         begun = {name: torch.from_numpy(row) for name, row in self.begun.items()}
         passes = {name: asdict(passes) for name, passes in self.passes.items()}
         facts = {"correct": list(tensors), "begun": list(begun), "passes": passes, "beta1": self.beta1}
-        facts["failed"] = self.failed
-        store.save({**tensors, **group("begun", begun)}, facts)
+        facts |= {"failed": self.failed, "halvings": list(self.halvings)}
+        halvings = {name: torch.from_numpy(array) for name, array in self.halvings.items()}
+        store.save({**tensors, **group("begun", begun), **group("halvings", halvings)}, facts)

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from advgrad.attacks.apgd import auto_pgd, checkpoints
 from advgrad.attacks.gradients import Prepare
 from advgrad.attacks.loop import iterates
 from advgrad.attacks.noise import sample_noise
@@ -17,38 +18,59 @@ from advgrad.config import AttackSpec, Peer
 SLOW = {"bba": 4}  # images between two saves of an attack that takes them one at a time anyway
 
 
+def _asked(target: Target, x_adv: Tensor, passes: Passes) -> Tensor:
+    """(k,d) logits that decide."""
+    passes.add(forward=len(x_adv))
+    with torch.no_grad():
+        return (target.judge or target.model)(x_adv)
+
+
+def _rows(
+    target: Target, x: Tensor, y: Tensor, spec: AttackSpec, prepare: Prepare, noise: Tensor | None, passes: Passes
+) -> tuple[Tensor, Tensor | None]:
+    """`outcomes_of` one batch, on its device. Of Auto-PGD every iterate counts, but a judge sees the best one only."""
+    if spec.method == "apgd":
+        found = auto_pgd(target.model, x, y, spec, space=target.space, prepare=prepare, noise=noise, passes=passes)
+        if target.judge is None:
+            return found.correct[None], found.halvings
+        return (_asked(target, found.best, passes).argmax(1) == y)[None], found.halvings
+    rows: list[Tensor] = []
+    run = iterates(target.model, x, y, spec, space=target.space, prepare=prepare, noise=noise, passes=passes)
+    for iterate in run:
+        logits = iterate.logits if target.judge is None else None  # the attacked network's, not the judge's
+        rows.append((_asked(target, iterate.x_adv, passes) if logits is None else logits).argmax(1) == y)
+    return torch.stack(rows), None
+
+
 def outcomes_of(
     target: Target, chosen: Tensor, spec: AttackSpec, prepare: Prepare, restart: int, passes: Passes,
     advance: Callable[[int], None],
-) -> Tensor:  # fmt: skip
-    """(marks, k) bool on the CPU: one run of the images `chosen` (k,), correct at each mark of `spec`."""
-    columns: list[Tensor] = []
+) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+    """One run of the images `chosen` (k,): (marks, k) bool, correct at each mark of `spec`; of Auto-PGD also its
+    halvings (k, H) int16. On the CPU.
+    """
+    columns, halvings = list[Tensor](), list[Tensor]()
     for part in chosen.split(target.batch):
         on_device = part.to(target.images.device, non_blocking=True)
         x, y = target.inputs(on_device), target.labels[on_device]
         shape = (x.shape[1], x.shape[2], x.shape[3])
         noise = None if spec.start == "none" else sample_noise(target.seed, target.index[part.numpy()], restart, shape)
-        rows: list[Tensor] = []
-        run = iterates(target.model, x, y, spec, space=target.space, prepare=prepare, noise=noise, passes=passes)
-        for iterate in run:
-            logits = iterate.logits if target.judge is None else None  # the attacked network's, not the judge's
-            if logits is None:
-                passes.add(forward=len(x))
-                with torch.no_grad():
-                    logits = (target.judge or target.model)(iterate.x_adv)
-            rows.append(logits.argmax(1) == y)
-        columns.append(torch.stack(rows))
+        rows, when = _rows(target, x, y, spec, prepare, noise, passes)
+        columns.append(rows)
+        if when is not None:
+            halvings.append(when)
         advance(len(part))
-    return torch.cat(columns, dim=1).cpu()
+    return torch.cat(columns, dim=1).cpu(), torch.cat(halvings).cpu() if halvings else None
 
 
 def standing(
     target: Target, spec: AttackSpec, prepare: Prepare, restarts: int, passes: Passes, advance: Callable[[int], None],
     known: Sequence[np.ndarray] = (),
-) -> Iterator[np.ndarray]:  # fmt: skip
+) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:  # fmt: skip
     """For each restart after the `known` ones (marks, n) uint8: 1 if none up to it broke the image at this mark.
 
-    An image runs only to the last mark at which it still stands, and not at all once it has none.
+    An image runs only to the last mark at which it still stands, and not at all once it has none. With Auto-PGD's
+    restart 0, in which all images run, come their halvings (n, H) int16, with all others None.
     """
     n, marks = len(target.index), len(spec.steps)
     alive = torch.from_numpy(known[-1]).bool() if known else torch.ones(marks, n, dtype=torch.bool)
@@ -57,12 +79,17 @@ def standing(
     for restart in range(len(known), restarts):
         reach = (alive * torch.arange(1, marks + 1)[:, None]).amax(0)  # how many marks the image still needs
         advance(int((reach == 0).sum()))
+        recorded = restart == 0 and spec.method == "apgd"
+        halvings = np.zeros((0, len(checkpoints(spec.steps[-1]))), np.int16) if recorded else None
         for length in range(marks, 0, -1):
             (chosen,) = torch.nonzero(reach == length, as_tuple=True)
             if len(chosen):
                 short = spec.model_copy(update={"steps": spec.steps[:length]})
-                alive[:length, chosen] &= outcomes_of(target, chosen, short, prepare, restart, passes, advance)
-        yield alive.to(torch.uint8).numpy()
+                rows, when = outcomes_of(target, chosen, short, prepare, restart, passes, advance)
+                alive[:length, chosen] &= rows
+                if recorded and when is not None:
+                    halvings = when.numpy()
+        yield alive.to(torch.uint8).numpy(), halvings
 
 
 def standing_peer(

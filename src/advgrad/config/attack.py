@@ -12,6 +12,8 @@ Loss = Literal["ce", "dlr"]
 class AttackSpec(BaseModel):
     """Projected gradient ascent on a loss, from a random start, for a fixed number of steps.
 
+    apgd (Croce and Hein 2020): with momentum, and steps that are halved, each image's own, where progress stalls.
+
     `eps`, `step` and `start_eps` are in 1/255. With `units: pixels` they measure [0,255] pixels; a
     normalised space divides them by each channel's standard deviation. With `units: space` they measure the
     space itself (1/255 of a normalised unit), as LinBP's released code does.
@@ -19,6 +21,7 @@ class AttackSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    method: Literal["pgd", "apgd"] = "pgd"  # apgd: Auto-PGD, whose best iterate counts; `step` is its first step
     norm: Norm = "linf"
     eps: float = Field(ge=0)  # radius of the ball
     step: float = Field(ge=0)  # length of one step
@@ -39,4 +42,6 @@ class AttackSpec(BaseModel):
     def _marks_ascend(self) -> "AttackSpec":
         if list(self.steps) != sorted(set(self.steps)):
             raise ValueError(f"steps must ascend without repeats, not {list(self.steps)}")
+        if self.method == "apgd" and (self.norm != "linf" or len(self.steps) != 1):
+            raise ValueError("method apgd: wants norm linf and one number of steps, on which its schedule depends")
         return self

@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from advgrad.config.schema import Paper, PaperFile, Run, ScaleFile, Settings
+from advgrad.config.schema import CurvesRun, Paper, PaperFile, Run, ScaleFile, Settings, SimulationRun
 from advgrad.config.yaml12 import load_yaml, merge
 from advgrad.errors import InputError
 
@@ -58,14 +58,43 @@ def load_paper(paper: Paper, scale: ScaleFile | None = None, root: Path = Path()
 
 def load_run(name: str, settings: Settings, root: Path = Path()) -> Run:
     """The model, or further attacks on one, called `name`, from whichever paper has it, at the active scale."""
+    paper, file = _paper_with(name, ("models", "further"), "model", settings, root)
+    return _run(name, paper, file, settings.seed)
+
+
+def load_curves(name: str, settings: Settings, root: Path = Path()) -> CurvesRun:
+    """The curves called `name`, from whichever paper has them, at the active scale."""
+    paper, file = _paper_with(name, ("curves",), "curves", settings, root)
+    curves = file.curves[name]
+    return CurvesRun(
+        paper=paper,
+        name=name,
+        network=file.networks[curves.network],
+        training=file.recipes[curves.recipe],
+        curves=curves,
+        seed=settings.seed,
+    )
+
+
+def load_simulation(name: str, settings: Settings, root: Path = Path()) -> SimulationRun:
+    """The simulation called `name`, from whichever paper has it, at the active scale."""
+    paper, file = _paper_with(name, ("simulations",), "simulation", settings, root)
+    return SimulationRun(paper=paper, name=name, simulation=file.simulations[name], seed=settings.seed)
+
+
+def _paper_with(
+    name: str, sections: tuple[str, ...], what: str, settings: Settings, root: Path
+) -> tuple[Paper, PaperFile]:
+    """The paper that has `name` in one of the sections, at the active scale; InputError with all names if none has."""
     scale = load_scale(settings.scale, root)
     known: list[str] = []
     for paper in PAPERS:
         file = load_paper(paper, scale, root)
-        known += [*file.models, *file.further]
-        if name in file.models or name in file.further:
-            return _run(name, paper, file, settings.seed)
-    raise InputError(f"no model {name!r}; known: {', '.join(known)}")
+        names = [each for section in sections for each in getattr(file, section)]
+        if name in names:
+            return paper, file
+        known += names
+    raise InputError(f"no {what} {name!r}; known: {', '.join(known)}")
 
 
 def _run(name: str, paper: Paper, file: PaperFile, seed: int) -> Run:

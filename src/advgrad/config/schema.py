@@ -2,20 +2,20 @@
 
 from typing import Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveInt, model_validator
 
 from advgrad.config.analysis import Analysis
 from advgrad.config.base import Config
 from advgrad.config.evaluation import Evaluation
+from advgrad.config.simulation import Simulation
+from advgrad.config.training import Curves, Dataset, Training
 
 Paper = Literal["linbp", "attack_bnn", "gaat"]
-Dataset = Literal["mnist", "cifar10", "cifar100"]
 Architecture = Literal[
     "resnet18", "resnet50", "vgg16", "densenet121", "densenet161", "mobilenet_v2", "wide_resnet28",
     "lenet5", "mlp", "conv_relu", "resnet18_waq", "vgg16_waq", "resnet50_waq", "densenet121_waq", "mlp_waq",
 ]  # fmt: skip
 
-Precision = Literal["float32", "tf32", "bf16"]
 Judge = Literal["all", "companions", "none"]
 
 
@@ -33,78 +33,6 @@ class Network(Config):
     batch_norm: bool = False  # MLP only: batch normalisation after each hidden layer
     normalise: bool = True  # subtract the data set's mean and divide by its standard deviation first
     linearised: tuple[str, ...] = ()  # LinBP: module-name prefixes whose activations pass gradients unchanged
-
-
-class Optimizer(Config):
-    name: Literal["sgd", "adam"]
-    lr: PositiveFloat
-    momentum: float = Field(default=0.0, ge=0, lt=1)
-    nesterov: bool = False
-    weight_decay: NonNegativeFloat = 0.0
-
-
-class Schedule(Config):
-    """Learning rate over the paper's clock (`Training.unit`)."""
-
-    kind: Literal["constant", "step", "piecewise", "cosine", "exponential", "warmup_cosine"] = "constant"
-    milestones: tuple[PositiveFloat, ...] = ()  # step, piecewise
-    gamma: PositiveFloat = 1.0  # step: factor at each milestone; exponential: factor per unit
-    lrs: tuple[PositiveFloat, ...] = ()  # piecewise: rate from each milestone on
-    t_max: PositiveFloat | None = None  # cosine: half period; None: the clock's length
-    warmup: float = Field(default=0.0, ge=0, lt=1)  # warmup_cosine: share of the length
-
-
-class Binary(Config):
-    """How latent real weights become +-1. waq: the layers binarise themselves; here only the latent clamp."""
-
-    method: Literal["md-tanh-s", "gd-tanh", "bc", "waq"]
-    beta_scale: float = Field(default=1.0, ge=1)  # beta is multiplied by this ...
-    beta_every: PositiveFloat = 1.0  # ... at every multiple of this many clock units, 0 included
-    beta_max: PositiveFloat = 1e35
-
-
-class Adversary(Config):
-    """What perturbs a training batch. eps and step in 1/255 of the pixel range."""
-
-    kind: Literal["pgd", "gaat"]
-    eps: NonNegativeFloat
-    step: NonNegativeFloat
-    steps: PositiveInt
-    start: Literal["none", "uniform"] = "uniform"
-    batch_norm: Literal["train", "eval"] = "train"  # mode of the network while it is attacked
-    begins: NonNegativeFloat = 0.0  # clock time before which training is natural (DAT)
-    hessian: Literal["rank-one", "one-step"] = "rank-one"  # gaat: T steps with J(1 + J.delta), or their closed form
-
-
-class Training(Config):
-    """A recipe on the paper's clock; `epochs` is how many are really run (None: the paper's length).
-
-    A scale that runs fewer epochs runs the same clock faster: milestones, beta and the start of the
-    adversary keep their share of the run.
-    """
-
-    unit: Literal["epochs", "iterations"] = "epochs"
-    length: PositiveFloat
-    epochs: PositiveInt | None = None
-    batch: PositiveInt = 128
-    images: PositiveInt | None = None  # first n of the training part; None: all
-    validation: NonNegativeInt = 0  # the last n training images, held out
-    optimizer: Optimizer
-    schedule: Schedule = Schedule()
-    augment: Literal["none", "crop", "crop-flip"] = "none"
-    init: Literal["default", "xavier"] = "default"  # xavier: md-bnn's, biases N(0, 0.1)
-    select: Literal["last", "best"] = "last"  # best: highest validation accuracy
-    seed: NonNegativeInt = 0  # added to params.yaml's: the same recipe once more with other draws
-    linbp: bool = False  # linear backward while training
-    precision: Precision = "float32"  # arithmetic of the training passes; attacks after training are always float32
-    binary: Binary | None = None
-    adversary: Adversary | None = None
-
-    @model_validator(mode="after")
-    def _best_needs_validation(self) -> Self:
-        if self.select == "best" and self.validation == 0:
-            raise ValueError("select: best needs validation > 0")
-        return self
 
 
 class Model(Config):
@@ -132,8 +60,10 @@ class PaperFile(Config):
     recipes: dict[str, Training]
     evaluations: dict[str, Evaluation]
     analyses: dict[str, Analysis] = Field(default_factory=dict)
-    models: dict[str, Model]
+    models: dict[str, Model] = Field(default_factory=dict)
     further: dict[str, Further] = Field(default_factory=dict)
+    curves: dict[str, Curves] = Field(default_factory=dict)
+    simulations: dict[str, Simulation] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
@@ -147,8 +77,18 @@ class PaperFile(Config):
                 self._known(f"further.{name}", models=more.surrogate)
                 if self.models[more.surrogate].dataset != self.models[more.model].dataset:
                     raise ValueError(f"further.{name}: surrogate {more.surrogate!r} is of another data set")
-            if name in self.models:
-                raise ValueError(f"further.{name}: is also in models; names must differ")
+        for name, curves in self.curves.items():
+            self._known(f"curves.{name}", networks=curves.network, recipes=curves.recipe)
+        return self
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        seen: dict[str, str] = {}
+        for section in ("models", "further", "curves", "simulations"):
+            for name in getattr(self, section):
+                if name in seen:
+                    raise ValueError(f"{section}.{name}: is also in {seen[name]}; names must differ")
+                seen[name] = section
         return self
 
     def _known(self, where: str, **names: str) -> None:
@@ -165,6 +105,8 @@ class ScaleOverrides(Config):
     recipes: dict[str, dict[str, Any]]
     evaluations: dict[str, dict[str, Any]]
     analyses: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    curves: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    simulations: dict[str, dict[str, Any]] = Field(default_factory=dict)
 
 
 class ScaleFile(Config):
@@ -216,4 +158,24 @@ class Run(Config):
     analysis: Analysis | None = None
     surrogate: str | None = None  # model on which the attacks are made; None: the model itself
     surrogate_network: Network | None = None
+    seed: int
+
+
+class CurvesRun(Config):
+    """Everything that decides the curves of one network at the active scale."""
+
+    paper: Paper
+    name: str
+    network: Network
+    training: Training  # the recipe that the variants change
+    curves: Curves
+    seed: int
+
+
+class SimulationRun(Config):
+    """Everything that decides a simulation's results at the active scale."""
+
+    paper: Paper
+    name: str
+    simulation: Simulation
     seed: int

@@ -8,14 +8,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from advgrad.errors import InputError
-from advgrad.figures.spec import Figure, Panel, results, sweeps, table, values
+from advgrad.figures.read import Curve, Sweep, read_curve, read_sweep
+from advgrad.figures.spec import Figure, Panel, curves, results, sweeps, table, values
 from advgrad.tables.estimate import Estimate, Facts, estimate
 from advgrad.tables.records import read_record
 from advgrad.tables.source import Source
 from advgrad.tables.spec import wanted
 from advgrad.tables.values import look_up, read_values
-
-Sweep = list[dict[str, float]]  # rows of analyses/MODEL/sweep.csv
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,21 +47,6 @@ def points_csv(points: Iterable[Point]) -> str:
     return file.getvalue()
 
 
-def read_sweep(analyses: Path, model: str) -> Sweep:
-    """analyses/MODEL/sweep.csv; InputError if it is missing or not a table of numbers with a column beta."""
-    file = analyses / model / "sweep.csv"
-    try:
-        with file.open(encoding="utf-8", newline="") as text:
-            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(text, strict=True)]
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
-    except (ValueError, TypeError, csv.Error) as error:
-        raise InputError(f"{file}: not a table of numbers: {error}") from None
-    if not rows or "beta" not in rows[0]:
-        raise InputError(f"{file}: wants a column beta and at least one row")
-    return rows
-
-
 def _ran(source: Source, x: str, facts: Facts) -> bool:
     """Whether the scale, which may shrink a grid, has this very x. Another step count is no point at this one."""
     record, tree = facts.records.get(source.model or ""), facts.analyses.get(source.model or "")
@@ -88,28 +72,58 @@ def _sized(figure: Figure, name: str, facts: Facts, absent: str) -> list[Point]:
     return points
 
 
-def _curves(name: str, panel: Panel, sweep: Sweep | None, where: Path, absent: str) -> list[Point]:
-    """Points of a panel of curves, series by series, over beta."""
-    if sweep is None:
-        return [Point(panel=name, series=label, x="", reason=absent) for label in panel.series]
+def _missing(name: str, panel: Panel, reason: str) -> list[Point]:
+    return [Point(panel=name, series=label, x="", reason=reason) for label in panel.series]
+
+
+def _no_column(file: Path, column: str, has: Iterable[str]) -> InputError:
+    return InputError(f"{file}: no column {column!r}; has: {', '.join(has)}")
+
+
+def _scaled(value: float | None, times: float) -> float | None:
+    return times * value if value is not None and math.isfinite(value) else None
+
+
+def _swept(name: str, panel: Panel, sweep: Sweep, file: Path) -> list[Point]:
+    """Points of a panel of sweeps, series by series, over beta."""
     points = []
     for label, series in panel.series.items():
         column = series.column or ""
         if column not in sweep[0]:
-            raise InputError(f"{where}: no column {column!r}; has: {', '.join(sweep[0])}")
+            raise _no_column(file, column, sweep[0])
         for row in sweep:
-            y = row[column] if math.isfinite(row[column]) else None
+            y = _scaled(row[column], series.times or panel.times)
             reason = "" if y is not None else "not a finite number"
             points.append(Point(panel=name, series=label, x=row["beta"], y=y, reason=reason))
     return points
 
 
+def _curved(name: str, panel: Panel, curve: Curve) -> list[Point]:
+    """Points of a panel of curves, series by series, where they were measured."""
+    points = []
+    for label, series in panel.series.items():
+        column, times = series.column or "", series.times or panel.times
+        if column not in curve.columns:
+            raise _no_column(curve.file, column, curve.columns)
+        rows = curve.series.get(series.of or "", ())
+        found = [_measured(name, label, curve.x, column, times, row) for row in rows if row[column] is not None]
+        reason = "no finite number" if rows else f"{series.of} was not run at this scale"
+        points += found or [Point(panel=name, series=label, x="", reason=reason)]
+    return points
+
+
+def _measured(name: str, label: str, x: str, column: str, times: float, row: dict[str, float | None]) -> Point:
+    y, low, high = (_scaled(row.get(key), times) for key in (column, f"{column}_low", f"{column}_high"))
+    reason = "" if y is not None else "not a finite number"
+    return Point(panel=name, series=label, x=row[x] or 0.0, y=y, low=low, high=high, reason=reason)
+
+
 def build_figure(figure: Figure, results_folder: Path, analyses: Path, absent: str = "") -> list[Point]:
     """The points, panel by panel and series by series.
 
-    results_folder: with NAME/outcomes.safetensors and NAME/metrics.json; analyses: with MODEL/values.json and
-    MODEL/sweep.csv; absent: the reason for points of models without a folder in them, which without it are an
-    error. InputError if a file that the figure needs is missing or broken.
+    results_folder: with NAME/outcomes.safetensors and NAME/metrics.json; analyses: with NAME/values.json,
+    NAME/sweep.csv and NAME/curve.csv; absent: the reason for points of names without a folder in them, which without
+    it are an error. InputError if a file that the figure needs is missing or broken.
     """
 
     def there(folder: Path, names: Iterable[str]) -> list[str]:
@@ -120,11 +134,14 @@ def build_figure(figure: Figure, results_folder: Path, analyses: Path, absent: s
         analyses={name: read_values(analyses, name) for name in there(analyses, values(figure))},
     )
     swept = {name: read_sweep(analyses, name) for name in there(analyses, sweeps(figure))}
+    curved = {name: read_curve(analyses, name) for name in there(analyses, curves(figure))}
     points: list[Point] = []
     for name, panel in figure.panels.items():
-        if panel.kind == "curves":
-            model = panel.model or ""
-            points += _curves(name, panel, swept.get(model), analyses / model / "sweep.csv", absent)
+        model = panel.model or ""
+        if panel.kind == "sweep" and model in swept:
+            points += _swept(name, panel, swept[model], analyses / model / "sweep.csv")
+        elif panel.kind == "curves" and model in curved:
+            points += _curved(name, panel, curved[model])
         else:
-            points += _sized(figure, name, facts, absent)
+            points += _missing(name, panel, absent) if model else _sized(figure, name, facts, absent)
     return points

@@ -5,6 +5,7 @@ looks the same where that font is not installed, which text elements would not. 
 """
 
 import io
+import math
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,7 @@ STYLE: dict[str, Any] = {
     "legend.fontsize": 8,
 }
 WIDTH, HEIGHT = 4.2, 3.6  # of one panel, inches
+ABREAST = 3  # panels in a row at most
 LINE = 0.17  # height of a line of text, inches
 LETTERS = 17  # of the caption in an inch, a few less than fit
 
@@ -44,7 +46,8 @@ def caption(figure: Figure, points: Sequence[Point], scale: str) -> str:
     """Scale, images, intervals, the spec's note, and why what is missing is missing."""
     counts = sorted({point.n for point in points if point.n is not None})
     images = f" n = {', '.join(str(n) for n in counts)} images." if counts else ""
-    bands = " Bands and bars: 95 % interval." if any(point.low is not None for point in points) else ""
+    shown = any(point.low is not None and figure.panels[point.panel].band for point in points)
+    bands = " Bands and bars: 95 % interval." if shown else ""
     reasons = dict.fromkeys(point.reason for point in points if point.reason)
     missing = "".join(f" {reason}: {_who(points, reason)}." for reason in reasons)
     return f"Scale: {scale}.{images}{bands} {' '.join(figure.note.split())}{missing}"
@@ -63,15 +66,15 @@ def _finite(points: Iterable[Point]) -> list[Point]:
     return [point for point in points if point.y is not None]
 
 
-def _line(ax: "Axes", label: str, points: Sequence[Point], place: int) -> None:
-    """A series over a numeric x, with its band where every point has an interval."""
+def _line(ax: "Axes", label: str, points: Sequence[Point], place: int, *, thin: bool, band: bool) -> None:
+    """A series over a numeric x, with its band where its points have intervals. thin: it goes with another one."""
     x, y = [float(point.x) for point in points], [float(point.y or 0) for point in points]
     colour = COLOURS[place % len(COLOURS)]
-    marker = MARKERS[place % len(MARKERS)] if len(points) <= DENSE else ""
-    dashes = DASHES[place % len(DASHES)]
-    ax.plot(x, y, color=colour, linestyle=dashes, marker=marker, markersize=4.5, linewidth=1.4, label=label)
+    marker = MARKERS[place % len(MARKERS)] if len(points) <= DENSE and not thin else ""
+    dashes, width = (":", 1.0) if thin else (DASHES[place % len(DASHES)], 1.4)
+    ax.plot(x, y, color=colour, linestyle=dashes, marker=marker, markersize=4.5, linewidth=width, label=label)
     banded = [(float(p.x), p.low, p.high) for p in points if p.low is not None and p.high is not None]
-    if banded:
+    if band and banded:
         at, low, high = zip(*banded, strict=True)
         ax.fill_between(at, low, high, color=colour, alpha=0.18, linewidth=0)
 
@@ -113,6 +116,8 @@ def _axes(ax: "Axes", panel: Panel, points: Sequence[Point]) -> None:
             if axis.log:
                 getattr(ax, f"set_{name}scale")("log")
             getattr(ax, f"set_{name}lim")(axis.low, axis.high)
+    if panel.kind == "curves" and not panel.x.log:  # there is no half an epoch
+        ax.xaxis.get_major_locator().set_params(integer=True)  # pyright: ignore
     if panel.kind == "cells":  # few values of x: each has its tick
         ticks = sorted({float(point.x) for point in points})
         ax.set_xticks(ticks, [f"{x:g}" for x in ticks], fontsize=8)
@@ -130,9 +135,10 @@ def _panel(ax: "Axes", name: str, panel: Panel, points: Sequence[Point]) -> None
     if panel.kind == "bars":
         _bars(ax, panel, drawn)
     else:
-        for place, label in enumerate(panel.series):  # a series keeps its colour when another is missing
+        places = {label: place for place, label in enumerate(panel.series)}
+        for label, series in panel.series.items():  # a series keeps its colour when another is missing
             if own := [point for point in drawn if point.series == label]:
-                _line(ax, label, own, place)
+                _line(ax, label, own, places[series.like or label], thin=series.like is not None, band=panel.band)
     _axes(ax, panel, drawn)
     ax.legend()
 
@@ -140,19 +146,24 @@ def _panel(ax: "Axes", name: str, panel: Panel, points: Sequence[Point]) -> None
 def _figure(figure: Figure, points: Sequence[Point], scale: str) -> Any:
     from matplotlib.figure import Figure as Canvas
 
-    width = WIDTH * max(len(figure.panels), 2)
+    rows = math.ceil(len(figure.panels) / ABREAST)
+    columns = math.ceil(len(figure.panels) / rows)
+    width = WIDTH * max(columns, 2)
     number = f"Figure {figure.figure}" if isinstance(figure.figure, int) else figure.figure
     head = textwrap.wrap(f"{figure.paper}, {number}: {figure.title}", int(0.62 * LETTERS * width))
     foot = textwrap.wrap(caption(figure, points, scale), int(LETTERS * width))
     above, below = LINE * 1.6 * len(head) + 0.1, LINE * len(foot) + 0.15
-    height = HEIGHT + above + below
+    height = rows * HEIGHT + above + below
     canvas = Canvas(figsize=(width, height), layout="constrained")
-    canvas.get_layout_engine().set(rect=(0, below / height, 1, HEIGHT / height))  # pyright: ignore
+    frame = (0, below / height, 1, rows * HEIGHT / height)
+    canvas.get_layout_engine().set(rect=frame, w_pad=0.08, h_pad=0.1 if rows > 1 else 0.04)  # pyright: ignore
     canvas.text(0.01, 1 - 0.08 / height, "\n".join(head), ha="left", va="top", fontsize=12)
     canvas.text(0.01, 0.08 / height, "\n".join(foot), ha="left", va="bottom", fontsize=7.5, linespacing=1.35)
-    every = canvas.subplots(1, len(figure.panels), squeeze=False)[0]
-    for ax, (name, panel) in zip(every, figure.panels.items(), strict=True):
+    every = list(canvas.subplots(rows, columns, squeeze=False).flat)
+    for ax, (name, panel) in zip(every, figure.panels.items(), strict=False):
         _panel(ax, name, panel, [point for point in points if point.panel == name])
+    for ax in every[len(figure.panels) :]:  # the last row may not be full
+        ax.remove()
     return canvas
 
 

@@ -3,19 +3,28 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from advgrad.config import load_yaml, parse
 from advgrad.errors import InputError
 from advgrad.tables.source import Schema, Source
 from advgrad.tables.spec import Row, Spec, analysed, models, uses_measurements
 
-Column = Literal["psi_l2", "jsv_mean", "hessian_norm", "grad_l2", "sign_grad_l2"]  # of analyses/MODEL/sweep.csv
-Kind = Literal["cells", "bars", "curves"]
-WANTS: dict[Kind, tuple[tuple[str, ...], ...]] = {  # exactly one key of each
-    "cells": (("at", "marks"),),
-    "bars": (("groups",),),
-    "curves": (("model",),),
+Kind = Literal["cells", "bars", "sweep", "curves"]
+WANTS: dict[Kind, tuple[str, ...]] = {  # exactly one of the keys
+    "cells": ("at", "marks"),
+    "bars": ("groups",),
+    "sweep": ("model",),
+    "curves": ("model",),
+}
+SIMULATED = ("distance", "loss", "gradient_l1", "gradient_l2", "condition")
+TRAINED = (
+    *("train_loss", "train_accuracy", "test_loss", "test_accuracy", "best_test_accuracy"),
+    *("pgd_accuracy", "autoattack_accuracy"),  # of its probe
+)
+COLUMNS: dict[Kind, tuple[str, ...]] = {
+    "sweep": ("psi_l2", "jsv_mean", "hessian_norm", "grad_l2", "sign_grad_l2"),  # of analyses/MODEL/sweep.csv
+    "curves": (*SIMULATED, *TRAINED),  # of analyses/MODEL/curve.csv
 }
 
 
@@ -28,11 +37,17 @@ class Axis(Schema):
 
 class Series(Schema):
     source: Source = Source()  # cells and bars
-    column: Column | None = None  # curves
+    column: str | None = None  # sweep and curves: what is drawn over x
+    of: str | None = None  # curves: which of the file's series
+    times: PositiveFloat | None = None  # sweep and curves: factor on the values; None: the panel's
+    like: str | None = None  # drawn thin, in the colour of this series
 
 
 class Panel(Schema):
-    """A plot. cells and bars are small tables, a row for each series and a column for each x."""
+    """A plot. cells and bars are small tables, a row for each series and a column for each x.
+
+    sweep: over beta, from analyses/MODEL/sweep.csv; curves: over steps or epochs, from analyses/MODEL/curve.csv.
+    """
 
     title: str
     kind: Kind
@@ -42,21 +57,35 @@ class Panel(Schema):
     at: tuple[float, ...] = ()  # cells: the x values, {x} in the sources' templates (formatted with "g")
     marks: tuple[PositiveInt, ...] = ()  # cells: step counts of one run, which are its x values
     groups: dict[str, Source] = Field(default={})  # bars: the x axis's groups, each laid over the defaults
-    model: str | None = None  # curves: whose sweep
+    model: str | None = None  # sweep and curves: whose
+    times: PositiveFloat = 1.0  # sweep and curves: factor on the values
+    band: bool = True  # False: intervals stand in the csv only
     series: Annotated[dict[str, Series], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _kind_fits(self) -> Self:
-        for keys in WANTS[self.kind]:
-            if sum(bool(getattr(self, key)) for key in keys) != 1:
-                raise ValueError(f"kind {self.kind} wants {' or '.join(keys)}")
-        others = {key for kind, every in WANTS.items() if kind != self.kind for keys in every for key in keys}
+        wants = WANTS[self.kind]
+        if sum(bool(getattr(self, key)) for key in wants) != 1:
+            raise ValueError(f"kind {self.kind} wants {' or '.join(wants)}")
+        others = {key for keys in WANTS.values() for key in keys if key not in wants}
         if unused := sorted(key for key in others if getattr(self, key)):
             raise ValueError(f"kind {self.kind} has no use for {unused[0]}")
         for name, series in self.series.items():
-            if (series.column is None) == (self.kind == "curves"):
-                raise ValueError(f"series {name!r}: a column is for curves, a source for cells and bars")
+            self._series_fits(name, series)
         return self
+
+    def _series_fits(self, name: str, series: Series) -> None:
+        known = COLUMNS.get(self.kind, ())
+        if bool(known) != (series.column is not None):
+            raise ValueError(f"series {name!r}: a column is for sweep and curves, a source for cells and bars")
+        if series.column and series.column not in known:
+            raise ValueError(f"series {name!r}: {self.kind} has no column {series.column!r}; has: {', '.join(known)}")
+        if (series.of is not None) != (self.kind == "curves"):
+            raise ValueError(f"series {name!r}: `of` is for curves, which want it")
+        if not known and (series.times is not None or self.times != 1):
+            raise ValueError(f"series {name!r}: cells and bars have their factor in the source")
+        if series.like is not None and (series.like not in self.series or self.series[series.like].like is not None):
+            raise ValueError(f"series {name!r}: like wants another series, not {series.like!r}")
 
     def columns(self) -> dict[str, Source]:
         """x as text -> what it says about the source."""
@@ -87,9 +116,9 @@ class Figure(Schema):
 
 
 def table(figure: Figure, panel: str) -> Spec | None:
-    """A panel of cells or bars as a table without paper values; None for curves."""
+    """A panel of cells or bars as a table without paper values; None for others."""
     told = figure.panels[panel]
-    if told.kind == "curves":
+    if told.kind in COLUMNS:
         return None
     return Spec(
         paper=figure.paper,
@@ -118,12 +147,21 @@ def values(figure: Figure) -> list[str]:
 
 def sweeps(figure: Figure) -> list[str]:
     """The models whose analyses/MODEL/sweep.csv the figure reads, sorted."""
-    return sorted({panel.model for panel in figure.panels.values() if panel.model})
+    return _drawn(figure, "sweep")
+
+
+def curves(figure: Figure) -> list[str]:
+    """The names whose analyses/NAME/curve.csv the figure reads, sorted."""
+    return _drawn(figure, "curves")
+
+
+def _drawn(figure: Figure, kind: Kind) -> list[str]:
+    return sorted({panel.model for panel in figure.panels.values() if panel.kind == kind and panel.model})
 
 
 def analyses(figure: Figure) -> list[str]:
-    """The models below analyses/ that the figure reads, sorted."""
-    return sorted({*values(figure), *sweeps(figure)})
+    """The names below analyses/ that the figure reads, sorted."""
+    return sorted({*values(figure), *sweeps(figure), *curves(figure)})
 
 
 def load_figure(file: Path) -> Figure:

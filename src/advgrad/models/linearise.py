@@ -1,6 +1,10 @@
-"""Linear backpropagation: activations that keep their forward but pass gradients on unchanged."""
+"""Linear backpropagation: activations that keep their forward but pass gradients on unchanged.
 
-from collections.abc import Iterator
+The forward is exact for every kind of activation. Two branches of LinBP's released code are not, and are not followed:
+its ReLU6, x + relu(-x) + relu(x - 6), gives 2x - 6 above 6, and its SiLU runs a ReLU forward.
+"""
+
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -26,11 +30,12 @@ LINEARISED_TRAINING: dict[str, tuple[str, ...]] = {**LINEARISED, "densenet161": 
 
 
 class _PassThrough(torch.autograd.Function):
-    """(x, output) -> output; the gradient goes to x as it is."""
+    """(x, [output]) -> output; the gradient goes to x as it is."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, output: Tensor) -> Tensor:
-        return output.view_as(output)
+    def forward(ctx: Any, x: Tensor, output: list[Tensor]) -> Tensor:
+        # In a list, as nothing that autograd knows: of an input it would return a view, which += may not change.
+        return output[0]
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
@@ -56,13 +61,28 @@ def activations(model: nn.Module, prefixes: tuple[str, ...]) -> dict[str, nn.Mod
     return chosen
 
 
-@contextmanager
-def linearised(model: nn.Module, prefixes: tuple[str, ...]) -> Iterator[None]:
-    """Inside, the activations under the prefixes have identity as their gradient; their forward does not change.
+def activations_from(model: nn.Module, from_: str) -> dict[str, nn.Module]:
+    """Activation modules in the module named `from_` and in those registered after it, under all of their names.
 
-    May be nested, and left in any order. Modules that work in place are served too.
-    Source: LinBP (Guo et al. 2020; arXiv 2112.11018), without rescaling of residual branches.
+    A leading `core.` may be left out. Raises InputError for an unknown name or if no activation is left from there on.
     """
+    order = dict(list(model.named_modules(remove_duplicate=False))[1:])
+    names, wanted = list(order), from_ if from_ in order else f"core.{from_}"
+    known = [name for name, module in order.items() if isinstance(module, ACTIVATIONS)]
+    if not known:
+        raise InputError("linearize: the network has no activation modules")
+    allowed = names[: names.index(known[-1]) + 1]
+    if wanted not in allowed:
+        what = f"no activation in {from_!r} or after it" if wanted in order else f"no module {from_!r}"
+        tops = dict.fromkeys(name.removeprefix("core.").split(".")[0] for name in allowed if name != "core")
+        last = known[-1].removeprefix("core.")
+        raise InputError(f"linearize: {what}; allowed: what lies in {', '.join(tops)}, up to {last}")
+    return {name: order[name] for name in names[names.index(wanted) :] if name in known}
+
+
+@contextmanager
+def _passing(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Inside, these modules have identity as their gradient."""
     inputs: dict[nn.Module, Tensor] = {}
 
     def before(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -71,10 +91,35 @@ def linearised(model: nn.Module, prefixes: tuple[str, ...]) -> Iterator[None]:
         return (args[0].clone(),) if getattr(module, "inplace", False) else args
 
     def after(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return _PassThrough.apply(inputs.pop(module), output)  # type: ignore[no-any-return]
+        return _PassThrough.apply(inputs.pop(module), [output.detach()])  # type: ignore[no-any-return]
 
     with ExitStack() as hooks:
-        for module in activations(model, prefixes).values():
+        for module in dict.fromkeys(modules):  # one may have several names
             hooks.callback(module.register_forward_pre_hook(before).remove)
             hooks.callback(module.register_forward_hook(after).remove)
+        yield
+
+
+@contextmanager
+def linearised(model: nn.Module, prefixes: tuple[str, ...]) -> Iterator[None]:
+    """Inside, the activations under the prefixes have identity as their gradient; their forward does not change.
+
+    May be nested, and left in any order. Modules that work in place are served too.
+    Source: LinBP (Guo et al. 2020; arXiv 2112.11018), without rescaling of residual branches.
+    """
+    with _passing(activations(model, prefixes).values()):
+        yield
+
+
+@contextmanager
+def linearize(model: nn.Module, from_: str) -> Iterator[None]:
+    """`linearised` for any torch module: inside, every activation from the module named `from_` on.
+
+    Those are the ReLU, ReLU6, SiLU, GELU and Hardtanh modules in it and registered after it: in the order of
+    `model.named_modules()`, which is that of execution in networks that register their layers as they use them, such as
+    torchvision's. Activations called as functions are no modules and stay as they are. A module that runs several
+    times in a forward pass is linear in all of its runs or in none: also in those before `from_`, if it is registered
+    (under any of its names) in `from_` or later. Raises InputError as `activations_from`.
+    """
+    with _passing(activations_from(model, from_).values()):
         yield

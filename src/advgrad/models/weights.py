@@ -1,7 +1,7 @@
 """Trained weights as a file: safetensors of the network proper (`.core`), the same bytes for the same values."""
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -18,32 +18,42 @@ def snapshot(core: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in core.state_dict().items()}
 
 
-def to_bytes(state: dict[str, Tensor], precision: Precision = "float32") -> bytes:
-    """The state as safetensors, sorted by name. Metadata: the precision of the passes that trained it.
+def to_bytes(state: dict[str, Tensor], precision: Precision = "float32", *, origin: str = "") -> bytes:
+    """The state as safetensors, sorted by name. Metadata: the precision of the passes that trained it, or its origin.
 
     One entry only: safetensors writes several in no fixed order.
     """
     tensors = {name: state[name].detach().cpu().contiguous() for name in sorted(state)}
-    return save(tensors, metadata={"precision": precision})
+    return save(tensors, metadata={"origin": origin} if origin else {"precision": precision})
 
 
-def save_weights(path: Path, state: dict[str, Tensor], precision: Precision = "float32") -> None:
-    """Write the state; the file is whole or not there."""
-    write_bytes(path, to_bytes(state, precision))
+def save_weights(path: Path, state: dict[str, Tensor], precision: Precision = "float32", *, origin: str = "") -> None:
+    """Write the state; the file is whole or not there. origin: whose weights they are, if not trained here."""
+    write_bytes(path, to_bytes(state, precision, origin=origin))
+
+
+def training_of(path: Path) -> dict[str, str]:
+    """What results say of the weights' training: {"precision"}, and {"origin"} if it was not done here."""
+    origin = _metadata(path).get("origin")
+    return {"precision": trained_with(path)} | ({"origin": origin} if origin else {})
 
 
 def trained_with(path: Path) -> Precision:
     """The precision of the training passes; float32 where the file does not say. InputError: not such a file."""
+    found = _metadata(path).get("precision", "float32")
+    if found not in get_args(Precision):
+        raise InputError(f"{path}: precision {found!r} in its header; known: {', '.join(get_args(Precision))}")
+    return found
+
+
+def _metadata(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
-            found = (file.metadata() or {}).get("precision", "float32")
+            return file.metadata() or {}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from None
-    if found not in get_args(Precision):
-        raise InputError(f"{path}: precision {found!r} in its header; known: {', '.join(get_args(Precision))}")
-    return found
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:

@@ -95,3 +95,15 @@ def precisions(records: Mapping[str, Record]) -> dict[str, list[str]]:
         name: sorted(model for model, precision in trained.items() if precision == name)
         for name in sorted(set(trained.values()) - {FLOAT32})
     }
+
+
+def origins(records: Mapping[str, Record]) -> dict[str, list[str]]:
+    """origin -> models, sorted, of the models whose weights were trained elsewhere."""
+    known = {record.model: record.origin for record in records.values() if record.origin}
+    return {name: sorted(model for model in known if known[model] == name) for name in sorted(set(known.values()))}
+
+
+def remarks(records: Mapping[str, Record]) -> list[str]:
+    """Lines below a table: which models were not trained in float32, and which not here."""
+    told = [f"Trained in {name}: {', '.join(models)}." for name, models in precisions(records).items()]
+    return told + [f"Weights of {name}, not trained here: {', '.join(its)}." for name, its in origins(records).items()]

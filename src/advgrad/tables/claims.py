@@ -3,7 +3,8 @@
 A comparison is about a gap g that must not be above 0: left - right for `<=`, |left - right| - tolerance for `within`,
 |left - value| - |right - value| for `closer`, largest - smallest - value for `spread`. It holds if g is at most 0 for
 the values, is contradicted if g is above 0 wherever in their 95 % intervals the cells lie, and is undecided otherwise.
-With `<` and `>` a gap of 0 does not hold either.
+With `<` and `>` a gap of 0 does not hold either. A comparison that wants the interval holds only if g is at most 0
+wherever in their intervals the cells lie.
 """
 
 from collections import Counter
@@ -78,9 +79,10 @@ def _gap(comparison: Comparison, sides: Sequence[Side]) -> Side:
 def held(comparison: Comparison, sides: Sequence[Side]) -> Held:
     """What the sides say: see the module's text."""
     gap = _gap(comparison, sides)
+    most = gap.high if comparison.interval else gap.value
     if comparison.relation in ("<", ">"):
-        return "holds" if gap.value < -ROUNDING else "contradicted" if gap.low >= -ROUNDING else "undecided"
-    return "holds" if gap.value <= ROUNDING else "contradicted" if gap.low > ROUNDING else "undecided"
+        return "holds" if most < -ROUNDING else "contradicted" if gap.low >= -ROUNDING else "undecided"
+    return "holds" if most <= ROUNDING else "contradicted" if gap.low > ROUNDING else "undecided"
 
 
 def _read(comparison: Comparison) -> str:
@@ -92,7 +94,8 @@ def _read(comparison: Comparison) -> str:
         return f"closer to {value:g} than"
     if comparison.relation == "spread":
         return f"spread at most {value:g}"
-    return comparison.relation + ("" if value is None else f" {value:g}") + (f" {times:g} times" if times != 1 else "")
+    relation = f"throughout {comparison.relation}" if comparison.interval else comparison.relation
+    return relation + ("" if value is None else f" {value:g}") + (f" {times:g} times" if times != 1 else "")
 
 
 def _judge(comparison: Comparison, name: str, lefts: Sequence[Told], right: Told | None) -> Judged:

@@ -17,10 +17,11 @@ COLUMNS = (
 )  # fmt: skip
 HEADING = 5  # lines of a claim's details before the first detail
 HOW = (
-    "A comparison holds if it holds for the values; it is contradicted if it fails wherever in their 95 % intervals "
-    "the cells lie, and undecided otherwise. A claim is supported if all of its comparisons that were run hold (where "
-    "it says mostly: more than half), contradicted if one is contradicted (mostly: no more than half can hold), and "
-    "undecided otherwise. The last column makes the same comparisons with the paper's own numbers. Thresholds are ours."
+    "A comparison holds if it holds for the values (where it says throughout: wherever in their 95 % intervals the "
+    "cells lie); it is contradicted if it fails wherever in them the cells lie, and undecided otherwise. A claim is "
+    "supported if all of its comparisons that were run hold (where it says mostly: more than half), contradicted if "
+    "one is contradicted (mostly: no more than half can hold), and undecided otherwise. The last column makes the same "
+    "comparisons with the paper's own numbers. Thresholds are ours."
 )
 
 

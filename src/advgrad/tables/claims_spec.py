@@ -43,6 +43,7 @@ class Comparison(Schema):
     than: Than | None = None
     value: float | None = None  # in place of `than`; closer: what both sides are held against; spread: at most this
     tolerance: NonNegativeFloat | None = None  # within
+    interval: bool = False  # True: it has to hold throughout the cells' intervals, not for their values only
 
     @model_validator(mode="after")
     def _sides_fit(self) -> Self:
@@ -56,6 +57,8 @@ class Comparison(Schema):
             raise ValueError(f"{self.relation}: wants than or value, not both")
         if (self.tolerance is None) == (self.relation == "within"):
             raise ValueError("a tolerance is for within, which wants one")
+        if self.interval and self.relation not in ("<=", "<", ">=", ">"):
+            raise ValueError("interval is for <=, <, >= and >")
         return self
 
 

@@ -1,4 +1,4 @@
-"""A cell's value from what was recorded: share of images, number of an analysis, parameter, or measured time."""
+"""A cell's value from what was recorded: share of images, their mean, number of an analysis, parameter, or time."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -86,6 +86,31 @@ def attacked(record: Record, source: Source) -> Estimate:
     return replace(estimate, reason=reason, full=not short)
 
 
+def mean(numbers: np.ndarray) -> Estimate:
+    """Mean of numbers (n,), n > 0, with its 95 % interval (normal approximation; none if n = 1)."""
+    n, middle = len(numbers), float(numbers.mean())
+    if n < 2:
+        return Estimate(value=middle, n=n)
+    half = Z95 * float(numbers.std(ddof=1)) / sqrt(n)
+    return Estimate(value=middle, n=n, low=middle - half, high=middle + half)
+
+
+def halved(record: Record, source: Source) -> Estimate:
+    """Mean iterations before the step's halving number `place`, over the images whose step was halved that often."""
+    name, place = source.outcome or "", source.place or 1
+    if name not in record.halvings:
+        known = ", ".join(sorted(record.halvings)) or "none"
+        raise InputError(f"{record.file}: no halvings of {name!r}; has: {known}")
+    found, steps = record.halvings[name], record.steps.get(name, ())
+    column = found[:, place - 1].astype(float) if place <= found.shape[1] else np.zeros(0)
+    column = column[column >= 0]
+    if len(column) == 0:
+        return Estimate(reason=f"no image's step was halved {place} times")
+    cut = source.mark is not None and steps != (source.mark,)
+    reason = f"{', '.join(map(str, steps))} of {source.mark} steps" if cut else ""
+    return replace(mean(column), reason=reason, full=not cut)
+
+
 def timed(measured: Mapping[str, Measurement], source: Source) -> Estimate:
     """Minutes of training, the percentage saved against the baseline's, or seconds of an attack on one image."""
     names = [f"{source.model} {source.outcome}" if source.metric == "seconds" else source.model or ""]
@@ -123,6 +148,8 @@ def estimate(source: Source, facts: Facts, absent: str = "") -> Estimate:
         record = facts.records.get(source.model or "")
         if record is None:
             return Estimate(reason=absent)
+        if source.metric == "halving":
+            return halved(record, source)
         return share(record.clean) if source.metric == "clean" else attacked(record, source)
     tree = facts.analyses.get(source.model or "")
     return Estimate(reason=absent) if tree is None else analysed(tree, source)

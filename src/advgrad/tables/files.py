@@ -1,10 +1,10 @@
 """The files of built tables, as they lie in reports/: path -> text."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from advgrad.tables.build import build_table, precisions, read_records
+from advgrad.tables.build import build_table, read_records, remarks
 from advgrad.tables.cells import Cell, cells_csv, metrics
 from advgrad.tables.render import render
 from advgrad.tables.spec import Spec, load_spec
@@ -12,9 +12,9 @@ from advgrad.tables.spec import Spec, load_spec
 PAPERS = ("linbp", "attack-bnn", "gaat")  # the order of their tables in cells.csv
 
 
-def table_files(spec: Spec, cells: Sequence[Cell], trained: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """tables/NAME.{csv,md,tex}, cells/NAME.csv and metrics/NAME.json. trained: as in `render`."""
-    rendered = {f"tables/{spec.name}.{form}": text for form, text in render(spec, cells, trained).items()}
+def table_files(spec: Spec, cells: Sequence[Cell], last: Sequence[str]) -> dict[str, str]:
+    """tables/NAME.{csv,md,tex}, cells/NAME.csv and metrics/NAME.json. last: as in `render`."""
+    rendered = {f"tables/{spec.name}.{form}": text for form, text in render(spec, cells, last).items()}
     told = json.dumps(metrics(spec, cells), indent=2) + "\n"
     return rendered | {f"cells/{spec.name}.csv": cells_csv(cells), f"metrics/{spec.name}.json": told}
 
@@ -45,8 +45,8 @@ def report_files(
     built: dict[str, list[Cell]] = {}
     for file, spec in loaded.items():
         built[spec.name] = build_table(file, results, measured, scale, judge, absent, analyses=analyses, root=root)
-        trained = precisions(read_records(spec, results, partial=bool(absent)))
-        files |= table_files(spec, built[spec.name], trained)
+        last = remarks(read_records(spec, results, partial=bool(absent)))
+        files |= table_files(spec, built[spec.name], last)
     for name, group in collections(loaded.values()).items():
         files[name] = cells_csv(cell for spec in group for cell in built[spec.name])
     return files

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 from advgrad.errors import InputError
 
 FLOAT32 = "float32"
+HALVINGS = "halvings/"  # before ATTACK/GRADIENT: the array is no outcome
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,10 @@ class Record:
     outcomes: Mapping[str, np.ndarray]  # ATTACK/GRADIENT -> (restarts, marks, k), k <= n: the first k images
     steps: Mapping[str, tuple[int, ...]]  # ATTACK/GRADIENT -> steps at each mark
     precision: str = FLOAT32  # the arithmetic of the model's training
+    origin: str = ""  # who trained the weights, if they are not ours: the layout of the checkpoint
+    # ATTACK/GRADIENT -> (k, H): for each attacked image the iterations before its step was halved for the 1st, 2nd ...
+    # time; negative: it never was
+    halvings: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 class Measurement(BaseModel):
@@ -63,14 +68,15 @@ def _steps(told: Any, file: Path) -> dict[str, tuple[int, ...]]:
         raise InputError(f'{file}: wants "runs": {{"ATTACK/GRADIENT": {{"steps": [...]}}}}') from None
 
 
-def _precision(told: Mapping[str, Any], file: Path) -> str:
-    """What the attack wrote of its model's training; nothing means float32."""
+def _training(told: Mapping[str, Any], file: Path) -> dict[str, str]:
+    """What the attack wrote of its model's training; nothing means float32, and here."""
+    found = {"precision": FLOAT32, "origin": ""}
     try:
-        found = told.get("training", {}).get("precision", FLOAT32)
+        found |= {key: value for key, value in told.get("training", {}).items() if key in found}
     except AttributeError:
-        found = None
-    if not isinstance(found, str):
-        raise InputError(f'{file}: training: wants {{"precision": NAME}}')
+        found = {}
+    if not found or not all(isinstance(value, str) for value in found.values()):
+        raise InputError(f'{file}: training: wants {{"precision": NAME}}, and "origin": NAME of weights from elsewhere')
     return found
 
 
@@ -90,7 +96,13 @@ def read_record(results: Path, name: str) -> Record:
     if "clean" not in arrays:
         raise InputError(f"{file}: no 'clean'; has: {', '.join(sorted(arrays))}")
     clean = arrays["clean"]
-    outcomes = {name: array for name, array in arrays.items() if "/" in name}
+    halvings = {key.removeprefix(HALVINGS): array for key, array in arrays.items() if key.startswith(HALVINGS)}
+    outcomes = {key: array for key, array in arrays.items() if "/" in key and not key.startswith(HALVINGS)}
+    for run, array in halvings.items():
+        if array.ndim != 2 or len(array) > len(clean):
+            raise InputError(
+                f"{file}: {HALVINGS}{run}: shape {array.shape}, wants (at most {len(clean)} images, halvings)"
+            )
     for run, array in outcomes.items():
         marks, n = len(steps.get(run, ())), len(clean)
         if array.ndim != 3 or array.shape[1] != marks or array.shape[2] > n:
@@ -102,7 +114,8 @@ def read_record(results: Path, name: str) -> Record:
         model=_model(told, name, metrics),
         outcomes=outcomes,
         steps=steps,
-        precision=_precision(told, metrics),
+        halvings=halvings,
+        **_training(told, metrics),
     )
 
 

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from advgrad.tables.cells import NOTHING, Cell
 from advgrad.tables.markup import Layout, latex, markdown
@@ -24,9 +24,9 @@ def _text(cell: Cell, with_n: bool) -> str:
 def _caption(spec: Spec, cells: Sequence[Cell], counts: set[int]) -> str:
     scales = ", ".join(sorted({cell.scale for cell in cells}))
     unit = f" Values in {spec.defaults.unit}." if spec.defaults.unit else ""
-    images = f" n = {min(counts)} images." if len(counts) == 1 else ""
+    images = f" n = {min(counts)} {spec.counted}." if len(counts) == 1 else ""
     signs = " (the paper's value; = agrees: in the interval or the tolerance, ≠ differs, no sign: not judged)"
-    paper = signs if isinstance(spec.table, int) else ""
+    paper = signs if spec.quotes else ""
     verdicts = Counter(cell.verdict for cell in cells)
     summary = ", ".join(f"{verdicts[name]} {name}" for name in sorted(verdicts))
     return f"Scale: {scales}.{unit}{images} Ours [95 % interval]{paper}. {NOTHING}: not run. Cells: {summary}."
@@ -36,8 +36,8 @@ def _label(column: str, unit: str, default: str) -> str:
     return column if unit in ("", default) else f"{column} ({unit})"
 
 
-def layout(spec: Spec, cells: Sequence[Cell], trained: Mapping[str, Sequence[str]]) -> Layout:
-    """Cells placed in the spec's grid, their reasons numbered by first appearance. trained: as in `render`."""
+def layout(spec: Spec, cells: Sequence[Cell], last: Sequence[str]) -> Layout:
+    """Cells placed in the spec's grid, their reasons numbered by first appearance. last: as in `render`."""
     grid = {(cell.row, cell.column): cell for cell in cells}
     notes = list(dict.fromkeys(cell.reason for cell in cells if cell.reason))
     counts = {cell.n for cell in cells if cell.n is not None}
@@ -61,7 +61,7 @@ def layout(spec: Spec, cells: Sequence[Cell], trained: Mapping[str, Sequence[str
             for row in spec.rows
         ),
         notes=tuple(notes),
-        last=tuple(f"Trained in {name}: {', '.join(models)}." for name, models in trained.items()),
+        last=tuple(last),
     )
 
 
@@ -77,10 +77,10 @@ def _wide_csv(spec: Spec, cells: Sequence[Cell]) -> str:
     return text.getvalue()
 
 
-def render(spec: Spec, cells: Sequence[Cell], trained: Mapping[str, Sequence[str]] | None = None) -> dict[str, str]:
+def render(spec: Spec, cells: Sequence[Cell], last: Sequence[str] = ()) -> dict[str, str]:
     """{"csv": wide, our values only; "md": ...; "tex": a booktabs table to be \\input}.
 
-    trained: precision -> models, of those that were not trained in float32.
+    last: lines below the table, on how the models came to be.
     """
-    table = layout(spec, cells, trained or {})
+    table = layout(spec, cells, last)
     return {"csv": _wide_csv(spec, cells), "md": markdown(table), "tex": latex(table)}

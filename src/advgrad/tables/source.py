@@ -4,18 +4,19 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt
 
-Metric = Literal["accuracy", "success", "clean", "value", "parameter", "minutes", "saved", "seconds"]
+Metric = Literal["accuracy", "success", "clean", "halving", "value", "parameter", "minutes", "saved", "seconds"]
 NEEDS: dict[Metric, tuple[str, ...]] = {
     "accuracy": ("model", "outcome", "mark"),
     "success": ("model", "outcome", "mark"),
     "clean": ("model",),
+    "halving": ("model", "outcome", "place"),
     "value": ("model", "value"),
     "parameter": ("key",),
     "minutes": ("model",),
     "saved": ("model", "baseline"),
     "seconds": ("model", "outcome"),
 }
-RECORDED: tuple[Metric, ...] = ("accuracy", "success", "clean")  # read results/
+RECORDED: tuple[Metric, ...] = ("accuracy", "success", "clean", "halving")  # read results/
 TIMED: tuple[Metric, ...] = ("minutes", "saved", "seconds")  # read reports/measured.json
 TEMPLATES = ("model", "outcome", "value", "key", "baseline")
 
@@ -44,6 +45,7 @@ class Source(Schema):
     outcome: str | None = None  # ATTACK/GRADIENT in the outcome record; seconds: "MODEL ATTACK/GRADIENT" is measured
     restarts: PositiveInt = 1  # the cell is about the union of this many random restarts
     mark: PositiveInt | None = None  # ... after this many steps
+    place: PositiveInt | None = None  # halving: iterations before the step was halved for the 1st, 2nd ... time
     marks: tuple[PositiveInt, ...] = ()  # all step counts the paper's attack records; empty: only `mark`
     value: str | None = None  # value: dotted path in analyses/MODEL/values.json, its first key the group with n
     times: PositiveFloat = 1.0  # value: factor on it and on its interval

@@ -34,9 +34,11 @@ class Spec(Schema):
     """reports/specs/PAPER-TABLE.yaml."""
 
     paper: Literal["linbp", "attack-bnn", "gaat"]
-    table: PositiveInt | str  # the paper's number; a word: a companion of ours without paper values
+    table: PositiveInt | str  # the paper's number; a word: a companion of ours
+    prose: bool = False  # a companion whose paper values stand in the paper's text
     title: str
     note: str = ""
+    counted: str = "images"  # what n counts
     keys: tuple[str, ...] = Field(min_length=1)  # headings of the parts of the rows' names
     defaults: Source = Source()
     columns: dict[str, Source] = Field(min_length=1)
@@ -46,13 +48,20 @@ class Spec(Schema):
     def name(self) -> str:
         return f"{self.paper}-{self.table}"
 
+    @property
+    def quotes(self) -> bool:
+        """Whether the paper gives values for the rows."""
+        return isinstance(self.table, int) or self.prose
+
     @model_validator(mode="after")
     def _rows_fit(self) -> Self:
+        if self.prose and isinstance(self.table, int):
+            raise ValueError("prose is for companions")
         for name, row in self.rows.items():
             if len(name.split(SEPARATOR)) != len(self.keys):
                 raise ValueError(f"row {name!r}: wants {len(self.keys)} keys joined by {SEPARATOR!r}")
-            if (row.paper is None) != isinstance(self.table, str):
-                raise ValueError(f"row {name!r}: a paper's table has paper values, a companion has none")
+            if (row.paper is None) == self.quotes:
+                raise ValueError(f"row {name!r}: a paper's table, or its prose, has paper values, a companion has none")
             if row.paper is not None and len(row.paper) != len(self.columns):
                 raise ValueError(f"row {name!r}: {len(row.paper)} paper values for {len(self.columns)} columns")
             if unknown := sorted(set(row.cells) - set(self.columns)):

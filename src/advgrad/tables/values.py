@@ -6,7 +6,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError
 
 from advgrad.config import Paper, load_paper
 from advgrad.errors import InputError
@@ -29,6 +29,7 @@ class Leaf(BaseModel):
     value: float | None
     low: float | None = None
     high: float | None = None
+    n: NonNegativeInt | None = None  # what it rests on, where that is not its group's n
 
     @property
     def finite(self) -> bool:
@@ -60,13 +61,17 @@ def look_up(tree: Tree, path: str) -> Any:
 
 
 def leaf(tree: Tree, path: str) -> tuple[Leaf, int]:
-    """An analysis's number and the images behind it: the n of the group that the path begins with."""
-    found, group = look_up(tree, path), path.partition(".")[0]
+    """An analysis's number and the images behind it: its own n, or that of the group that the path begins with.
+
+    A group's name may hold dots.
+    """
+    found, group = look_up(tree, path), max((key for key in tree.content if f"{path}.".startswith(f"{key}.")), key=len)
     n = look_up(tree, f"{group}.n")
     if type(n) is not int or n < 0:
         raise InputError(f"{tree.file}: {group}.n: must be a number of images, not {n!r}")
     try:
-        return Leaf.model_validate(found), n
+        known = Leaf.model_validate(found)
+        return known, n if known.n is None else known.n
     except ValidationError:
         wants = 'must be {"value": x}, with "low" and "high" or without'
         raise InputError(f"{tree.file}: {path}: {wants}") from None

@@ -98,9 +98,10 @@ def _points(files: Iterable[Path]) -> Iterator[tuple[str, float, int]]:
         elif file.name == "curve.csv":
             with file.open(newline="", encoding="utf-8") as text:
                 for number, row in enumerate(csv.DictReader(text)):
-                    step = int(float(row.pop("epoch", number)))
+                    series = row.pop("series", "")
+                    step = int(float(row.pop("epoch", None) or row.pop("step", None) or number))
                     for name, value in row.items():
-                        yield from _number(name, value, step)
+                        yield from _number(f"{series}.{name}" if series else name, value, step)
 
 
 def _number(name: str, text: str, step: int) -> Iterator[tuple[str, float, int]]:

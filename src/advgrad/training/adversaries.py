@@ -6,11 +6,12 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from advgrad.attacks.gradients import Prepare, plain, taylor
+from advgrad.attacks.gradients import Prepare, linbp, plain, taylor
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import pixel_space
 from advgrad.config import Adversary, AttackSpec
+from advgrad.errors import InputError
 
 
 def attack_spec(adversary: Adversary) -> AttackSpec:
@@ -29,8 +30,8 @@ def attack_spec(adversary: Adversary) -> AttackSpec:
 
 
 def for_validation(adversary: Adversary) -> Adversary:
-    """PGD of the same size on the network in evaluation mode: GAAT's own examples would miss a collapse."""
-    return adversary.model_copy(update={"kind": "pgd", "batch_norm": "eval"})
+    """Plain PGD of the same size on the network in evaluation mode: GAAT's own examples would miss a collapse."""
+    return adversary.model_copy(update={"kind": "pgd", "linbp": False, "batch_norm": "eval"})
 
 
 def start_noise(adversary: Adversary, x: Tensor, generator: torch.Generator) -> Tensor | None:
@@ -41,8 +42,18 @@ def start_noise(adversary: Adversary, x: Tensor, generator: torch.Generator) -> 
     return None if adversary.start == "none" else torch.rand(x.shape, generator=generator, pin_memory=x.is_cuda)
 
 
-def gradient_source(adversary: Adversary, divisor: int) -> Prepare:
-    return taylor(divisor, adversary.hessian) if adversary.kind == "gaat" else plain(divisor)
+def gradient_source(adversary: Adversary, divisor: int, linearised: tuple[str, ...] = ()) -> Prepare:
+    """Where the adversary's gradients come from. linearised: the network's activations that LinBP takes for identity.
+
+    InputError for LinBP without any, and for LinBP of an adversary other than PGD.
+    """
+    if not adversary.linbp:
+        return taylor(divisor, adversary.hessian) if adversary.kind == "gaat" else plain(divisor)
+    if adversary.kind != "pgd":
+        raise InputError(f"training: adversary: linbp is for kind pgd, not {adversary.kind}")
+    if not linearised:
+        raise InputError("training: adversary: linbp needs `linearised` of the network; it is empty")
+    return linbp(divisor, linearised)
 
 
 def adversarial(
@@ -54,8 +65,11 @@ def adversarial(
     divisor: int,
     noise: Tensor | None,
     passes: Passes,
+    linearised: tuple[str, ...] = (),
 ) -> Tensor:
     """Adversarial images (n,C,H,W) for x in [0,1]; noise (n,C,H,W) uniform [0,1), None for start: none.
+
+    linearised: as the network's parameters name them, for an adversary with `linbp`.
 
     With `batch_norm: train` the attack's forward passes use batch statistics and update the running ones, as in the
     code of Rice et al. (2020) for robust overfitting.
@@ -67,7 +81,7 @@ def adversarial(
             y,
             attack_spec(adversary),
             space=pixel_space(x.shape[1], x.device),
-            prepare=gradient_source(adversary, divisor),
+            prepare=gradient_source(adversary, divisor, linearised),
             noise=noise,
             passes=passes,
         )

@@ -1,7 +1,6 @@
 """The one training loop: float and binary networks, natural and adversarial, read from top to bottom."""
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,7 @@ from advgrad.draws import generator, seeded
 from advgrad.errors import InputError
 from advgrad.models.layers import Normalised
 from advgrad.models.layout import memory_format
-from advgrad.models.linearise import linearised
-from advgrad.training import binary, schedules
+from advgrad.training import binary, linear, schedules
 from advgrad.training.adversaries import adversarial, for_validation, start_noise
 from advgrad.training.init import xavier
 from advgrad.training.metrics import Sums, measure
@@ -29,6 +27,7 @@ from advgrad.training.precision import arithmetic, effective
 from advgrad.training.progress import Learner, Progress
 
 Data = tuple[np.ndarray, np.ndarray]  # images (n,H,W,C) uint8, labels (n,) uint8
+Observe = Callable[[Normalised, int], dict[str, float]]  # model after an epoch, number of the epoch from 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,13 +60,16 @@ def train(
     checkpoint: Path,
     key: str,
     checkpoint_every: float = EVERY,
+    observe: Observe = lambda model, epoch: {},
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
 ) -> Trained:
     """Train `model` in place. validation_data may be None if `training.validation` is 0.
 
     The state after an epoch is kept in `checkpoint` (the caller removes it) once `checkpoint_every` seconds have
     passed since the last one; 0: after every epoch but the last. A call that finds one with the same `key` goes on from
-    there, to the same bits. `on_epoch` gets every row, those from a checkpoint first.
+    there, to the same bits. What `observe` finds joins the epoch's row; it may use the model and torch's generators as
+    it likes, but must leave the weights and what is learnt of them as they are. `on_epoch` gets every row, those from a
+    checkpoint first. A training that diverges goes on to its end, with losses of nan or inf in its rows.
     Raises InputError for a recipe that does not fit the network or the data.
     """
     images, labels = to_device(*train_data, device)
@@ -76,7 +78,8 @@ def train(
     held_out = _held_out(training, validation_data, device, layout)
     plan = schedules.plan(training, len(labels))
     core, adversary = model.core, training.adversary
-    linear = _linear_backward(training, network, model)
+    linear.check(training, network, model)
+    backward = linear.update(training, network, model)
     if training.init == "xavier":
         xavier(core, generator(seed, "init"))
     model.to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
@@ -108,9 +111,11 @@ def train(
                 with arithmetic(precision, device):
                     if adversary and clock >= adversary.begins:
                         noise = start_noise(adversary, x, generator(seed, "start", epoch, batch))
-                        counted = progress.attack
-                        x = adversarial(model, x, y, adversary, divisor=training.batch, noise=noise, passes=counted)
-                    with linear():
+                        x = adversarial(
+                            model, x, y, adversary, divisor=training.batch, noise=noise, passes=progress.attack,
+                            linearised=network.linearised,
+                        )  # fmt: skip
+                    with backward():
                         logits = widened(model(x))  # (b, classes)
                         loss = F.cross_entropy(logits, y)
                         loss.backward()
@@ -127,6 +132,8 @@ def train(
         row = {"epoch": epoch + 1, **sums.means("train")}
         with arithmetic(precision, device):
             row |= _validate(training, model, held_out, seed)
+        with seeded(seed, "observe", epoch, device=device):
+            row |= observe(model, epoch + 1)
         row |= {"lr": rate} | ({"beta": beta} if latent else {})
         row |= progress.passes()
         progress.finish_epoch(row, core, training.select)
@@ -165,17 +172,6 @@ def _held_out(
         raise InputError(f"training: validation is {training.validation}, but there are no validation images")
     images, labels = to_device(*data, device)
     return images.contiguous(memory_format=layout), labels
-
-
-def _linear_backward(
-    training: config.Training, network: config.Network, model: Normalised
-) -> Callable[[], AbstractContextManager[None]]:
-    """The context of the update's passes: LinBP's linear backward if the recipe asks for it."""
-    if not training.linbp:
-        return nullcontext
-    if not network.linearised:
-        raise InputError(f"training: linbp needs `linearised` of {network.architecture}; it is empty")
-    return lambda: linearised(model, network.linearised)
 
 
 def _validate(

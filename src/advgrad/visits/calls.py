@@ -28,12 +28,13 @@ class Calls(NamedTuple):
     surrogate: bool = False  # through the surrogate's network
 
 
-def train_calls(run: config.Run) -> Iterable[Calls]:
+def train_calls(training: config.Training, dataset: config.Dataset) -> Iterable[Calls]:
     """The passes of training.loop.train: updates, the adversary's from `begins` on, and validation."""
     from advgrad.training.schedules import batch_sizes, plan
 
-    training, precision = run.training, run.training.precision
-    images = training.images or DATASETS[run.dataset].n_train - training.validation
+    if training.checkpoint is not None:  # somebody else has made them
+        return
+    precision, images = training.precision, training.images or DATASETS[dataset].n_train - training.validation
     times, sizes = plan(training, images), batch_sizes(images, training.batch)
     yield Calls("update", _images(sizes, 0, times.steps), times.steps, precision)
     if (adversary := training.adversary) is not None:
@@ -86,6 +87,8 @@ def _attack(
     marks = len(entry.steps) if elsewhere else 1
     yield Calls("gradient", total * steps, batches * steps, surrogate=other)
     yield Calls("forward", total * marks, batches * marks)
+    if entry.method == "apgd" and other:  # the last iterate's loss
+        yield Calls("forward", total, batches, surrogate=True)
     if gradient == "hns":
         yield from _jacobians(total, _chunks(images, batch) * restarts, DATASETS[run.dataset].classes, other)
 
@@ -182,9 +185,9 @@ def attacked(run: config.Run) -> int:
     return min(run.evaluation.images or n, n)
 
 
-def pixels(run: config.Run) -> int:
+def pixels(dataset: config.Dataset) -> int:
     """Values of an image."""
-    channels, height, width = DATASETS[run.dataset].shape
+    channels, height, width = DATASETS[dataset].shape
     return channels * height * width
 
 
@@ -192,6 +195,6 @@ def drawn(run: config.Run, kind: str) -> float:
     """Random numbers made on the CPU: of an attack's starts, of CLEVER's points."""
     if kind == "analyse":
         clever = run.analysis.clever if run.analysis else None
-        return float(clever.images * clever.pool * clever.batch * pixels(run)) if clever else 0.0
+        return float(clever.images * clever.pool * clever.batch * pixels(run.dataset)) if clever else 0.0
     starts = sum(sum(entry.gradients.values()) for entry in run.evaluation.attacks.values() if entry.start != "none")
-    return float(attacked(run) * starts * pixels(run))
+    return float(attacked(run) * starts * pixels(run.dataset))

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # Linux: the kernel sends this signal when the parent dies
-NEED_TORCH = (["stages/train.py"], ["stages/attack.py"], ["stages/analyse.py"])
+NEED_TORCH = (["stages/train.py"], ["stages/attack.py"], ["stages/analyse.py"], ["stages/curves.py"])
 TICK = 0.05  # seconds between two looks at the stages
 
 

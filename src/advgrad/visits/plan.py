@@ -18,8 +18,9 @@ from advgrad.errors import InputError
 from advgrad.files import write_text
 
 PLAN = Path(".advgrad/plan.json")  # where a bundle keeps it
-# What needs the machine; tables and figures are rendered at home. All but the first two read trained weights.
-KINDS = ("fetch", "train", "attack", "further", "transfer", "analyse")
+# What makes results; tables and figures are rendered at home. Simulations take a CPU's seconds, but belong to a scale's
+# results as all the others do.
+KINDS = ("fetch", "train", "attack", "further", "transfer", "analyse", "curves", "simulate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class Stage:
 
     @property
     def item(self) -> str:
-        """The data set, the model, or the name of further attacks on one."""
+        """The data set, the model, or the name of further attacks on one, of curves, of a simulation."""
         return self.name.partition("@")[2]
 
 
@@ -120,10 +121,15 @@ class _Seen:
 
 
 def _papers(root: Path, settings: config.Settings) -> dict[str, str]:
-    """Name of a model, or of further attacks on one -> paper."""
+    """Name of a model, of further attacks on one, of curves or of a simulation -> paper."""
     scale = config.load_scale(settings.scale, root)
     files = {paper: config.load_paper(paper, scale, root) for paper in config.PAPERS}
-    return {name: paper for paper, file in files.items() for name in [*file.models, *file.further]}
+    return {
+        name: paper
+        for paper, file in files.items()
+        for section in (file.models, file.further, file.curves, file.simulations)
+        for name in section
+    }
 
 
 def _work(stage: Stage, settings: config.Settings, root: Path) -> dict[str, float]:
@@ -131,6 +137,10 @@ def _work(stage: Stage, settings: config.Settings, root: Path) -> dict[str, floa
 
     if stage.kind == "fetch":
         return {}
+    if stage.kind == "curves":
+        return cost.curves_work(config.load_curves(stage.item, settings, root))
+    if stage.kind == "simulate":
+        return cost.simulation_work(config.load_simulation(stage.item, settings, root))
     return cost.work(config.load_run(stage.item, settings, root), cost.kind_of(stage.name))
 
 

@@ -11,7 +11,7 @@ from advgrad import config
 from advgrad.errors import InputError
 from advgrad.files import write_bytes
 from advgrad.tracking import locks
-from advgrad.visits import archive, cost, ledger, machine, results, schedule
+from advgrad.visits import archive, ledger, machine, results, schedule, speed
 from advgrad.visits import plan as plans
 from advgrad.visits.ledger import Done
 from advgrad.visits.loop import Visit, clock, work
@@ -109,8 +109,8 @@ def expected(plan: Plan, known: Mapping[str, Done], device: str) -> dict[str, fl
         if name in plan.stages and one.facts["machine"] == device and one.facts["scale"] == plan.scale
     }
     seen = [(plan.stages[name].work, seconds) for name, seconds in took.items() if plan.stages[name].work]
-    rates = cost.rates(device)
-    return {name: took.get(name) or cost.seconds(stage.work, rates, seen) for name, stage in plan.stages.items()}
+    rates = speed.rates(device)
+    return {name: took.get(name) or speed.seconds(stage.work, rates, seen) for name, stage in plan.stages.items()}
 
 
 @contextmanager

@@ -1,0 +1,178 @@
+"""Auto-PGD in the L-infinity ball (Croce and Hein 2020, Algorithm 1; pyautoattack 0.2 where the text differs).
+
+Ascent with momentum. Each image's step is halved, and its walk sent back to its best point, where progress stalls.
+"""
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from advgrad.attacks.gradients import GradientFn, Prepare
+from advgrad.attacks.losses import losses_of, widened
+from advgrad.attacks.norms import start
+from advgrad.attacks.passes import Passes
+from advgrad.attacks.space import Space
+from advgrad.config import AttackSpec
+
+MOMENTUM = 0.75  # of a move is the step's, the rest is the last move's
+RISES = 0.75  # of a period's iterations must raise the loss, or the step is halved
+FIRST, SHORTER, LEAST = 0.22, 0.03, 0.06  # a period's length, by how much each next one is shorter, and its least
+NEVER, LATE = -1, 2**15
+
+
+class Ascent(NamedTuple):
+    """One run on n images."""
+
+    best: Tensor  # (n,C,H,W) the point of highest loss
+    correct: Tensor  # (n,) bool: no iterate, the start included, is misclassified
+    halvings: Tensor  # (n,H) int16 iterations before the 1st, 2nd, ... halving, of at most H; NEVER where it never came
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Progress:
+    """What decides about the steps of n images. All (n,)."""
+
+    best: Tensor  # the highest loss so far
+    latest: Tensor  # the loss at the latest iterate
+    rises: Tensor  # iterations since the last checkpoint that raised the loss
+    best_then: Tensor  # `best` at the last checkpoint
+    halved: Tensor  # bool: the step was halved there
+
+
+def checkpoints(steps: int) -> dict[int, int]:
+    """The iterations after which steps may be halved, each with the length of the period that ends there.
+
+    One at the end would change nothing and is left out.
+    """
+    period, shorter, least = (max(int(share * steps), 1) for share in (FIRST, SHORTER, LEAST))
+    found, at = dict[int, int](), period
+    while at < steps:
+        found[at] = period
+        period = max(period - shorter, least)
+        at += period
+    return found
+
+
+def begin(loss: Tensor) -> Progress:
+    """At the start, whose losses are `loss` (n,).
+
+    As in the released code the first iterate's loss counts as risen if it is above 0, not if it is above the start's,
+    and the first checkpoint does not ask whether `best` has risen.
+    """
+    yes = torch.ones_like(loss, dtype=torch.bool)
+    return Progress(
+        best=loss, latest=torch.zeros_like(loss), rises=torch.zeros_like(yes, dtype=torch.int), best_then=loss,
+        halved=yes,
+    )  # fmt: skip
+
+
+def after_step(progress: Progress, loss: Tensor) -> tuple[Progress, Tensor]:
+    """With the next iterate's losses (n,), and where they are the highest so far (n,) bool."""
+    better = loss > progress.best
+    rises = progress.rises + (loss > progress.latest)
+    return replace(progress, best=torch.where(better, loss, progress.best), latest=loss, rises=rises), better
+
+
+def after_period(progress: Progress, period: int) -> Progress:
+    """At a checkpoint `period` iterations after the last: halved where too few of them raised the loss, or where the
+    best is no better than at the last checkpoint though that did not halve the step.
+    """
+    stuck = ~progress.halved & (progress.best_then >= progress.best)
+    halved = (progress.rises <= RISES * period) | stuck
+    return replace(progress, rises=torch.zeros_like(progress.rises), best_then=progress.best, halved=halved)
+
+
+class _Walk(NamedTuple):
+    """Where n images are. (n,C,H,W), but for size (n,1,1,1)."""
+
+    point: Tensor
+    before: Tensor  # where the last move began
+    grad: Tensor
+    best: Tensor  # the point of highest loss
+    best_grad: Tensor
+    size: Tensor  # of the steps, in units of the metric
+
+    def switched(self, where: Tensor, **values: Tensor) -> "_Walk":
+        """With these values for the images where (n,) bool."""
+        wide = where.view(-1, 1, 1, 1)
+        return self._replace(**{name: torch.where(wide, value, getattr(self, name)) for name, value in values.items()})
+
+
+def _moved(walk: _Walk, momentum: float, x: Tensor, spec: AttackSpec, space: Space) -> _Walk:
+    """One step along the gradient's signs and some of the last move; both ends are brought back to ball and box."""
+    point, step = walk.point, walk.size * (walk.grad.sign() * space.metric(spec.units))
+    near = _within(point + step, x, spec, space)
+    far = point + (near - point) * momentum + (point - walk.before) * (1 - momentum)
+    return walk._replace(point=_within(far, x, spec, space), before=point)
+
+
+def _within(point: Tensor, x: Tensor, spec: AttackSpec, space: Space) -> Tensor:
+    radius = spec.eps / 255 * space.metric(spec.units)
+    point = torch.minimum(torch.maximum(point, x - radius), x + radius)
+    return space.clip(point) if spec.clip else point
+
+
+def auto_pgd(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    spec: AttackSpec,
+    *,
+    space: Space,
+    prepare: Prepare,
+    noise: Tensor | None = None,
+    passes: Passes | None = None,
+) -> Ascent:
+    """One run. x (n,C,H,W) and the input of `model` are in `space`; noise (n,C,H,W) uniform [0,1), None: start none.
+
+    The losses that decide are those of the raw logits, whatever the source of the gradients makes of them.
+    """
+    passes, losses, steps = Passes() if passes is None else passes, losses_of(spec), spec.steps[-1]
+    walk, logits, gradient = _begun(model, x, y, spec, space, prepare, noise, passes)
+    progress, correct = begin(losses(logits, y)), logits.argmax(1) == y
+    periods, when = checkpoints(steps), list[Tensor]()
+    for done in range(1, steps + 1):
+        walk = _moved(walk, MOMENTUM if done > 1 else 1.0, x, spec, space)
+        # Nothing goes on from the last iterate, so no gradient is taken there.
+        grad, logits = _look(model, gradient if done < steps else None, walk, passes)
+        correct &= logits.argmax(1) == y
+        progress, better = after_step(progress, losses(logits, y))
+        walk = walk._replace(grad=grad).switched(better, best=walk.point, best_grad=grad)
+        if done in periods:
+            progress = after_period(progress, periods[done])
+            walk = walk.switched(progress.halved, point=walk.best, grad=walk.best_grad, size=walk.size / 2)
+            when.append(torch.where(progress.halved, done, LATE))
+    return Ascent(walk.best, correct, _in_order(when, len(x)).to(x.device))
+
+
+def _begun(
+    model: nn.Module, x: Tensor, y: Tensor, spec: AttackSpec, space: Space, prepare: Prepare, noise: Tensor | None,
+    passes: Passes,
+) -> tuple[_Walk, Tensor, GradientFn]:  # fmt: skip
+    """The start, its raw logits, and the source of gradients from there on."""
+    point = _within(start(x, noise, spec, space), x, spec, space)
+    gradient = prepare(model, x, point, y, passes)
+    size = torch.full((len(x), 1, 1, 1), spec.step / 255, dtype=x.dtype, device=x.device)
+    walk = _Walk(point=point, before=point, grad=point, best=point, best_grad=point, size=size)
+    grad, logits = _look(model, gradient, walk, passes)
+    return walk._replace(grad=grad, best_grad=grad), logits, gradient
+
+
+def _look(model: nn.Module, gradient: GradientFn | None, walk: _Walk, passes: Passes) -> tuple[Tensor, Tensor]:
+    """Gradient and raw logits where the walk is; without a source of gradients the walk's last one."""
+    grad, logits = gradient(walk.point) if gradient else (walk.grad, None)
+    if logits is None:
+        passes.add(forward=len(walk.point))
+        with torch.no_grad():
+            logits = widened(model(walk.point))
+    return grad, logits
+
+
+def _in_order(when: list[Tensor], n: int) -> Tensor:
+    """Ascent.halvings; when: for each checkpoint its iteration where it halved the step, LATE elsewhere (n,)."""
+    if not when:
+        return torch.zeros(n, 0, dtype=torch.int16)
+    ordered = torch.stack(when, dim=1).sort(dim=1).values
+    return torch.where(ordered == LATE, NEVER, ordered).to(torch.int16)

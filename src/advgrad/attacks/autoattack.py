@@ -1,0 +1,161 @@
+"""AutoAttack, standard version, L-infinity (Croce and Hein 2020), with the members of pyautoattack 0.2.
+
+The members run one after the other, each on the images that still stand: APGD on cross-entropy; APGD on the targeted
+DLR loss and targeted FAB, on up to nine classes in the order of their logits; Square. As with the other attacks of
+libraries (peers.py) what a member finds is clipped to the ball and to [0,1] and classified anew. FAB looks for the
+nearest adversarial image and knows no ball, so a find of its beyond the ball may count where the library drops it.
+
+APGD's starts are of the library's law, but each image's own: drawn from (seed, member, target, number of the image).
+Square draws as in peers.py, and FAB not at all. So an outcome depends neither on other images nor on `batch`, but for
+the last bits of the arithmetic.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from advgrad.attacks.noise import sample_noise
+from advgrad.attacks.passes import Passes
+from advgrad.attacks.peers import Attack, Counted, _quiet, _quietly, _square, within
+from advgrad.config import AutoAttack
+from advgrad.config.training import Member
+from advgrad.draws import keyed_seed, seeded
+from advgrad.errors import InputError
+
+TARGETS = 9  # classes at most that a targeted member aims at
+DLR_CLASSES = 4  # that the targeted DLR loss compares
+
+
+def correct_after(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    settings: AutoAttack,
+    *,
+    seed: int,
+    index: np.ndarray,
+    batch: int,
+    passes: Passes | None = None,
+) -> Tensor:
+    """(k,) bool on the CPU: which images are classified correctly, before the attack and after all its members.
+
+    model: whole network on [0,1] pixels with frozen weights, in evaluation mode. x (k,C,H,W) float32 in [0,1] and
+    y (k,) int64, on its device. index (k,): their numbers in the test set. batch: images at once. passes: counted, the
+    verdicts' own included. An image at which the logits are not finite is left as it is: no member can follow them.
+    torch's generators are afterwards as before. InputError: the library is not installed, or the network has too few
+    classes for the members.
+    """
+    shell, x = Counted(model, Passes() if passes is None else passes), x.contiguous()  # the library takes views of x
+    correct, standing, classes = _clean(shell, x, y, batch)
+    if settings.eps == 0:
+        return correct
+    attacks = [attack for member in settings.members for attack in _runs(member, settings, classes, seed)]
+    for attack in attacks:
+        for part in torch.nonzero(standing)[:, 0].split(batch):
+            if len(part) == 0:
+                return correct
+            found = attack(shell, x[part], y[part], index[part.numpy()])
+            with torch.no_grad():
+                correct[part] = (shell(within(found, x[part], settings.eps / 255)).argmax(1) == y[part]).cpu()
+        standing &= correct
+    return correct
+
+
+@torch.no_grad()
+def _clean(shell: Counted, x: Tensor, y: Tensor, batch: int) -> tuple[Tensor, Tensor, int]:
+    """(k,) bool which are classified correctly, (k,) bool which of those are to be attacked, and how many classes."""
+    logits = torch.cat([shell(part) for part in x.split(batch)]).cpu()
+    correct = logits.argmax(1) == y.cpu()
+    return correct, correct & logits.isfinite().all(1), logits.shape[1]
+
+
+def _runs(member: Member, settings: AutoAttack, classes: int, seed: int) -> list[Attack]:
+    """The runs of a member, each on the images that stand after the one before: one, or one for each target."""
+    library, eps, own = _library(), settings.eps / 255, keyed_seed(seed, member)
+    ranks = range(2, min(TARGETS, classes - 1) + 2)  # 2: the class with the second highest logit
+    match member:
+        case "apgd-ce":
+            runs = [_apgd(library, settings.steps, eps, own)]
+        case "apgd-t":
+            if classes < DLR_CLASSES:
+                raise InputError(f"autoattack: apgd-t needs a network of {DLR_CLASSES} classes or more, not {classes}")
+            runs = [_apgd(library, settings.steps, eps, own, rank) for rank in ranks]
+        case "fab-t":
+            runs = [_fab(library, settings.steps, eps, rank) for rank in ranks]
+        case "square":
+            runs = [_square(library, settings.queries, eps, own, 0)]
+    return [_quietly(run) for run in runs]
+
+
+def _apgd(library: ModuleType, steps: int, eps: float, seed: int, rank: int = 0) -> Attack:
+    """One start of APGD: on cross-entropy, or on the DLR loss towards the class of that rank."""
+    shared: dict[str, Any] = {"n_iter": steps, "norm": "Linf", "eps": eps, "rho": 0.75}
+
+    def attack(model: Counted, x: Tensor, y: Tensor, index: np.ndarray) -> Tensor:
+        if rank:
+            run = library.autopgd_base.APGDAttack_targeted(model, **shared, device=x.device)
+            with torch.no_grad():
+                run.y_target = model(x).sort(dim=1)[1][:, -rank]
+        else:
+            run = library.autopgd_base.APGDAttack(model, **shared, loss="ce", device=x.device)
+        run.init_hyperparam(x)
+        noise = sample_noise(seed, index, rank, (x.shape[1], x.shape[2], x.shape[3])).to(x.device)
+        start = x + eps * run.normalize(2 * noise - 1)
+        with seeded(seed, device=x.device):  # it draws a start all the same
+            return run.attack_single_run(x, y, x_init=start)[3]
+
+    return attack
+
+
+def _fab(library: ModuleType, steps: int, eps: float, rank: int) -> Attack:
+    """FAB from the image itself towards the class of that rank."""
+
+    def attack(model: Counted, x: Tensor, y: Tensor, index: np.ndarray) -> Tensor:
+        run = library.fab_pt.FABAttack_PT(model, norm="Linf", n_iter=steps, eps=eps, targeted=True, device=x.device)
+        run.target_class = rank
+        with torch.no_grad(), _running_sums(library.fab_base):
+            return run.attack_single_run(x, y, is_targeted=True)
+
+    return attack
+
+
+@contextmanager
+def _running_sums(base: Any) -> Iterator[None]:
+    """Inside, FAB's projection may add up rows on a GPU.
+
+    torch's deterministic mode refuses any cumsum there because that of a single long row is not the same each time.
+    The projection's are of the rows of a matrix of two rows or more, which go through another kernel.
+    """
+    projection = base.projection_linf
+
+    def allowed(points: Tensor, normals: Tensor, offsets: Tensor) -> Tensor:
+        mode = torch.get_deterministic_debug_mode()
+        torch.set_deterministic_debug_mode("default")
+        try:
+            return projection(points, normals, offsets)
+        finally:
+            torch.set_deterministic_debug_mode(mode)
+
+    base.projection_linf = allowed
+    try:
+        yield
+    finally:
+        base.projection_linf = projection
+
+
+def _library() -> ModuleType:
+    """pyautoattack, imported where it is needed. InputError: it is not here."""
+    try:
+        with _quiet():
+            import pyautoattack.autopgd_base
+            import pyautoattack.fab_pt
+            import pyautoattack.square
+
+            return pyautoattack
+    except ImportError as error:
+        raise InputError(f"autoattack: needs the package pyautoattack, which cannot be imported: {error}") from None

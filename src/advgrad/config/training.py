@@ -1,0 +1,134 @@
+"""What a training is: a recipe on the paper's clock, and several of them side by side."""
+
+from typing import Literal, Self
+
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from advgrad.config.attack import AttackSpec
+from advgrad.config.base import Config
+
+Dataset = Literal["mnist", "cifar10", "cifar100"]
+Precision = Literal["float32", "tf32", "bf16"]
+Member = Literal["apgd-ce", "apgd-t", "fab-t", "square"]  # of AutoAttack
+
+
+class Optimizer(Config):
+    name: Literal["sgd", "adam"]
+    lr: PositiveFloat
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: NonNegativeFloat = 0.0
+
+
+class Schedule(Config):
+    """Learning rate over the paper's clock (`Training.unit`)."""
+
+    kind: Literal["constant", "step", "piecewise", "cosine", "exponential", "warmup_cosine"] = "constant"
+    milestones: tuple[PositiveFloat, ...] = ()  # step, piecewise
+    gamma: PositiveFloat = 1.0  # step: factor at each milestone; exponential: factor per unit
+    lrs: tuple[PositiveFloat, ...] = ()  # piecewise: rate from each milestone on
+    t_max: PositiveFloat | None = None  # cosine: half period; None: the clock's length
+    warmup: float = Field(default=0.0, ge=0, lt=1)  # warmup_cosine: share of the length
+
+
+class Binary(Config):
+    """How latent real weights become +-1. waq: the layers binarise themselves; here only the latent clamp."""
+
+    method: Literal["md-tanh-s", "gd-tanh", "bc", "waq"]
+    beta_scale: float = Field(default=1.0, ge=1)  # beta is multiplied by this ...
+    beta_every: PositiveFloat = 1.0  # ... at every multiple of this many clock units, 0 included
+    beta_max: PositiveFloat = 1e35
+
+
+class Adversary(Config):
+    """What perturbs a training batch. eps and step in 1/255 of the pixel range."""
+
+    kind: Literal["pgd", "gaat"]
+    linbp: bool = False  # pgd: its gradients are linearly backpropagated (LinBP's second strategy)
+    eps: NonNegativeFloat
+    step: NonNegativeFloat
+    steps: PositiveInt
+    start: Literal["none", "uniform"] = "uniform"
+    batch_norm: Literal["train", "eval"] = "train"  # mode of the network while it is attacked
+    begins: NonNegativeFloat = 0.0  # clock time before which training is natural (DAT)
+    hessian: Literal["rank-one", "one-step"] = "rank-one"  # gaat: T steps with J(1 + J.delta), or their closed form
+
+
+class Checkpoint(Config):
+    """Somebody else's trained weights, read in place of training."""
+
+    file: str  # absolute, or from the project's root
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")  # of the file, which is not opened if it has another
+    layout: Literal["robustbench"] = "robustbench"  # names of the tensors in it
+
+
+class Training(Config):
+    """A recipe on the paper's clock; `epochs` is how many are really run (None: the paper's length).
+
+    A scale that runs fewer epochs runs the same clock faster: milestones, beta and the start of the
+    adversary keep their share of the run.
+    """
+
+    unit: Literal["epochs", "iterations"] = "epochs"
+    length: PositiveFloat
+    epochs: PositiveInt | None = None
+    batch: PositiveInt = 128
+    images: PositiveInt | None = None  # first n of the training part; None: all
+    validation: NonNegativeInt = 0  # the last n training images, held out
+    optimizer: Optimizer
+    schedule: Schedule = Schedule()
+    augment: Literal["none", "crop", "crop-flip"] = "none"
+    init: Literal["default", "xavier"] = "default"  # xavier: md-bnn's, biases N(0, 0.1)
+    select: Literal["last", "best"] = "last"  # best: highest validation accuracy
+    seed: NonNegativeInt = 0  # added to params.yaml's: the same recipe once more with other draws
+    linbp: bool = False  # linear backward in the updates (LinBP's first strategy)
+    precision: Precision = "float32"  # arithmetic of the training passes; attacks after training are always float32
+    binary: Binary | None = None
+    adversary: Adversary | None = None
+    checkpoint: Checkpoint | None = None  # these weights; nothing is trained
+
+    @model_validator(mode="after")
+    def _best_needs_validation(self) -> Self:
+        if self.select == "best" and self.validation == 0:
+            raise ValueError("select: best needs validation > 0")
+        return self
+
+
+class Variant(Config):
+    """What tells one training from the others of its curves."""
+
+    linbp: bool = False  # in the updates (LinBP's first strategy)
+    adversary_linbp: bool = False  # in the adversary's gradients (the second)
+    rate: PositiveFloat = 1.0  # factor on the learning rate
+    schedule: Schedule | None = None  # None: the recipe's
+
+
+class AutoAttack(Config):
+    """AutoAttack, standard version (Croce and Hein 2020), L-infinity, on the first test images."""
+
+    eps: NonNegativeFloat  # in 1/255
+    images: PositiveInt
+    every: PositiveInt = 1  # epochs between two measurements; the last epoch is always measured
+    members: tuple[Member, ...] = ("apgd-ce", "apgd-t", "fab-t", "square")
+    steps: PositiveInt = 100  # of apgd and fab
+    queries: PositiveInt = 5000  # of square
+
+
+class Probe(Config):
+    """Robustness measured after epochs of a training."""
+
+    images: PositiveInt  # first test images under PGD
+    pgd: AttackSpec
+    every: PositiveInt = 1  # epochs between two measurements; the last epoch is always measured
+    autoattack: AutoAttack | None = None
+
+
+class Curves(Config):
+    """One network trained in several ways from the same start, measured on the test set after each epoch."""
+
+    dataset: Dataset
+    network: str
+    recipe: str
+    variants: dict[str, Variant] = Field(min_length=1)
+    test: PositiveInt | None = None  # first n test images; None: all
+    probe: Probe | None = None

@@ -1,0 +1,66 @@
+"""What analyses wrote for figures: sweeps over beta (sweep.csv) and curves over steps or epochs (curve.csv)."""
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from advgrad.errors import InputError
+
+Sweep = list[dict[str, float]]  # rows of analyses/MODEL/sweep.csv
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """analyses/MODEL/curve.csv: long form, a line for each series at each x; an empty field was not measured."""
+
+    file: Path
+    x: str  # its second column: step or epoch
+    columns: tuple[str, ...]  # the others
+    series: Mapping[str, list[dict[str, float | None]]]  # in the file's order; x among the keys
+
+
+def _lines(file: Path) -> list[dict[str, str]]:
+    """The lines as text; InputError if there is no such file, or no such table in it."""
+    try:
+        with file.open(encoding="utf-8", newline="") as text:
+            lines = list(csv.DictReader(text, strict=True))
+        if any(None in line or None in line.values() for line in lines):
+            raise ValueError("a line is too short or too long")
+        return lines
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file") from None
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{file}: not a table of numbers: {error}") from None
+
+
+def read_sweep(analyses: Path, model: str) -> Sweep:
+    """analyses/MODEL/sweep.csv; InputError if it is missing or not a table of numbers with a column beta."""
+    file = analyses / model / "sweep.csv"
+    lines = _lines(file)
+    try:
+        rows = [{key: float(value) for key, value in line.items()} for line in lines]
+    except ValueError as error:
+        raise InputError(f"{file}: not a table of numbers: {error}") from None
+    if not rows or "beta" not in rows[0]:
+        raise InputError(f"{file}: wants a column beta and at least one row")
+    return rows
+
+
+def read_curve(analyses: Path, model: str) -> Curve:
+    """analyses/MODEL/curve.csv; InputError if it is missing or not columns `series`, x and at least one more."""
+    file = analyses / model / "curve.csv"
+    lines = _lines(file)
+    head = tuple(lines[0]) if lines else ()
+    if len(head) < 3 or head[0] != "series":
+        raise InputError(f"{file}: wants columns series, x and at least one more, and at least one row")
+    series: dict[str, list[dict[str, float | None]]] = {}
+    try:
+        for line in lines:
+            if not line[head[1]]:
+                raise ValueError(f"{line['series']}: a row without {head[1]}")
+            row = {key: float(line[key]) if line[key] else None for key in head[1:]}
+            series.setdefault(line["series"], []).append(row)
+    except ValueError as error:
+        raise InputError(f"{file}: not a table of numbers: {error}") from None
+    return Curve(file=file, x=head[1], columns=head[2:], series=series)

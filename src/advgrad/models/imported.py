@@ -1,0 +1,109 @@
+"""Somebody else's trained weights: a checkpoint of another project, its tensors under our network's names."""
+
+import hashlib
+import io
+import pickle
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advgrad import config
+from advgrad.errors import InputError
+from advgrad.models.layers import Normalised
+
+COLUMNS = ("epoch", "train_loss", "train_accuracy")  # of a curve without epochs
+UNUSED = "sub_block1."  # RobustBench: a block that GAIRAT's network has and its forward pass leaves out
+# RobustBench's WideResNet -> ours (models/wideresnet.py); what is not here has the same name in both.
+RENAMED = (
+    (re.compile(r"^(block\d)\.layer\.(\d+)\."), r"\1.\2."),
+    (re.compile(r"\.convShortcut\."), ".shortcut."),
+    (re.compile(r"^bn1\."), "bn."),
+    (re.compile(r"^fc\."), "linear."),
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Imported:
+    """Weights that nothing here has trained."""
+
+    state: dict[str, Tensor]  # of `.core`, on the CPU
+    origin: str  # the checkpoint's layout
+    sha256: str  # of the file
+
+    def metrics(self) -> dict[str, Any]:
+        """What takes the place of a training's: no epoch, no pass."""
+        none = {"forward": 0, "backward": 0}
+        return {"origin": self.origin, "sha256": self.sha256, "passes": {"attack": none, "update": none}}
+
+
+def read(checkpoint: config.Checkpoint, network: config.Network, model: Normalised) -> Imported:
+    """The file's weights for `model`, the built `network`.
+
+    RobustBench (Croce et al. 2021): a WideResNet on images in [0,1], its state_dict alone or under "state_dict".
+    InputError: no file, another sha256 (it is then not opened), not tensors only, or tensors of another network.
+    """
+    path = Path(checkpoint.file)
+    if network.architecture != "wide_resnet28" or network.normalise:
+        raise InputError(
+            f"checkpoint {path}: {checkpoint.layout} is for wide_resnet28 on images in [0,1] (normalise: false), not "
+            f"for {network.architecture} with normalise: {str(network.normalise).lower()}"
+        )
+    found = _renamed(_tensors(_verified(path, checkpoint.sha256), path))
+    own = model.core.state_dict()
+    for name in sorted(own.keys() | found.keys()):
+        is_there, is_needed = _shape(found, name), _shape(own, name)
+        if is_there != is_needed:
+            raise InputError(f"checkpoint {path}: weights of another network: {name}: {is_there}, needed: {is_needed}")
+    return Imported(state={name: found[name] for name in own}, origin=checkpoint.layout, sha256=checkpoint.sha256)
+
+
+def _verified(path: Path, sha256: str) -> bytes:
+    """The file's bytes; InputError unless they have this hash."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"checkpoint {path}: cannot be read: {error.strerror}") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise InputError(f"checkpoint {path}: its sha256 is {found}, the recipe allows {sha256} only; not opened")
+    return content
+
+
+def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:
+    """name -> tensor of a file of torch.save, which is kept from running code of its own."""
+    try:
+        raw = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"checkpoint {path}: not readable as tensors alone: {_first_line(error)}") from None
+    state = raw.get("state_dict", raw) if isinstance(raw, dict) else raw
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(f"checkpoint {path}: wants names and tensors, alone or under 'state_dict'")
+    return {str(name): value for name, value in state.items()}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0].split(". ")[0]
+
+
+def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Under our names, contiguous; `module.` is what data parallelism puts before each."""
+    found = {}
+    for theirs, tensor in state.items():
+        name = theirs.removeprefix("module.")
+        if name.startswith(UNUSED):
+            continue
+        for pattern, ours in RENAMED:
+            name = pattern.sub(ours, name)
+        found[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
+    return found
+
+
+def _shape(state: dict[str, Tensor], name: str) -> str:
+    """`float32 (16, 3, 3, 3)`"""
+    if name not in state:
+        return "nothing"
+    return f"{str(state[name].dtype).removeprefix('torch.')} {tuple(state[name].shape)}"

@@ -1,0 +1,1 @@
+"""The teacher-student simulations behind LinBP's theory, in float64 (arXiv 2112.11018, Sections 3 and 4.1)."""

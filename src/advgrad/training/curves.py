@@ -1,0 +1,133 @@
+"""Trainings side by side: one network from the same start, with the same draws, measured on the test set as it learns.
+
+Source: LinBP, Sections 4.2.2 and 4.2.3, Figures 5 to 12.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advgrad.checkpoint import EVERY, Store, remove
+from advgrad.config import Curves, CurvesRun, Training, Variant
+from advgrad.data.batches import to_device
+from advgrad.draws import seeded
+from advgrad.errors import InputError
+from advgrad.models import registry
+from advgrad.models.layers import Normalised
+from advgrad.models.layout import memory_format
+from advgrad.training import curve_values, linear, probe
+from advgrad.training.curve_values import Curve
+from advgrad.training.loop import Data, Observe, split, train
+from advgrad.training.metrics import measure
+from advgrad.training.schedules import plan
+
+BATCH = 500  # test images measured at once
+Report = Callable[[str, int, dict[str, float]], None]  # variant, epoch from 1, its row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """rows: of curve.csv; values: group -> {"n": test images, KEY: leaf or nested}, as in analyses/NAME/values.json."""
+
+    rows: list[dict[str, Any]]
+    values: dict[str, dict[str, Any]]
+
+
+def recipe(training: Training, variant: Variant) -> Training:
+    """The recipe with the variant's changes. InputError: the variant's adversary is one that the recipe has not."""
+    schedule = variant.schedule or training.schedule
+    schedule = schedule.model_copy(update={"lrs": tuple(rate * variant.rate for rate in schedule.lrs)})
+    optimizer = training.optimizer.model_copy(update={"lr": training.optimizer.lr * variant.rate})
+    changed = training.model_copy(update={"schedule": schedule, "optimizer": optimizer, "linbp": variant.linbp})
+    if not variant.adversary_linbp:
+        return changed
+    if training.adversary is None:
+        raise InputError("curves: adversary_linbp needs a recipe with an adversary")
+    return changed.model_copy(update={"adversary": training.adversary.model_copy(update={"linbp": True})})
+
+
+def compare(
+    run: CurvesRun,
+    train_data: Data,
+    test_data: Data,
+    *,
+    device: torch.device | str,
+    folder: Path,
+    key: str,
+    every: float = EVERY,
+    report: Report = lambda variant, epoch, row: None,
+) -> Compared:
+    """Train every variant, one after the other. train_data, test_data: the data set's, uint8 (n,H,W,C).
+
+    Curves of finished variants are kept in `folder`, and the running one's state below it (the caller removes it all);
+    a call that finds those of the same `key` goes on from there, to the same bits. every: seconds between two states.
+    report: gets every row, old ones too.
+    InputError, before anything is trained, for variants that do not fit the recipe, the network or the device.
+    """
+    recipes = {name: recipe(run.training, variant) for name, variant in run.curves.variants.items()}
+    _check(run, recipes, device)
+    store = Store(folder=folder, key=key, every=every)
+    found = store.load()
+    done: dict[str, Curve] = found[1]["curves"] if found else {}
+    for name, curve in done.items():
+        for row in curve:
+            report(name, int(row["epoch"]), row)
+    images, labels = to_device(*test_data, device)
+    images = images.contiguous(memory_format=memory_format(device, "float32"))
+    seed = run.seed + run.training.seed
+    for name, training in recipes.items():
+        if name in done:
+            continue
+        data, held_out = split(training, *train_data)
+        observe = _observer(run.curves, images, labels, seed, plan(training, len(data[1])).epochs)
+        trained = train(
+            training, run.network, _fresh(run, seed), data, held_out,
+            seed=seed, device=device, checkpoint=folder / name, key=f"{key} {name}", checkpoint_every=every,
+            observe=observe, on_epoch=lambda epoch, row, name=name: report(name, epoch, row),
+        )  # fmt: skip
+        done[name] = trained.curve
+        store.save({}, {"curves": done})
+        remove(folder / name)
+    return Compared(rows=curve_values.rows(done), values=curve_values.values(done, _counts(run.curves, labels)))
+
+
+def _fresh(run: CurvesRun, seed: int) -> Normalised:
+    """The network with the weights that every variant starts from."""
+    with seeded(seed, "init"):
+        return registry.build(run.network, run.curves.dataset)
+
+
+def _check(run: CurvesRun, recipes: dict[str, Training], device: torch.device | str) -> None:
+    model = _fresh(run, run.seed)
+    registry.check_device(run.network, model, torch.device(device))
+    for training in recipes.values():
+        linear.check(training, run.network, model)
+    if run.curves.probe is not None:
+        probe.check(run.curves.probe)
+
+
+def _observer(curves: Curves, images: Tensor, labels: Tensor, seed: int, epochs: int) -> Observe:
+    """Loss and accuracy on the first test images, and the probe's accuracies, in float32."""
+
+    def observe(model: Normalised, epoch: int) -> dict[str, float]:
+        row = measure(model, images[: curves.test], labels[: curves.test], batch=BATCH, prefix="test")
+        if curves.probe is None:
+            return row
+        found = probe.robustness(model, images, labels, curves.probe, seed=seed, epoch=epoch, epochs=epochs)
+        return row | found
+
+    return observe
+
+
+def _counts(curves: Curves, labels: Tensor) -> dict[str, int]:
+    """How many images each measured accuracy is a share of."""
+    counts = {"test_accuracy": len(labels[: curves.test])}
+    if curves.probe is not None:
+        counts["pgd_accuracy"] = len(labels[: curves.probe.images])
+        if curves.probe.autoattack is not None:
+            counts["autoattack_accuracy"] = len(labels[: curves.probe.autoattack.images])
+    return counts

@@ -1,0 +1,35 @@
+"""Train one network in several ways, side by side: curves.py NAME -> analyses/NAME/{values.json,curve.csv}."""
+
+from pathlib import Path
+
+from advgrad import config, determinism, stage
+
+
+def curves(name: str) -> None:
+    settings = config.load_settings(stage.ROOT)
+    this = config.load_curves(name, settings, stage.ROOT)
+    determinism.prepare(settings.determinism)
+    pack, folder = Path("data", f"{this.curves.dataset}.safetensors"), Path("analyses", name)
+    params = this.model_dump(include={"network", "training", "curves", "seed"})
+    with stage.tracked("curves", name, settings, params=params, inputs=[pack], paper=this.paper) as run:
+        device = run.device(settings)  # torch comes in here, after the environment is set
+
+        from advgrad import checkpoint
+        from advgrad.data.pack import read_split
+        from advgrad.training.curves import compare
+
+        saved = Path("checkpoints", f"{name}.curves")
+        found = compare(
+            this, read_split(pack, "train"), read_split(pack, "test"),
+            device=device, folder=saved, key=run.state(device),
+            report=lambda variant, epoch, row: run.log(epoch, {f"{variant}.{k}": row[k] for k in row if k != "epoch"}),
+        )  # fmt: skip
+        values, rows = folder / "values.json", folder / "curve.csv"
+        stage.write_json(values, found.values)
+        stage.write_csv(rows, found.rows)
+        run.finish(shown=[values, rows], metrics=found.values)
+    checkpoint.remove(saved)
+
+
+if __name__ == "__main__":
+    stage.main(curves)
