@@ -314,7 +314,7 @@ def test_claims_about_what_is_at_full_size_everywhere_are_judged_everywhere(linb
     assert companions == {
         "attack-simulation", "attack-simulation-normalised", "training-simulation", "training-simulation-normalised",
         "larger-gradients-attack", "larger-gradients-training", "mnist-faster", "large-rate-lenet5", "large-rate-mlp",
-        "never-weaker-mnist",
+        "never-weaker-mnist", "mnist-early",
     }  # fmt: skip
     for file in (paper(scale, "linbp") for scale in ("quick", "gpu", "paper")):
         whole = paper("paper", "linbp")

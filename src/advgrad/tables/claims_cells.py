@@ -93,7 +93,7 @@ def read_grids(claims: Claims, reports: Path) -> dict[Place, Grid]:
 
 
 def pick(grids: Mapping[Place, Grid], place: Place, row: str, column: str) -> Told:
-    """One cell; InputError if the table or figure has none there."""
+    """One cell; InputError if the table or figure has none there. A curve that was not drawn up to x has no point."""
     grid = grids[place]
     if (row, column) in grid:
         return grid[row, column]
@@ -101,6 +101,8 @@ def pick(grids: Mapping[Place, Grid], place: Place, row: str, column: str) -> To
     if row not in rows:
         raise InputError(f"claims: {' '.join(place)}: no row {row!r}; known: {', '.join(rows)}")
     columns = [name for at, name in grid if at == row]
+    if place[0] == "Figure" and column.isdecimal() and all(name.isdecimal() or not name for name in columns):
+        return Told(name=f"{' '.join(place)}, {row}, {column}", ours=None, paper=None, text="—", reason="not run")
     raise InputError(f"claims: {' '.join(place)}, {row}: no column {column!r}; known: {', '.join(columns)}")
 
 
