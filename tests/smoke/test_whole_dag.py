@@ -52,11 +52,12 @@ def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 def made_cells(project: Path) -> list[dict[str, str]]:
     """Of every table that was made."""
-    found = []
-    for file in sorted((project / "reports" / "cells").glob("*.csv")):
-        with file.open(encoding="utf-8") as text:
-            found += list(csv.DictReader(text))
-    return found
+    return [cell for file in sorted((project / "reports" / "cells").glob("*.csv")) for cell in read_cells(file)]
+
+
+def read_cells(file: Path) -> list[dict[str, str]]:
+    with file.open(encoding="utf-8", newline="") as text:
+        return list(csv.DictReader(text))
 
 
 @pytest.mark.slow
@@ -69,9 +70,13 @@ def test_the_whole_dag(project):
     assert {cell["scale"] for cell in cells} == {"smoke"}
     assert all((cell["value"] != "—") or cell["reason"] for cell in cells)
     missing = {cell["reason"] for cell in cells if cell["paper"] != "gaat" and cell["value"] == "—"}
-    assert missing <= {"not run at this scale", "not measured at this scale", "the analysis gave no finite number"}
+    missing = {reason for reason in missing if not reason.startswith("no image's step was halved")}
+    assert missing <= {
+        "not run at this scale", "not measured at this scale", "the analysis gave no finite number",
+        "all of its 100 steps are early",
+    }  # fmt: skip
     if not left_out:
-        collected = list(csv.DictReader((project / "reports" / "cells.csv").open()))
+        collected = read_cells(project / "reports" / "cells.csv")
         assert sum(cell["value"] != "—" for cell in collected) >= 520
         assert len(collected) == 640
 
