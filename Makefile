@@ -21,7 +21,7 @@ lint: $(BIN)/.ready
 
 $(BIN)/.ready: requirements.lock pyproject.toml | $(UV)
 	@$(UV) venv --quiet --allow-existing --no-python-downloads --python $(PYTHON) .venv
-	@$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
+	@$(UV) pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 

@@ -8,9 +8,9 @@ import sys
 from collections.abc import Collection, Sequence
 
 from advgrad import config
-from advgrad.visits import cost, speed
+from advgrad.visits import cost, plan, speed
 
-TRAININGS = ("train", "curves")  # the first two columns; the others are of all that follows
+TRAINED = (*plan.TRAININGS, "curves")  # the first two columns; the others are of all that follows
 
 
 def stages(scale: str) -> list[tuple[str, config.Paper, dict[str, float]]]:
@@ -19,7 +19,7 @@ def stages(scale: str) -> list[tuple[str, config.Paper, dict[str, float]]]:
     for paper in config.PAPERS:
         file = config.load_paper(paper)
         models, further = ([config.load_run(name, settings) for name in names] for names in (file.models, file.further))
-        found += [(f"train@{run.name}", paper, cost.work(run, "train")) for run in models]
+        found += [(f"{'fork' if run.fork else 'train'}@{run.name}", paper, cost.work(run, "train")) for run in models]
         found += [(f"attack@{run.name}", paper, cost.work(run, "attack")) for run in models]
         found += [(f"analyse@{run.name}", paper, cost.work(run, "analyse")) for run in models if run.analysis]
         found += [(f"{kind(run)}@{run.name}", paper, cost.work(run, "attack")) for run in further]
@@ -46,7 +46,7 @@ def rows(scale: str, machine: str) -> list[tuple[str, float, float, float, float
     every = costs(scale, machine)
 
     def row(name: str, papers: Collection[str]) -> tuple[str, float, float, float, float]:
-        own = [(stage.partition("@")[0] in TRAININGS, flop, time) for stage, of, flop, time in every if of in papers]
+        own = [(stage.partition("@")[0] in TRAINED, flop, time) for stage, of, flop, time in every if of in papers]
         first, rest = ([(flop, time) for is_first, flop, time in own if is_first == wanted] for wanted in (True, False))
         return name, *_sums(first), *_sums(rest)
 

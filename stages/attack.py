@@ -7,7 +7,7 @@ from pathlib import Path
 
 from advgrad import config, stage
 
-PARAMS = {"model", "dataset", "network", "evaluation", "surrogate", "surrogate_network", "seed"}
+PARAMS = {"model", "weights", "dataset", "network", "evaluation", "surrogate", "surrogate_network", "seed"}
 
 
 def kind(this: config.Run) -> str:
@@ -36,7 +36,7 @@ def attack(name: str) -> None:
         models = {key: registry.build(network, this.dataset) for key, network in networks.items()}
         for key, network in networks.items():
             registry.check_device(network, models[key], device)
-            weights.load_weights(trained[key], models[key])
+            weights.load_weights(trained[key], models[key], this.weights if key == this.model else "last")
         images, labels = to_device(*read_split(pack, "test"), device)
         store = checkpoint.Store(folder=saved, key=run.state(device))
         with stage.bar() as progress:

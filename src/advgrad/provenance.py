@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import resource
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -69,20 +71,28 @@ def record(root: Path) -> None:
     for name, value in found.items():
         if not value.get("alone", True):
             continue
-        for what, seconds in timed(name, value).items():
-            measured.setdefault(value["scale"], {})[what] = {"seconds": seconds, "machine": machine}
+        for what, facts in timed(name, value).items():
+            measured.setdefault(value["scale"], {})[what] = facts | {"machine": machine}
     write_text(file, json.dumps(measured, indent=2, sort_keys=True) + "\n")
 
 
-def timed(stage: str, facts: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds for reports/measured.json from a stage's note: MODEL its training's, "MODEL ATTACK/GRADIENT" one image's.
+def timed(stage: str, facts: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """What reports/measured.json holds of a stage, from its note: by MODEL the training's seconds, epochs and peak
+    memory in GiB (of the GPU, if it ran on one), by "MODEL NAME" the seconds that an analysis clocked under that name.
 
-    Nothing of stages of other kinds, nor of an analysis that clocked nothing.
+    Of a fork only what it trained itself counts. Nothing of stages of other kinds, nor of weights from elsewhere.
     """
     kind, _, model = stage.partition("@")
-    if kind == "train":
-        return {model: facts["seconds"]}
-    return {f"{model} {name}": value for name, value in facts.get("clocked", {}).items()} if kind == "analyse" else {}
+    if kind in ("train", "fork") and "training" in facts:
+        return {model: {**facts["training"], "gib": facts.get("gpu_gib", facts.get("gib", 0.0))}}
+    clocked = facts.get("clocked", {}) if kind == "analyse" else {}
+    return {f"{model} {name}": {"seconds": round(value, 6)} for name, value in clocked.items()}
+
+
+def resident() -> float:
+    """GiB of memory that this process has taken at most."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, but bytes on macOS
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 def read_lock(root: Path) -> dict[str, Any]:

@@ -105,18 +105,21 @@ class Tracked:
 
     def finish(
         self, *, outputs: Sequence[Path] = (), shown: Sequence[Path] = (), metrics: Mapping[str, Any] | None = None,
-        seconds: Mapping[str, float] | None = None,
+        seconds: Mapping[str, float] | None = None, epochs: Sequence[float] | None = None,
     ) -> None:  # fmt: skip
         """outputs: files known by hash only; shown: files small enough to keep with the run.
 
-        seconds: what the stage clocked by itself, by name; to the notes and nowhere else.
+        seconds: what the stage clocked by itself, by name; epochs: of each epoch of a training. Both go to the notes
+        and nowhere else.
         """
         hashes = {path.as_posix(): provenance.file_md5(path) for path in (*outputs, *shown)}
         numbers = {name: float(value) for name, value in tracking.flatten(metrics or {}).items() if is_number(value)}
         self._run.finish(metrics=numbers, outputs=hashes, artifacts=shown)
         told = {"scale": self.scale, "seconds": round(self.seconds(), 3)}
         told |= {"clocked": dict(seconds)} if seconds else {}
-        provenance.note(ROOT, self.name, told | ({"gpu_gib": peak_memory()} if self.cuda else {}))
+        told |= {"training": {"seconds": round(sum(epochs), 3), "epochs": len(epochs)}} if epochs else {}
+        told |= {"gpu_gib": peak_memory()} if self.cuda else {"gib": round(provenance.resident(), 3)}
+        provenance.note(ROOT, self.name, told)
 
     def seconds(self) -> float:
         """Seconds of the work; epochs that a checkpoint brought count as long as those really run."""

@@ -11,7 +11,8 @@ from advgrad.config import PAPERS, load_paper, load_scale
 from advgrad.figures import spec as figures
 from advgrad.figures.spec import load_figure
 from advgrad.tables import claims_spec as claims
-from advgrad.tables.spec import analysed, load_spec, models, parameters, uses_measurements
+from advgrad.tables import findings
+from advgrad.tables.spec import analysed, load_spec, models, parameters, trained, uses_measurements
 
 ROOT = Path(__file__).parents[2]
 # code that decides no result: messages, atomic writing, bookkeeping around a stage
@@ -66,64 +67,71 @@ def sections(*keys: str, paper: str = "attack_bnn") -> set[str]:
 
 
 def test_every_model_is_trained_and_attacked_as_its_paper_says(stages):
+    """A model that goes on from another's state has a stage of its own kind, which reads that one's weights."""
     wanted = set()
     for paper in PAPERS:
         for name, model in load_paper(paper, root=ROOT).models.items():
-            train, attack = stages[f"train@{name}"], stages[f"attack@{name}"]
-            wanted |= {f"train@{name}", f"attack@{name}"}
+            train, attack = stages[f"{'fork' if model.fork else 'train'}@{name}"], stages[f"attack@{name}"]
+            wanted |= {train.addressing, attack.addressing}
+            assert train.cmd == f"stages/run train {name}"
             assert f"data/{model.dataset}.safetensors" in paths(train) & paths(attack)
-            assert (weights(train), weights(attack)) == (set(), {name})
+            assert (weights(train), weights(attack)) == ({model.fork} - {None}, {name})
             file = f"params/{paper}.yaml"
             own = {f"models.{name}.dataset", f"models.{name}.network", f"networks.{model.network}"}
-            assert tracked(train)[file] == own | {f"models.{name}.recipe", f"recipes.{model.recipe}"}
+            forked = {f"models.{name}.fork"} if model.fork else set()
+            assert tracked(train)[file] == own | forked | {f"models.{name}.recipe", f"recipes.{model.recipe}"}
             assert tracked(attack)[file] == own | {f"models.{name}.evaluation", f"evaluations.{model.evaluation}"}
-    assert of_kinds(stages, "train", "attack") == wanted
+            assert scaled(train) == sections(f"networks.{model.network}", f"recipes.{model.recipe}", paper=paper)
+            assert outputs(train) == {
+                f"models/{name}/{file}" for file in ("weights.safetensors", "curve.csv", "metrics.json")
+            }
+    assert of_kinds(stages, "train", "fork", "attack") == wanted
 
 
 @pytest.mark.parametrize("kind", ["further", "transfer"])
 def test_every_further_attack_has_its_stage(stages, kind):
-    """Further attacks read one model's weights, transferred ones the surrogate's too."""
-    file, wanted = load_paper("attack_bnn", root=ROOT), set()
-    for name, more in file.further.items():
-        if (more.surrogate is None) == (kind == "transfer"):
-            continue
-        model, stage = file.models[more.model], stages[f"{kind}@{name}"]
-        wanted.add(f"{kind}@{name}")
-        assert stage.cmd == f"stages/run attack {name}"
-        assert f"data/{model.dataset}.safetensors" in paths(stage)
-        assert weights(stage) == {more.model, more.surrogate} - {None}
-        named = {f"models.{more.model}.dataset", f"models.{more.model}.network", f"further.{name}"}
-        shrunk = {f"networks.{model.network}", f"evaluations.{more.evaluation}"}
-        if more.surrogate:
-            named.add(f"models.{more.surrogate}.network")
-            shrunk.add(f"networks.{file.models[more.surrogate].network}")
-        assert tracked(stage)["params/attack_bnn.yaml"] == named | shrunk
-        assert scaled(stage) == sections(*shrunk)
-        assert {out.def_path for out in stage.outs} == {
-            f"results/{name}/outcomes.safetensors", f"results/{name}/metrics.json"
-        }  # fmt: skip
+    """Further attacks read one model's weights, all of its states in one file; transferred ones the surrogate's too."""
+    wanted = set()
+    for paper in PAPERS:
+        file = load_paper(paper, root=ROOT)
+        for name, more in file.further.items():
+            if (more.surrogate is None) == (kind == "transfer"):
+                continue
+            model, stage = file.models[more.model], stages[f"{kind}@{name}"]
+            wanted.add(f"{kind}@{name}")
+            assert stage.cmd == f"stages/run attack {name}"
+            assert f"data/{model.dataset}.safetensors" in paths(stage)
+            assert weights(stage) == {more.model, more.surrogate} - {None}
+            named = {f"models.{more.model}.dataset", f"models.{more.model}.network", f"further.{name}"}
+            shrunk = {f"networks.{model.network}", f"evaluations.{more.evaluation}"}
+            if more.surrogate:
+                named.add(f"models.{more.surrogate}.network")
+                shrunk.add(f"networks.{file.models[more.surrogate].network}")
+            assert tracked(stage)[f"params/{paper}.yaml"] == named | shrunk
+            assert scaled(stage) == sections(*shrunk, paper=paper)
+            assert outputs(stage) == {f"results/{name}/outcomes.safetensors", f"results/{name}/metrics.json"}
     assert wanted
     assert of_kinds(stages, kind) == wanted
 
 
 def test_every_analysis_has_its_stage(stages):
-    file, wanted = load_paper("attack_bnn", root=ROOT), set()
-    for name, model in file.models.items():
-        if model.analysis is None:
-            continue
-        stage, place = stages[f"analyse@{name}"], f"models.{name}"
-        wanted.add(f"analyse@{name}")
-        assert stage.cmd == f"stages/run analyse {name}"
-        assert {"src/advgrad/analysis", f"data/{model.dataset}.safetensors"} <= paths(stage)
-        assert weights(stage) == {name}
-        named = {f"{place}.{key}" for key in ("dataset", "network", "evaluation", "analysis")}
-        shrunk = {f"networks.{model.network}", f"evaluations.{model.evaluation}", f"analyses.{model.analysis}"}
-        assert tracked(stage)["params/attack_bnn.yaml"] == named | shrunk
-        assert scaled(stage) == sections(*shrunk)
-        assert {out.def_path for out in stage.outs} == {f"analyses/{name}/values.json", f"analyses/{name}/sweep.csv"}
+    wanted = set()
+    for paper in PAPERS:
+        for name, model in load_paper(paper, root=ROOT).models.items():
+            if model.analysis is None:
+                continue
+            stage, place = stages[f"analyse@{name}"], f"models.{name}"
+            wanted.add(f"analyse@{name}")
+            assert stage.cmd == f"stages/run analyse {name}"
+            assert {"src/advgrad/analysis", f"data/{model.dataset}.safetensors"} <= paths(stage)
+            assert weights(stage) == {name}
+            named = {f"{place}.{key}" for key in ("dataset", "network", "evaluation", "analysis")}
+            shrunk = {f"networks.{model.network}", f"evaluations.{model.evaluation}", f"analyses.{model.analysis}"}
+            assert tracked(stage)[f"params/{paper}.yaml"] == named | shrunk
+            assert scaled(stage) == sections(*shrunk, paper=paper)
+            assert outputs(stage) == {f"analyses/{name}/values.json", f"analyses/{name}/sweep.csv"}
     assert wanted
     assert of_kinds(stages, "analyse") == wanted
-    assert not any(load_paper(paper, root=ROOT).further for paper in PAPERS if paper != "attack_bnn")
 
 
 def test_all_curves_have_their_stage(stages):
@@ -183,16 +191,21 @@ def below(folder: str, stage) -> set[str]:
     return {path.split("/")[1] for path in paths(stage) if path.startswith(f"{folder}/")}
 
 
+def files_of_trainings(stage) -> set[str]:
+    return {path for path in paths(stage) if path.startswith("models/")}
+
+
 def test_every_spec_has_its_table_stage_with_what_it_reads(stages):
     specs = sorted((ROOT / "reports" / "specs").glob("*.yaml"))
     seen = set()
     for file in specs:
         name, spec = file.stem, load_spec(file)
-        stage = stages.get(f"table@{name}") or stages[f"table-{name}"]
+        stage = stages[f"table-{name}"]
         seen.add(stage.addressing)
         assert stage.cmd == f"stages/run table {name}"
         assert below("results", stage) == set(models(spec)), name
         assert below("analyses", stage) == set(analysed(spec)), name
+        assert files_of_trainings(stage) == {f"models/{model}/metrics.json" for model in trained(spec)}, name
         assert ("reports/measured.json" in paths(stage)) == uses_measurements(spec), name
         own = tracked(stage).get(f"params/{spec.paper.replace('-', '_')}.yaml", set())
         assert own == set(parameters(spec)), name
@@ -210,6 +223,7 @@ def test_every_figure_has_its_stage_with_what_it_reads(stages):
         assert stage.cmd == f"stages/run figure {name}"
         assert below("results", stage) == set(figures.results(figure)), name
         assert below("analyses", stage) == set(figures.analyses(figure)), name
+        assert files_of_trainings(stage) == {f"models/{model}/curve.csv" for model in figures.trainings(figure)}, name
         assert f"reports/specs/figures/{file.name}" in paths(stage)
         assert {out.def_path for out in stage.outs} == {f"reports/figures/{name}.{form}" for form in ("csv", "svg")}
     assert {name for name in stages if name.startswith("figure")} == {f"figure-{file.stem}" for file in files}
@@ -231,9 +245,34 @@ def test_every_papers_claims_have_their_stage_with_the_cells_they_judge(stages):
     assert {name for name in stages if name.startswith("claims")} == {f"claims-{file.stem}" for file in files}
 
 
-def test_a_gaat_value_is_tracked_by_its_own_models_only(stages):
-    using = {name for name, stage in stages.items() if "recipes.gaat" in tracked(stage).get("params/gaat.yaml", ())}
-    assert using == {"train@gaat-resnet18-gaat"}
+def test_every_page_of_findings_has_its_stage_with_the_cells_it_shows(stages):
+    files = sorted((ROOT / "reports" / "specs" / "findings").glob("*.md"))
+    assert files
+    for file in files:
+        name, stage = file.stem, stages[f"findings-{file.stem}"]
+        assert stage.cmd == f"stages/run findings {name}"
+        shown = {f"reports/cells/{table}.csv" for table in findings.tables(file, file.read_text("utf-8"), name)}
+        own = {f"reports/specs/findings/{name}.md", f"reports/specs/claims/{name}.yaml", f"reports/claims/{name}.csv"}
+        assert {path for path in paths(stage) if path.startswith("reports/")} == shown | own
+        assert tracked(stage) == {"params.yaml": {"scale"}}
+        assert outputs(stage) == {f"reports/findings/{name}.md"}
+    assert {name for name in stages if name.startswith("findings")} == {f"findings-{file.stem}" for file in files}
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_a_recipe_is_tracked_by_its_own_models_and_curves_only(stages, paper):
+    file = load_paper(paper, root=ROOT)
+    for recipe in file.recipes:
+        using = {
+            name for name, at in stages.items() if f"recipes.{recipe}" in tracked(at).get(f"params/{paper}.yaml", ())
+        }
+        wanted = {
+            f"{'fork' if model.fork else 'train'}@{name}"
+            for name, model in file.models.items()
+            if model.recipe == recipe
+        }
+        assert using == wanted | {f"curves@{name}" for name, each in file.curves.items() if each.recipe == recipe}
+        assert using, recipe
 
 
 @pytest.mark.parametrize("script", sorted((ROOT / "stages").glob("*.py")), ids=lambda path: path.stem)

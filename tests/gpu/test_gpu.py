@@ -99,7 +99,7 @@ def trained(name: str, device: torch.device, folder: Path, *, epochs: int = 1, n
 
 
 def facts(result: Trained) -> tuple[bytes, str]:
-    return to_bytes(result.state, result.precision), str(result.metrics())
+    return to_bytes(result.state, result.precision), str(result.metrics(1))
 
 
 def attacked(name: str, device: torch.device | str, **more: Any) -> Outcomes:

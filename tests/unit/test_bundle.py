@@ -52,7 +52,7 @@ def root(tmp_path, monkeypatch):
         "src/advgrad/cli.py": "import os, sys\nprint(sys.argv[1:], os.getcwd(), os.environ['ADVGRAD_DATA_MIRROR'])\n",
         "src/advgrad/__init__.py": "", "stages/run": "#!/bin/sh\n", "tests/test_a.py": "", "dvc.lock": "stages: {}\n",
         "reports/specs/a.yaml": "a: 1\n", "reports/tables/a.csv": "1\n", "reports/cells/a.csv": "1\n",
-        "reports/metrics/a.json": "1\n", "archives/smoke/dvc.lock": "another scale\n",
+        "reports/metrics/a.json": "1\n", "reports/findings/a.md": "1\n", "archives/smoke/dvc.lock": "another scale\n",
         ".gitignore": "/data/\n/.advgrad/\n",
     })  # fmt: skip
     (root / "stages" / "run").chmod(0o755)
@@ -99,7 +99,9 @@ def test_what_goes_along(root, tmp_path):
     assert "scale gpu" in lines[-1]
     into = unpack.unpack([out], tmp_path / "far")
     tracked = set(git(root, "ls-files").split())
-    left_out = {name for name in tracked if re.match(r"archives/|tests/|reports/(tables|cells|metrics)/", name)}
+    left_out = {
+        name for name in tracked if re.match(r"archives/|tests/|reports/(tables|cells|findings|metrics)/", name)
+    }
     known = {"archives/gpu/dvc.lock", "archives/gpu/models/a/weights.packed"}
     made = {".advgrad/plan.json", ".advgrad/bundle.json", "advgrad", "packages/yaml/__init__.py", "packages/python.txt",
             "packages-numba/numba/__init__.py"}  # fmt: skip

@@ -35,11 +35,21 @@ def change(file: Path, old: str, new: str) -> None:
         ("params.yaml", "threads: 1", "threads: 0", "params.yaml: determinism.threads: .* greater than 0, not 0"),
         ("params.yaml", "scale: quick", "scale: huge", "scale: no scale 'huge'; known: gpu, paper, quick, smoke"),
         ("params.yaml", "device: auto", "device: tpu", "device: .*'auto', 'cpu' or 'cuda', not 'tpu'"),
-        ("params/gaat.yaml", "eps: 8, step: 1, steps: 10}", "eps: -8, step: 1, steps: 10}",
+        ("params/gaat.yaml", "kind: pgd, eps: 8, step: 1, steps: 10}", "kind: pgd, eps: -8, step: 1, steps: 10}",
          "gaat.yaml: recipes.rat.adversary.eps: .* greater than or equal to 0, not -8"),
-        ("params/gaat.yaml", "length: 200", "length: 200\n    precision: fp16",
-         "recipes.rat.precision: .*'float32', 'tf32' or 'bf16', not 'fp16'"),
-        ("params/gaat.yaml", "length: 200", "length: long", "recipes.rat.length: .* number.*, not 'long'"),
+        ("params/gaat.yaml", "length: 200", "length: 200, precision: fp16",
+         "recipes.std.precision: .*'float32', 'tf32' or 'bf16', not 'fp16'"),
+        ("params/gaat.yaml", "length: 200", "length: long", "recipes.std.length: .* number.*, not 'long'"),
+        ("params/gaat.yaml", "validation: 1000, augment: crop-flip,\n", "augment: crop-flip,\n",
+         "models.gaat-resnet50-dat: fork: recipes dat and std differ in validation"),
+        ("params/gaat.yaml", "fork_at: 100", "fork_at: 50", "wants recipes.std without adversary, its fork_at the"),
+        ("params/gaat.yaml", "fork_at: 100", "fork_at: 200", "fork_at must be below the length 200, not 200"),
+        ("params/gaat.yaml", "recipe: dat, evaluation: cifar, fork: gaat-resnet50-std",
+         "recipe: dat, evaluation: cifar, fork: gaat-vgg16-std", "'gaat-vgg16-std' is of another data set or network"),
+        ("params/gaat.yaml", "pgd: {eps: 8, step: 1, steps: [10]}", "pgd: {eps: 8, step: 1, steps: [10], method: apgd}",
+         "recipes.rat.stopping: .*must be method pgd in space pixel, not apgd in pixel"),
+        ("params/gaat.yaml", "{model: gaat-vgg16-rat, evaluation", "{model: gaat-vgg16-std, evaluation",
+         "further.gaat-vgg16-rat-best: weights: best needs a recipe with stopping"),
         ("params/linbp.yaml", "steps: [10, 20, 100]", "steps: [20, 10]", "steps must ascend"),
         ("params/linbp.yaml", "network: resnet50,", "network: resnet51,", "no 'resnet51' in networks; known: dens"),
         ("params/linbp.yaml", "method: apgd, norm: linf, eps: 16, step: 32, steps: [100]",
@@ -76,8 +86,11 @@ def test_all_is_well_as_committed(project):
 @pytest.mark.parametrize("text", ["1e-5", "1E-5", "0.00001", "1.0e-05"])
 def test_small_numbers_survive_the_override_of_an_experiment(project, text):
     file = project / "params" / "gaat.yaml"
+    before = config.load_paper("gaat").recipes
     apply_overrides(str(file), [f"recipes.rat.optimizer.weight_decay={text}"])
-    assert config.load_paper("gaat").recipes["rat"].optimizer.weight_decay == 1e-5
+    after = config.load_paper("gaat").recipes
+    assert after["rat"].optimizer.weight_decay == 1e-5
+    assert {name for name in before if after[name] != before[name]} == {"rat"}  # no anchor carries it on
 
 
 @pytest.mark.parametrize(

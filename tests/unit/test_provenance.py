@@ -66,12 +66,15 @@ def test_record_takes_seconds_of_trainings_and_of_single_images(tmp_path):
         provenance.record(tmp_path)
     machine = {"device": "cuda", "gpu": "a GPU", "cpu": "a CPU", "threads": 2}
     provenance.note(tmp_path, "fingerprint", machine)
-    provenance.note(tmp_path, "train@net", {"scale": "quick", "seconds": 12.5})
+    trained = {"scale": "quick", "seconds": 14.0, "training": {"seconds": 12.5, "epochs": 2}}
+    provenance.note(tmp_path, "train@net", trained | {"gib": 0.9})
+    provenance.note(tmp_path, "fork@half", trained | {"gpu_gib": 3.5})
+    provenance.note(tmp_path, "train@imported", {"scale": "quick", "seconds": 1.0, "gib": 0.9})  # nothing was trained
     provenance.note(tmp_path, "attack@net", {"scale": "quick", "seconds": 7.0})
     clocked = {"fgsm/plain": 0.015, "fgsm/hns": 0.09}
     provenance.note(tmp_path, "analyse@net", {"scale": "quick", "seconds": 3.0, "clocked": clocked})
     provenance.note(tmp_path, "analyse@other", {"scale": "quick", "seconds": 3.0})
-    provenance.note(tmp_path, "train@beside", {"scale": "quick", "seconds": 99.0, "alone": False})
+    provenance.note(tmp_path, "train@beside", trained | {"alone": False})
     file = tmp_path / provenance.MEASURED
     file.parent.mkdir(exist_ok=True)
     old = {"gpu": {"net": {"seconds": 9, "machine": "b"}}, "quick": {"net": {"seconds": 1, "machine": "b"}}}
@@ -80,7 +83,8 @@ def test_record_takes_seconds_of_trainings_and_of_single_images(tmp_path):
     assert json.loads(file.read_text()) == {
         "gpu": old["gpu"],
         "quick": {
-            "net": {"seconds": 12.5, "machine": "a GPU"},
+            "net": {"seconds": 12.5, "epochs": 2, "gib": 0.9, "machine": "a GPU"},
+            "half": {"seconds": 12.5, "epochs": 2, "gib": 3.5, "machine": "a GPU"},
             "net fgsm/plain": {"seconds": 0.015, "machine": "a GPU"},
             "net fgsm/hns": {"seconds": 0.09, "machine": "a GPU"},
         },

@@ -8,10 +8,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from advgrad.errors import InputError
-from advgrad.tables.build import build_table, origins, precisions, read_records, remarks
+from advgrad.tables.build import build_table, origins, precisions, read_records, read_trainings, remarks
 from advgrad.tables.cells import COLUMNS, Cell, metrics, read_cells, write_cells
 from advgrad.tables.files import report_files
-from advgrad.tables.spec import load_spec
+from advgrad.tables.spec import load_spec, models
 
 SPEC = """
 paper: gaat
@@ -49,13 +49,17 @@ def site(tmp_path: Path) -> Path:
     (tmp_path / "gaat-2.yaml").write_text(SPEC, encoding="utf-8")
     times = {"tiny": {"rat": {"seconds": 120, "machine": "a box"}, "gaat": {"seconds": 78.6, "machine": "a box"}}}
     (tmp_path / "measured.json").write_text(json.dumps(times), encoding="utf-8")
+    for model in ("rat", "gaat"):
+        (tmp_path / "models" / model).mkdir(parents=True)
+        (tmp_path / "models" / model / "metrics.json").write_text('{"precision": "float32"}', encoding="utf-8")
     write_record(tmp_path / "results" / "rat", [1, 1, 1, 1, 0], [[[1, 1, 0, 0, 0]], [[1, 0, 0, 0, 0]]], [10])
     write_record(tmp_path / "results" / "gaat", [1, 1, 1, 0, 0], [[[1, 1, 0, 0, 0]]], [2])
     return tmp_path
 
 
 def build(site: Path, scale: str = "tiny", judge: bool = True) -> list[Cell]:
-    return build_table(site / "gaat-2.yaml", site / "results", site / "measured.json", scale, judge)
+    files = site / "gaat-2.yaml", site / "results", site / "measured.json"
+    return build_table(*files, scale, judge, trainings=site / "models")
 
 
 def test_cells(site: Path):
@@ -91,7 +95,8 @@ def test_models_without_results_are_an_error_unless_a_reason_is_given(site: Path
     with pytest.raises(InputError, match=r"outcomes\.safetensors: no such file"):
         build(site)
     files = site / "gaat-2.yaml", site / "results", site / "measured.json"
-    cells = {(cell.row, cell.column): cell for cell in build_table(*files, "tiny", True, "not run yet")}
+    told = build_table(*files, "tiny", True, "not run yet", trainings=site / "models")
+    cells = {(cell.row, cell.column): cell for cell in told}
     missing = cells["R_18 / GAAT", "nat"]
     assert (missing.value, missing.verdict, missing.reason, missing.n) == ("—", "not run", "not run yet", None)
     assert cells["R_18 / RAT", "nat"].value == "80.00"
@@ -118,6 +123,40 @@ def test_precision_of_the_training(site: Path):
     assert precisions(read_records(spec, site / "results")) == {"bf16": ["gaat", "rat"]}
 
 
+def test_precision_of_trainings_whose_networks_are_not_attacked(site: Path):
+    text = SPEC.replace("{metric: clean}", "{reason: later}").replace(
+        "{metric: accuracy, outcome", "{reason: x, outcome"
+    )
+    (site / "gaat-2.yaml").write_text(text, encoding="utf-8")
+    (site / "models" / "rat" / "metrics.json").write_text('{"precision": "tf32"}', encoding="utf-8")
+    spec = load_spec(site / "gaat-2.yaml")
+    trainings = read_trainings(spec, site / "models")
+    assert (models(spec), sorted(trainings)) == ([], ["gaat", "rat"])
+    assert remarks({}, trainings) == ["Trained in tf32: rat."]
+
+
+def test_minutes_of_a_model_that_was_not_trained(site: Path):
+    (site / "models" / "gaat" / "metrics.json").unlink()
+    with pytest.raises(InputError, match=r"models/gaat/metrics.json: no such file"):
+        build(site)
+    (site / "models" / "gaat").rmdir()
+    files = site / "gaat-2.yaml", site / "results", site / "measured.json"
+    told = build_table(*files, "tiny", True, "not run yet", trainings=site / "models")
+    missing = {(cell.row, cell.column): cell.reason for cell in told if cell.value == "—"}
+    assert missing["R_18 / GAAT", "minutes"] == missing["R_18 / GAAT", "saved"] == "not run yet"
+    assert ("R_18 / RAT", "minutes") not in missing
+
+
+def test_ratios_of_one_machine_are_judged_and_minutes_never(site: Path):
+    (site / "gaat-2.yaml").write_text(SPEC.replace(", judged: false", ", tolerance: 1000"), encoding="utf-8")
+    found = {(cell.row, cell.column): cell.verdict for cell in build(site)}
+    assert found["R_18 / RAT", "minutes"] == "not judged at this scale"
+    assert found["R_18 / GAAT", "saved"] == "agrees"
+    times = {"rat": {"seconds": 120, "machine": "a box"}, "gaat": {"seconds": 78.6, "machine": "another"}}
+    (site / "measured.json").write_text(json.dumps({"tiny": times}), encoding="utf-8")
+    assert {(c.row, c.column): c.verdict for c in build(site)}["R_18 / GAAT", "saved"] == "not judged at this scale"
+
+
 def test_further_attacks_name_the_model_that_was_trained(site: Path):
     spec = load_spec(site / "gaat-2.yaml")
     for name in ("rat", "gaat"):
@@ -139,7 +178,8 @@ def test_weights_from_elsewhere(site: Path):
     assert (records["rat"].origin, records["gaat"].origin) == ("robustbench", "")
     assert origins(records) == {"robustbench": ["rat"]}
     assert remarks(records) == ["Trained in bf16: gaat.", "Weights of robustbench, not trained here: rat."]
-    files = report_files(site, site / "results", site / "measured.json", "tiny", True)
+    trainings = site / "models"
+    files = report_files(site, site / "results", site / "measured.json", "tiny", True, trainings=trainings)
     assert files["tables/gaat-2.md"].endswith("\n\nWeights of robustbench, not trained here: rat.\n")
     assert "Weights of robustbench" in files["tables/gaat-2.tex"]
 
@@ -232,6 +272,7 @@ def test_outcomes_are_of_some_of_the_images(site: Path, images: int):
 def test_outcomes_of_the_first_images(site: Path):
     folder = site / "results" / "few"
     write_record(folder, [1, 0, 1, 1, 0], [[[1, 0, 0]], [[0, 0, 0]]], [10])
+    (site / "models" / "gaat").rename(site / "models" / "few")
     (site / "gaat-2.yaml").write_text(SPEC.replace("method: gaat}", "method: few}"), encoding="utf-8")
     cells = {cell.column: cell for cell in build(site) if cell.row == "R_18 / GAAT"}
     assert (cells["adv_1"].value, cells["adv_1"].n, cells["adv_1"].reason) == ("0.00", 3, "first 3 of 5 images")

@@ -1,4 +1,4 @@
-"""The arithmetic of cells: shares with Wilson intervals, restarts and marks, analyses, parameters, times, verdicts."""
+"""The arithmetic of cells: shares with Wilson intervals, restarts and marks, analyses, parameters, verdicts."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest, sem
 
 from advgrad.errors import InputError
-from advgrad.tables.estimate import Estimate, Facts, analysed, attacked, estimate, share, timed, wilson
-from advgrad.tables.records import Measurement, Record
+from advgrad.tables.estimate import analysed, attacked, estimate, share, wilson
+from advgrad.tables.facts import Estimate, Facts
+from advgrad.tables.records import Record
 from advgrad.tables.source import Source
 from advgrad.tables.values import Tree
 from advgrad.tables.verdict import verdict
@@ -143,16 +144,6 @@ def test_a_reason_needs_no_record():
     assert estimate(Source(reason="not built yet"), Facts()) == Estimate(reason="not built yet")
 
 
-def test_times():
-    times = {"a": Measurement(seconds=90, machine="x"), "b": Measurement(seconds=120, machine="x")}
-    minutes, saved = Source(metric="minutes", model="a"), Source(metric="saved", model="a", baseline="b")
-    assert timed(times, minutes) == Estimate(value=1.5, reason="measured on x")
-    assert timed(times, saved) == Estimate(value=25.0, reason="measured on x")
-    assert timed({"a": times["a"]}, saved) == Estimate(reason="not measured at this scale")
-    other = {"a": times["a"], "b": Measurement(seconds=120, machine="y")}
-    assert timed(other, saved).reason == "measured on x and y"
-
-
 @pytest.mark.parametrize(
     ("k", "restarts", "mark", "accuracy", "success"),
     [(2, 1, 10, 100, 0), (3, 3, 10, 200 / 3, 100 / 3), (4, 1, 20, 75, 25), (1, 3, 20, 100, 0)],
@@ -183,15 +174,6 @@ def test_success_over_the_first_images_counts_their_correct_ones():
     nothing = attacked(replace(wrong_first, outcomes={"pgd/plain": np.array([[[0]]], np.uint8)}), source(restarts=9))
     assert nothing.reason == "first 1 of 3 images; 1 of 9 restarts"
     assert not nothing.full
-
-
-def test_seconds_of_an_attack_on_one_image():
-    times = {"m fgsm/njs": Measurement(seconds=0.25, machine="x"), "m": Measurement(seconds=90, machine="y")}
-    asked = Source(metric="seconds", model="m", outcome="fgsm/njs")
-    assert timed(times, asked) == Estimate(value=0.25, reason="measured on x")
-    assert estimate(asked, Facts(measured=times)) == timed(times, asked)
-    missing = asked.model_copy(update={"outcome": "fgsm/hns"})
-    assert timed(times, missing) == Estimate(reason="not measured at this scale")
 
 
 VALUES = Tree(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advgrad.errors import InputError
-from advgrad.tables.values import Leaf, Tree, leaf, look_up, parameter, read_parameters, read_values
+from advgrad.tables.values import Leaf, Tree, leaf, look_up, number, read_parameters, read_values
 
 ROOT = Path(__file__).parents[2]
 CONTENT = {
@@ -102,20 +102,20 @@ def test_something_else_than_a_leaf(content: dict, says: str):
 
 
 def test_parameters_are_numbers():
-    assert parameter(TREE, "attacks.pgd.steps.0") == 1
+    assert number(TREE, "attacks.pgd.steps.0") == 1
     for path in ("attacks.pgd.loss", "attacks.pgd", "attacks.pgd.steps"):
         with pytest.raises(InputError, match=rf"f.json: {path}: must be a number, not "):
-            parameter(TREE, path)
+            number(TREE, path)
 
 
 def test_a_paper_s_parameters_are_those_before_any_scale(tmp_path: Path):
     tree = read_parameters(ROOT, "attack-bnn")
     assert tree.file == ROOT / "params" / "attack_bnn.yaml"
-    assert [parameter(tree, f"evaluations.cifar10.attacks.pgd_linf.{key}") for key in ("eps", "step", "steps.0")] == [
+    assert [number(tree, f"evaluations.cifar10.attacks.pgd_linf.{key}") for key in ("eps", "step", "steps.0")] == [
         8, 2, 20,
     ]  # fmt: skip
     with pytest.raises(InputError, match=r"attack_bnn.yaml: no 'models.x'; models has: bnn-"):
-        parameter(tree, "models.x")
+        number(tree, "models.x")
     with pytest.raises(InputError, match=r"params/attack_bnn.yaml: no such file"):
         read_parameters(tmp_path, "attack-bnn")
 

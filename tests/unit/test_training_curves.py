@@ -248,7 +248,7 @@ def test_recipes_of_variants() -> None:
 @pytest.mark.parametrize(
     ("variants", "changes", "message"),
     [
-        ({"bp": {}, "b": {"adversary_linbp": True}}, {}, "adversary_linbp needs a recipe with an adversary"),
+        ({"bp": {}, "b": {"adversary_linbp": True}}, {}, "adversary_steps need a recipe with an adversary"),
         ({"bp": {}, "b": {"adversary_linbp": True}}, {"adversary": {**ADVERSARY, "kind": "gaat"}}, "for kind pgd"),
     ],
 )

@@ -68,7 +68,7 @@ def test_bf16_covers_every_pass_and_nothing_else(name: str, tmp_path: Path) -> N
         trained = run(recipe(**RECIPES[name], precision="bf16", epochs=1), tmp_path, model=toy(name), network=LINBP)
     assert seen.passes == {torch.bfloat16}
     assert seen.losses == {torch.float32}
-    assert trained.precision == trained.metrics()["precision"] == "bf16"
+    assert trained.precision == trained.metrics(1)["precision"] == "bf16"
     assert {tensor.dtype for tensor in trained.state.values()} <= {torch.float32, torch.int64}
     assert not torch.is_autocast_enabled("cpu")
 
@@ -156,7 +156,7 @@ def test_nothing_is_left_behind(precision: Any) -> None:
 
 def test_what_is_recorded_is_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, tf32 = (run(recipe(precision=p, epochs=1), tmp_path / p) for p in ("float32", "tf32"))
-    assert tf32.precision == tf32.metrics()["precision"] == "float32"
+    assert tf32.precision == tf32.metrics(1)["precision"] == "float32"
     assert fingerprint(tf32) == fingerprint(plain)
     for capability, found in (((7, 5), "float32"), ((8, 0), "tf32"), ((9, 0), "tf32")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, it=capability: it)

@@ -13,6 +13,7 @@ from advgrad.errors import InputError
 from advgrad.training import probe as module
 from advgrad.training.probe import check, robustness
 from tests.golden.victim import NETWORK, image_set, victim
+from tests.unit.training_toy import recipe
 
 PGD = {"norm": "linf", "eps": 2, "step": 1, "steps": [3], "clip_start": True}
 AUTO = {"eps": 2, "images": 12, "steps": 8, "queries": 20}
@@ -113,5 +114,5 @@ def test_a_diverged_network_has_the_accuracy_of_its_argmax() -> None:
 )
 def test_other_attacks_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        check(Probe(images=1, pgd=AttackSpec.model_validate(PGD | changes)))
-    check(Probe(images=1, pgd=AttackSpec.model_validate(PGD)))
+        check(Probe(images=1, pgd=AttackSpec.model_validate(PGD | changes)), recipe())
+    check(Probe(images=1, pgd=AttackSpec.model_validate(PGD)), recipe())

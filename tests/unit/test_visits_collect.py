@@ -23,6 +23,8 @@ from advgrad.visits.weights import pack
 from tests.unit import visits_toy as toy
 
 A, B = "bnn-mlp-ref", "bnn-mlp-wq"
+TRUNK, FORK = "gaat-resnet50-std", "gaat-resnet50-dat"
+TRAINED = {"seconds": 1.235, "epochs": 2, "gib": 0.5, "machine": "a toy"}
 
 
 @pytest.fixture(scope="module")
@@ -89,9 +91,7 @@ def test_a_visit_comes_home(home: Path, resolved: Plan, tmp_path: Path):
     assert b"scale: smoke" in found.files["params.yaml"]
     assert found.files["params/attack_bnn.yaml"] == (home / "params/attack_bnn.yaml").read_bytes()
     assert found.files["params/scales/smoke.yaml"] == (home / "params/scales/smoke.yaml").read_bytes()
-    assert json.loads(found.files["reports/measured.json"]) == {
-        "smoke": {model: {"seconds": 1.235, "machine": "a toy"} for model in (A, B)}
-    }
+    assert json.loads(found.files["reports/measured.json"]) == {"smoke": dict.fromkeys((A, B), TRAINED)}
 
 
 FURTHER = [f"further@{A}-further", f"transfer@{B}-transfer", f"analyse@{A}"]
@@ -105,9 +105,9 @@ def test_tables_say_what_is_missing_and_are_the_stage_s_when_nothing_is(
     folder = root / "archives/smoke"
     table = (folder / "reports/tables/attack-bnn-mnist.md").read_text()
     assert "not run yet at scale smoke" in table
-    assert "not run yet" not in (folder / "reports/tables/gaat-4.md").read_text()
+    assert "not run yet at scale smoke" in (folder / "reports/findings/gaat.md").read_text()
     assert "not run yet" in (folder / "reports/figures/attack-bnn-2.csv").read_text()
-    models = [stage.item for stage in plan.stages.values() if stage.kind == "train"]
+    models = [stage.item for stage in plan.stages.values() if stage.kind in plans.TRAININGS]
     others = ("further", "transfer", "analyse", "curves", "simulate")
     more = [name for name, stage in plan.stages.items() if stage.kind in others]
     assert set(FURTHER) < set(more)
@@ -119,6 +119,7 @@ def test_tables_say_what_is_missing_and_are_the_stage_s_when_nothing_is(
         "smoke",
         config.load_scale("smoke", toy.ROOT).judge == "all",
         analyses=folder / "analyses",
+        trainings=folder / "models",
         root=toy.ROOT,
     )  # (no reason for absent models: they would be an error)
     assert {path: (folder / "reports" / path).read_text() for path in wanted} == wanted
@@ -129,6 +130,7 @@ def test_tables_say_what_is_missing_and_are_the_stage_s_when_nothing_is(
         assert specs
         assert made == {f"{spec}.{form}" for spec in specs for form in forms}
         assert not any("not run yet" in (folder / "reports" / kind / name).read_text() for name in made)
+    assert "not run yet" not in (folder / "reports/findings/gaat.md").read_text()
 
 
 def test_further_attacks_and_analyses_come_home(root: Path, plan: Plan, take: Callable):
@@ -142,8 +144,8 @@ def test_further_attacks_and_analyses_come_home(root: Path, plan: Plan, take: Ca
         found.files
     )
     assert json.loads(found.files["reports/measured.json"])["smoke"] == {
-        A: {"seconds": 1.235, "machine": "a toy"},
-        B: {"seconds": 1.235, "machine": "a toy"},
+        A: TRAINED,
+        B: TRAINED,
         f"{A} fgsm/plain": {"seconds": 0.012346, "machine": "a toy"},
     }
     assert len(take(brought)) == 1
@@ -194,6 +196,28 @@ def test_all_that_read_other_weights_is_dropped(root: Path, plan: Plan, take: Ca
     gone = {path for name in lost for path in brought.stages[name].outs}
     assert gone & {f"results/{B}-transfer/outcomes.safetensors"}
     assert not gone & found.files.keys()
+
+
+def test_a_fork_comes_home_and_goes_with_its_trunk(root: Path, plan: Plan, take: Callable):
+    """And with it all that read the fork's weights, though their names come before its own."""
+    brought = toy.visit(plan, {TRUNK: 0, FORK: 1, A: 0}, more=[f"further@{FORK}-best"], weights=[TRUNK, FORK])
+    take(brought)
+    found = archive.read(root, "smoke")
+    assert found.stages == brought.stages
+    assert json.loads(found.files["reports/measured.json"])["smoke"] == dict.fromkeys((TRUNK, FORK, A), TRAINED)
+    lines = take(only(toy.visit(plan, {TRUNK: 5}), "train"))
+    assert [lines[1], *sorted(lines[2:-1])] == [
+        f"fork@{FORK}: dropped, it read other weights than those of train@{TRUNK}",
+        f"attack@{FORK}: dropped, it is here without the fork@{FORK}",
+        f"attack@{TRUNK}: dropped, it read other weights than those of train@{TRUNK}",
+        f"further@{FORK}-best: dropped, it is here without the fork@{FORK}",
+    ]
+    found = archive.read(root, "smoke")
+    assert set(found.stages) == {f"train@{TRUNK}", f"train@{A}", f"attack@{A}"}
+    assert not [path for path in found.files if FORK in path or path.endswith("packed")]
+    missing = lines[-1].partition("; missing: ")[2].split(", ")
+    assert FORK in missing
+    assert f"attack@{FORK}" not in missing  # unsaid, as of any model that is not trained
 
 
 def test_a_transfer_without_its_surrogate_is_dropped(root: Path, plan: Plan, take: Callable):

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from advgrad import checkpoint, config
+from advgrad.analysis import generation
 from advgrad.analysis.run import analyse
 from advgrad.attacks.evaluate import Outcomes, evaluate
 from advgrad.attacks.jacobian import logits_gram
@@ -24,9 +25,11 @@ from advgrad.data.datasets import DATASETS
 from advgrad.draws import seeded
 from advgrad.models.layers import Normalised
 from advgrad.models.registry import build
+from advgrad.training import probe
 from advgrad.training.loop import Trained, train
-from advgrad.visits import calls, cost, speed
+from advgrad.visits import analyses, calls, cost, speed
 from advgrad.visits import plan as plans
+from advgrad.visits import training as trainings
 from advgrad.visits.traffic import profile
 
 SMALL = config.Network(architecture="conv_relu", linearised=("act2",))
@@ -66,12 +69,14 @@ def noise(images: int) -> tuple[np.ndarray, np.ndarray]:
     return random.integers(0, 256, (images, 32, 32, 3)).astype(np.uint8), (np.arange(images) % 10).astype(np.uint8)
 
 
-def trained(run: config.Run, folder: Path, model: Normalised | None = None) -> Trained:
+def trained(
+    run: config.Run, folder: Path, model: Normalised | None = None, trunk: dict[str, Tensor] | None = None
+) -> Trained:
     images = run.training.images or 0
     held = noise(run.training.validation) if run.training.validation else None
     return train(
         run.training, run.network, model or network_of(run), noise(images), held,
-        seed=0, device="cpu", checkpoint=folder, key="k",
+        seed=0, device="cpu", checkpoint=folder, key="k", trunk=trunk,
     )  # fmt: skip
 
 
@@ -99,6 +104,14 @@ class Convolutions(Flops):
         return out
 
 
+STOPPING = {"pgd": {"eps": 8, "step": 2, "steps": [2, 4]}, "patience": 1, "after": 0}
+MONITOR = {
+    "images": 7,
+    "attacks": {
+        "pgd": {"eps": 8, "step": 2, "steps": [5]},
+        "fgsm": {"eps": 8, "step": 8, "steps": [1], "start": "none"},
+    },
+}
 RECIPES: dict[str, dict[str, Any]] = {
     "natural": {},
     "validated": {"validation": 20, "select": "best"},
@@ -109,28 +122,98 @@ RECIPES: dict[str, dict[str, Any]] = {
     "pgd from a start in evaluation mode": {"adversary": PGD.model_copy(update={"batch_norm": "eval"})},
     "pgd that begins late": {"adversary": PGD.model_copy(update={"begins": 5.5})},
     "pgd that never begins": {"adversary": PGD.model_copy(update={"begins": 10.0})},
-    "gaat": {"adversary": PGD.model_copy(update={"kind": "gaat"})},
+    "gaat": {"adversary": PGD.model_copy(update={"kind": "gaat", "hessian": "rank-one"})},
     "gaat in one step": {"adversary": PGD.model_copy(update={"kind": "gaat", "hessian": "one-step"})},
+    "diagonal": {"adversary": PGD.model_copy(update={"kind": "gaat", "hessian": "diagonal"})},
+    "stopped": {"adversary": PGD, "validation": 20, "stopping": STOPPING},
+    "watched": {"adversary": PGD, "validation": 20, "stopping": STOPPING, "monitor": MONITOR},
+    "watched for more images than are held out": {"validation": 5, "monitor": MONITOR},
+    "a trunk": {"validation": 20, "fork_at": 5},
 }
+
+
+def counted(model: Normalised) -> list[int]:
+    """Fills with the images of every pass through the model."""
+    through: list[int] = []
+    model.register_forward_hook(lambda module, args, output: through.append(len(output)))
+    return through
+
+
+def predicted(run: config.Run) -> tuple[int, int]:
+    """Images and batches of all forward passes, validation's too."""
+    found = trainings.train_calls(run.training, run.dataset, fork=run.fork is not None)
+    found = [call for call in found if call.kind != "row"]  # one more backward pass
+    return sum(call.images for call in found), sum(call.batches for call in found)
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_a_training_makes_the_passes_that_were_predicted(name: str, tmp_path: Path) -> None:
     run = a_run(**RECIPES[name])
-    model, through = network_of(run), 0
-
-    def see(module: torch.nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
-        nonlocal through
-        through += len(output)
-
-    model.register_forward_hook(see)
+    model = network_of(run)
+    through = counted(model)
     done, work = trained(run, tmp_path, model), cost.work(run, "train")
     assert work["forward"] == done.attack.forward + done.update.forward
     assert work["backward"] == done.attack.backward + done.update.backward
-    assert sum(call.images for call in calls.train_calls(run.training, run.dataset)) == through  # validation too
+    assert predicted(run) == (sum(through), len(through))
 
 
-@pytest.mark.parametrize("name", ["natural", "pgd", "pgd that begins late"])
+FORKS: dict[str, dict[str, Any]] = {  # of 40 images in three batches, where a unit of the clock is 1.2 steps
+    "between two epochs": {"fork_at": 5, "validation": 20},
+    "within an epoch": {"fork_at": 6, "validation": 20, "epochs": 4},
+    "at the start": {"fork_at": 0.1},
+    "of short last batches": {"fork_at": 5, "images": 33, "epochs": 4},
+}
+
+
+@pytest.mark.parametrize("kind", ["pgd", "gaat"])
+@pytest.mark.parametrize("name", list(FORKS))
+def test_a_fork_makes_the_passes_from_the_kept_epoch_on(name: str, kind: str, tmp_path: Path) -> None:
+    """Its metrics count the trunk's part too."""
+    told = FORKS[name]
+    trunk = trained(a_run(**told), tmp_path / "trunk")
+    adversary = PGD.model_copy(update={"kind": kind, "begins": told["fork_at"]})
+    stopping = STOPPING if "validation" in told else None
+    run = a_run(**{**told, "fork_at": None, "adversary": adversary, "stopping": stopping}, more={"fork": "a trunk"})
+    model = network_of(run)
+    through = counted(model)
+    done, work = trained(run, tmp_path / "fork", model, trunk.kept), cost.work(run, "train")
+    assert predicted(run) == (sum(through), len(through))
+    whole = cost.work(run.model_copy(update={"fork": None}), "train")
+    for direction in ("forward", "backward"):
+        both = getattr(done.attack, direction) + getattr(done.update, direction)
+        own = 0 if name == "at the start" else trunk.curve[int(done.curve[0]["epoch"]) - 2][direction]
+        assert whole[direction] == both
+        assert work[direction] == both - own
+    assert work["drawn"] == whole["drawn"] - (0 if stopping is None else 20 * 3072 * len(trunk.curve) / 2)
+    assert work["flop"] < whole["flop"] or name == "at the start"
+
+
+KEPT: list[tuple[dict[str, Any], int]] = [  # and how many values for each parameter
+    ({}, 2),
+    ({"validation": 9, "stopping": STOPPING}, 3),
+    ({"fork_at": 5}, 4),
+    ({"fork_at": 5, "validation": 9, "select": "best"}, 5),
+]
+
+
+@pytest.mark.parametrize(("recipe", "values"), KEPT)
+def test_what_a_training_keeps_lies_in_its_checkpoint(recipe: dict[str, Any], values: int) -> None:
+    """The network and its momentum; the state of the best epoch; all that a fork goes on from."""
+    run = a_run(optimizer={"name": "sgd", "lr": 0.1, "momentum": 0.9}, **recipe)
+    assert cost.work(run, "train")["saved"] == 4.0 * profile(SMALL, "cifar10").parameters * values
+
+
+def test_steps_without_a_pass_launch_kernels() -> None:
+    def kernels(hessian: str, steps: int) -> float:
+        changed = {"kind": "gaat", "hessian": hessian, "steps": steps}
+        return cost.work(a_run(adversary=PGD.model_copy(update=changed)), "train")["kernels"]
+
+    assert kernels("one-step", 100) == kernels("one-step", 1) == kernels("rank-one", 1)
+    assert kernels("rank-one", 100) == kernels("rank-one", 1) + 6 * 99 * trainings.WALK
+    assert kernels("diagonal", 1) > kernels("rank-one", 1)
+
+
+@pytest.mark.parametrize("name", ["natural", "pgd", "pgd that begins late", "diagonal", "watched"])
 def test_a_training_makes_the_arithmetic_that_was_predicted(name: str, tmp_path: Path) -> None:
     """The update leaves out the first layer's gradient to the image where nobody asks for it."""
     run = a_run(RESNET, **RECIPES[name])
@@ -269,16 +352,50 @@ def test_an_analysis_makes_the_arithmetic_that_was_predicted(name: str) -> None:
     beta1 = 9 * (1 + 10) if name == "sweep" else 0
     expected = work["flop"] / image - DATASETS[run.dataset].n_test - beta1 + classified
     assert counter.total / image == pytest.approx(expected, rel=1e-3)  # the last layer is no convolution
-    assert work["cpu"] == pytest.approx(calls.FIT * 2 * 9 * 4 if name == "clever" else 0)
+    assert work["cpu"] == pytest.approx(analyses.FIT * 2 * 9 * 4 if name == "clever" else 0)
     assert work["drawn"] == (2 * 12 * 3072 if name == "clever" else 0)
+
+
+GENERATION = {
+    "batch": 3, "batches": 2, "pgd": {"eps": 8, "step": 1, "steps": [4], "clip_start": True},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("hessian", ["one-step", "rank-one", "diagonal", "matrix"])
+def test_making_a_batch_makes_the_arithmetic_that_was_predicted(hessian: str) -> None:
+    asked = config.Analysis.model_validate({"generation": GENERATION | {"hessians": [hessian]}})
+    run = a_run(RESNET, more={"analysis": asked})
+    model, (pixels, labels) = network_of(run), noise(24)
+    with Convolutions() as counter:
+        found = analyse(run, model, torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.from_numpy(labels))
+    work, image = cost.work(run, "analyse"), 2 * profile(run.network, run.dataset).macs
+    sized = 1  # the image by which the network's own cost is found
+    assert counter.total / image - sized == pytest.approx(work["flop"] / image, rel=1e-3)  # a layer is no convolution
+    assert work["drawn"] == (2 + 3) * (analyses.UNCLOCKED + 2) * 3 * 3072
+    assert set(found.values["generation"]) == {"n", "rat", f"gaat-{hessian}"}
+    assert analyses.UNCLOCKED == generation.WARM_UP
+
+
+def test_a_matrix_is_formed_thrice_and_read_in_every_step_and_lies_in_the_memory() -> None:
+    def run(*hessians: str, batch: int = 3) -> config.Run:
+        asked = {"generation": GENERATION | {"hessians": hessians, "batch": batch}}
+        return a_run(RESNET, more={"analysis": config.Analysis.model_validate(asked)})
+
+    plain, formed = run("rank-one"), run("matrix")
+    matrix = 4.0 * 3 * 3072**2  # bytes
+    moved = cost.work(formed, "analyse")["bytes"] - cost.work(plain, "analyse")["bytes"]
+    assert moved == pytest.approx(matrix * (2 + analyses.UNCLOCKED) * (3 + 4 + 1))
+    large, larger = (cost.memory(run(hessian, batch=128), "analyse") for hessian in ("rank-one", "matrix"))
+    assert 4.8e9 < (larger - large) * cost.GIB < 1.3 * 4.9e9
+    assert cost.memory(formed) >= cost.memory(formed, "analyse")
 
 
 def test_iprop_costs_a_cpu_by_images_and_radii() -> None:
     iprop = {"images": 7, "eps": [1, 3], "step": 1, "steps": 5}
     run = a_run(more={"analysis": config.Analysis.model_validate({"iprop": iprop})})
-    assert cost.work(run, "analyse")["cpu"] == 7 * 2 * calls.PROGRAM
+    assert cost.work(run, "analyse")["cpu"] == 7 * 2 * analyses.PROGRAM
     assert cost.work(a_run(), "analyse")["cpu"] == cost.work(a_run(), "analyse")["flop"] == 0
-    gradients = [call for call in calls.analyse_calls(run) if call.kind == "gradient"]
+    gradients = [call for call in analyses.analyse_calls(run) if call.kind == "gradient"]
     assert [(call.images, call.batches) for call in gradients] == [(7 * 2 * 5, 2 * 5)]
 
 
@@ -286,7 +403,8 @@ def test_stages_cost_what_their_kind_does() -> None:
     others = ("fetch", "curves", "simulate")
     found = {name: cost.kind_of(f"{name}@x") for name in plans.KINDS if name not in others}
     assert found == {
-        "train": "train", "attack": "attack", "further": "attack", "transfer": "attack", "analyse": "analyse"
+        "train": "train", "fork": "train", "attack": "attack", "further": "attack", "transfer": "attack",
+        "analyse": "analyse",
     }  # fmt: skip
 
 
@@ -360,6 +478,20 @@ def test_memory_grows_with_the_batch_by_what_is_kept() -> None:
     assert cost.memory(run) == max(cost.memory(run, "train"), cost.memory(run, "attack"))
 
 
+def test_memory_holds_the_attacks_after_an_epoch_too() -> None:
+    """On 250 images at once, where fewer than that are held out on all of those."""
+    held = profile(RESNET, "cifar10")
+
+    def memory(validation: int, batch: int = 2, **recipe: Any) -> float:
+        return cost.memory(a_run(RESNET, batch=batch, images=1000, validation=validation, **recipe), "train")
+
+    grown = memory(100, stopping=STOPPING) - memory(100)
+    assert grown > 90 * held.held["gradient"] * 4 / 2**30
+    assert memory(250, stopping=STOPPING) == memory(5000, stopping=STOPPING) > memory(100, stopping=STOPPING)
+    assert memory(250, monitor=MONITOR) == memory(250, stopping=STOPPING)
+    assert memory(250, batch=640, stopping=STOPPING) == memory(250, batch=640)
+
+
 RATES = {"float32": 10.0, "tf32": 100.0, "bf16": 200.0, "bytes": 5.0, "kernels": 2.0, "drawn": 4.0, "saved": 1.0}
 
 
@@ -390,6 +522,7 @@ def test_rates_know_their_devices() -> None:
 
 def test_constants_are_those_of_the_code() -> None:
     assert speed.EVERY == checkpoint.EVERY
+    assert calls.CHECKED == probe.BATCH
     assert set(cost.BYTES) == set(config.Training.model_fields["precision"].annotation.__args__)  # type: ignore[union-attr]
 
 
@@ -406,13 +539,31 @@ def test_scale_gpu_fits_its_time_and_memory() -> None:
                 total += speed.seconds(cost.work(run, kind), rates)
                 assert 1 < cost.memory(run, kind) < 64
             assert 400 <= (run.evaluation.images or 0) <= 2000
-            assert (run.training.epochs or run.training.length) >= 10
+            assert (run.training.epochs or run.training.length) >= (6 if paper == "gaat" else 10)
         for name in file.curves:
             run = config.load_curves(name, settings)
             total += speed.seconds(cost.curves_work(run), rates)
             assert 1 < cost.curves_memory(run) < 64
             assert (run.training.epochs or run.training.length) >= 8
     assert 60 < total / 60 < 600
+
+
+def test_gaat_models_of_a_data_set_are_trained_equally_long_at_scale_gpu() -> None:
+    """An even number of epochs, so that the delayed trainings fork between two; what they share is really shared."""
+    settings, file = config.Settings(scale="gpu"), config.load_paper("gaat")
+    runs = [config.load_run(name, settings) for name in file.models]
+    for dataset in ("cifar10", "cifar100", "mnist"):
+        (epochs,) = {run.training.epochs for run in runs if run.dataset == dataset}
+        assert epochs is not None
+        assert epochs % 2 == 0
+    forks = [run for run in runs if run.fork]
+    assert len(forks) == 2
+    for run in forks:
+        whole = cost.work(run.model_copy(update={"fork": None}), "train")
+        trunk, own = cost.work(config.load_run(run.fork or "", settings), "train"), cost.work(run, "train")
+        assert own["forward"] == whole["forward"] - trunk["forward"] / 2
+    minutes = sum(speed.seconds(cost.work(run, "train"), speed.rates("NVIDIA H200")) for run in runs) / 60
+    assert minutes < 60
 
 
 def test_the_readme_shows_what_the_estimate_prints() -> None:

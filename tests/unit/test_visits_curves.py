@@ -16,8 +16,8 @@ from advgrad.draws import seeded
 from advgrad.models import registry
 from advgrad.training import curves as trained
 from advgrad.training import probe as probes
-from advgrad.visits import cost, curves, speed
-from advgrad.visits.calls import train_calls
+from advgrad.visits import calls, cost, curves, speed
+from advgrad.visits.training import train_calls
 
 NETWORK = config.Network(architecture="conv_relu", linearised=("act2",))
 PGD = {"kind": "pgd", "eps": 8, "step": 2, "steps": 3}
@@ -62,12 +62,22 @@ def through(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return seen
 
 
+EXPANDED = {"residual": {"images": 17, "batch": 7}}
+VARIANTS = {name: config.Variant(adversary_steps=steps) for name, steps in {"one": 1, "six": 6, "own": None}.items()}
+STEPS = a_run(adversary=PGD)
+STEPS = STEPS.model_copy(update={"curves": STEPS.curves.model_copy(update={"variants": VARIANTS})})
 RUNS: dict[str, config.CurvesRun] = {
     "natural": a_run(),
     "adversarial": a_run(adversary=PGD, variants=3),
     "probed": a_run(PROBE),
     "probed each epoch": a_run(PROBE | {"every": 1, "images": 7}, variants=1),
     "probed at the end": a_run(PROBE | {"every": 9}, adversary=PGD),
+    "numbers of steps": STEPS,
+    "residuals": STEPS.model_copy(
+        update={"curves": STEPS.curves.model_copy(update={"probe": config.Probe.model_validate(EXPANDED)})}
+    ),
+    "residuals of all images": a_run({"residual": {"images": 99, "batch": 32}}, adversary=PGD),
+    "residuals and more": a_run(PROBE | EXPANDED, adversary=PGD | {"start": "none"}),
 }
 
 
@@ -76,9 +86,9 @@ def test_curves_make_the_passes_that_were_predicted(name: str, through: list[int
     run = RUNS[name]
     found = trained.compare(run, noise(40), noise(30), device="cpu", folder=tmp_path, key="k")
     images, batches = sum(through), len(through)
-    calls, work = list(curves.curves_calls(run)), cost.curves_work(run)
-    assert sum(call.images for call in calls) == images
-    assert sum(call.batches for call in calls) == batches
+    made, work = list(curves.curves_calls(run)), cost.curves_work(run)
+    assert sum(call.images for call in made) == images
+    assert sum(call.batches for call in made) == batches
     own = [group["passes"] for group in found.values.values()]  # as the trainings count them
     assert work["forward"] == sum(passes["forward"]["value"] for passes in own)
     assert work["backward"] == sum(passes["backward"]["value"] for passes in own)
@@ -114,7 +124,7 @@ def test_measurements_are_those_of_the_code() -> None:
         for every in range(1, 14):
             due = sum(probes._due(epoch, epochs, every) for epoch in range(1, epochs + 1))
             assert curves.measurements(epochs, every) == due
-    assert (curves.TESTED, curves.PROBED) == (trained.BATCH, probes.BATCH)
+    assert (curves.TESTED, calls.CHECKED) == (trained.BATCH, probes.BATCH)
     assert autoattack.TARGETS == curves.TARGETS
 
 
@@ -125,6 +135,13 @@ def test_several_trainings_cost_several_times_one() -> None:
     assert four["saved"] == one["saved"] > 0
     start = 5 * 40 * 3072 + 3 * 9 * 3072  # the adversary's in each epoch, the probe's in three of five
     assert one["drawn"] == start
+
+
+def test_residuals_draw_a_start_for_each_image_and_epoch() -> None:
+    run, bare = (a_run(probe, adversary=PGD) for probe in (EXPANDED, None))
+    assert cost.curves_work(run)["drawn"] - cost.curves_work(bare)["drawn"] == 2 * 5 * 17 * 3072
+    one, six, own = curves.trainings(STEPS)
+    assert [training.adversary.steps for training in (one, six, own) if training.adversary] == [1, 6, 3]
 
 
 def test_precision_is_that_of_the_updates_alone() -> None:
@@ -141,6 +158,7 @@ def test_memory_holds_the_largest_of_training_and_probe() -> None:
         return cost.curves_memory(a_run(probe, batch=batch, images=1000).model_copy(update={"network": deep}))
 
     assert 1.1 < memory(64) < memory(64, PROBE) < memory(640)
+    assert memory(64) < memory(64, {"residual": {"images": 500}}) < memory(64, PROBE)
     assert memory(640, PROBE) == memory(640)
 
 

@@ -1,11 +1,15 @@
 """The plan is DVC's resolved DAG, of the working tree or of a commit, and travels as JSON."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from advgrad import config
 from advgrad.errors import InputError
+from advgrad.visits import cost
 from advgrad.visits import plan as plans
+from advgrad.visits.bundle import needed
 from tests.unit import visits_toy as toy
 
 
@@ -35,6 +39,17 @@ def test_stages_of_all_kinds_makers_first(clone: Path) -> None:
     assert plan.stages["further@bnn-mlp-wq-further"].inputs == attack.inputs
     assert plan.stages["analyse@bnn-mlp-wq"].inputs == attack.inputs
     assert "src/advgrad/analysis" in plan.stages["analyse@bnn-mlp-wq"].code
+    fork = plan.stages["fork@gaat-resnet50-dat"]
+    assert fork.inputs == {
+        "data/cifar10.safetensors": "fetch@cifar10",
+        "models/gaat-resnet50-std/weights.safetensors": "train@gaat-resnet50-std",
+    }
+    assert fork.outs == tuple(f"models/gaat-resnet50-dat/{file}" for file in (
+        "curve.csv", "metrics.json", "weights.safetensors"
+    ))  # fmt: skip
+    weights = {"models/gaat-resnet50-dat/weights.safetensors": "fork@gaat-resnet50-dat"}
+    for name in ("attack@gaat-resnet50-dat", "further@gaat-resnet50-dat-best"):
+        assert weights.items() <= plan.stages[name].inputs.items()
     curves, simulation = plan.stages["curves@linbp-mnist-mlp"], plan.stages["simulate@linbp-sim-attack"]
     assert curves.inputs == {"data/mnist.safetensors": "fetch@mnist"}
     assert simulation.inputs == {}
@@ -46,6 +61,28 @@ def test_stages_of_all_kinds_makers_first(clone: Path) -> None:
     assert attack.params["params/scales/smoke.yaml"]
     assert attack.paper == "attack_bnn"
     assert plans.from_json(plans.to_json(plan)) == plan
+
+
+def test_every_model_has_one_training_and_a_fork_costs_its_own_part(clone: Path) -> None:
+    settings, plan = config.Settings(scale="gpu"), plans.at_commit(clone, "gpu", costs=False)
+    for paper in config.PAPERS:
+        for name, model in config.load_paper(paper, root=clone).models.items():
+            found = [kind for kind in plans.TRAININGS if f"{kind}@{name}" in plan.stages]
+            assert found == ["fork" if model.fork else "train"]
+    fork = plan.stages["fork@gaat-resnet50-dat"]
+    assert plans._work(fork, settings, clone) == cost.work(config.load_run(fork.item, settings, clone), "train")
+    both = plans._work(plan.stages["train@gaat-resnet50-rat"], settings, clone)
+    assert 0 < plans._work(fork, settings, clone)["flop"] < 0.51 * both["flop"]
+
+
+def test_cifar100_travels_for_all_that_is_trained_on_it(clone: Path) -> None:
+    plan = plans.at_commit(clone, "gpu", costs=False)
+    assert needed(plan) == ["mnist", "cifar10", "cifar100"]
+    readers = {name for name, stage in plan.stages.items() if "fetch@cifar100" in stage.inputs.values()}
+    for name in ("gaat100-resnet18-rat", "gaat100-resnet50-gaat"):
+        assert {f"train@{name}", f"attack@{name}", f"further@{name}-best"} <= readers
+    gaat = {name: stage for name, stage in plan.stages.items() if stage.paper == "gaat"}
+    assert needed(replace(plan, stages=gaat)) == ["mnist", "cifar10", "cifar100"]
 
 
 def test_a_scale_changes_parameters_only(clone: Path) -> None:

@@ -88,7 +88,7 @@ def test_dvc_has_nothing_to_run(root: Path, plan: Plan):
     assert lock["stages"].pop("fetch@mnist")["cmd"] == "stages/run fetch mnist"
     assert lock["stages"] == {name: done.entry for name, done in archive.read(root, "smoke").stages.items()}
     times = json.loads((root / "reports/measured.json").read_text())
-    assert times["smoke"][A] == {"seconds": 1.235, "machine": "a toy"}
+    assert times["smoke"][A] == {"seconds": 1.235, "epochs": 2, "gib": 0.5, "machine": "a toy"}
     assert times["quick"] == json.loads((toy.ROOT / "reports/measured.json").read_text())["quick"]
     assert status(root) == {
         f"train@{A}": [f"{missing}: not in cache"],

@@ -46,12 +46,15 @@ pathlib.Path("ran").open("a").write(f"{kind} {model}\\n")
 def toy(name: str, seconds: float, memory: float = 1.0, fail: bool = False) -> Stage:
     kind, _, model = name.partition("@")
     weights = f"models/{model}/weights.safetensors"
+    inputs = {weights: f"train@{model}"} if kind == "attack" else {}
+    if kind == "fork":  # of its own name's first letter
+        inputs = {f"models/{model[0]}/weights.safetensors": f"train@{model[0]}"}
     return Stage(
         name=name,
         cmd=f"{sys.executable} toy.py {model} {'fail' if fail else kind} {seconds}",
         paper="gaat",
         code={},
-        inputs={weights: f"train@{model}"} if kind == "attack" else {},
+        inputs=inputs,
         params={"params.yaml": {"seed": 0}},
         outs=(f"results/{model}/metrics.json",) if kind == "attack" else (weights,),
         memory=memory,
@@ -191,6 +194,30 @@ def test_weights_travel_for_whatever_still_reads_them(tmp_path: Path, monkeypatc
     go(tmp_path, targets=("train@a", "further@more"))
     go(tmp_path)
     assert asked == [{"a"}, {"a", "b"}]
+
+
+def test_a_trunk_s_weights_travel_while_a_fork_of_it_is_to_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[set[str]] = []
+    monkeypatch.setattr(results, "write", lambda *_, needed, **__: (asked.append(needed), ([], []))[1])
+    project(tmp_path, toy("train@a", 0), toy("attack@a", 0), toy("fork@ab", 0), toy("train@c", 0))
+    go(tmp_path, targets=("train@a", "attack@a"))  # of what was asked for, nothing is left
+    monkeypatch.setattr(visits, "work", lambda *_: None)
+    go(tmp_path, targets=("ab",))
+    assert asked == [set(), {"a"}]
+
+
+def test_a_fork_follows_its_trunk_and_makes_it_again_if_it_is_gone(tmp_path: Path) -> None:
+    reads = {"models/ab/weights.safetensors": "fork@ab"}
+    attack = Stage(**{**toy("attack@ab", 0).__dict__, "inputs": reads})
+    project(tmp_path, toy("train@c", 0), toy("train@a", 0), toy("fork@ab", 0), toy("attack@a", 0), attack)
+    go(tmp_path)
+    assert ran(tmp_path) == ["train c", "train a", "attack a", "fork ab", "attack ab"]
+    for name in ("results/ab/metrics.json", "models/ab/weights.safetensors", "models/a/weights.safetensors"):
+        (tmp_path / name).unlink()
+    entries = {name: one for name, one in ledger.read_entries(tmp_path).items() if name != "attack@ab"}
+    ledger.write_entries(tmp_path, entries)
+    go(tmp_path)
+    assert ran(tmp_path)[5:] == ["train a", "fork ab", "attack ab"]
 
 
 def known(stage: Stage) -> ledger.Done:

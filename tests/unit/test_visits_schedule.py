@@ -105,6 +105,36 @@ def test_what_follows_a_training_is_all_that_its_model_waits_for() -> None:
     assert {one.name for one in without(waiting, "train@s")} == set(rest)
 
 
+def forked() -> Plan:
+    """Model t, from which f and g go on, and model m, of whose weights nobody makes another."""
+    stages = [stage(f"train@{model}", "gaat") for model in "tm"]
+    stages += [stage(f"fork@{model}", "gaat", trunk="train@t") for model in "fg"]
+    makers = {"t": "train@t", "m": "train@m", "f": "fork@f", "g": "fork@g"}
+    stages += [stage(f"attack@{model}", "gaat", weights=maker) for model, maker in makers.items()]
+    stages += [stage("further@f-best", "gaat", weights="fork@f")]
+    return Plan(commit="0" * 12, scale="gpu", stages={one.name: one for one in stages})
+
+
+OF_T, OF_F, OF_G = (["train@t", "attack@t"], ["fork@f", "attack@f", "further@f-best"], ["fork@g", "attack@g"])
+
+
+def test_forks_stand_right_after_their_trunk() -> None:
+    """Whose weights they read, and all that reads theirs is as with any model."""
+    assert selected(forked(), [], []) == [*OF_T, *OF_F, *OF_G, "train@m", "attack@m"]
+    assert selected(forked(), [], ["f"]) == ["train@t", *OF_F]
+    assert selected(forked(), [], ["t"]) == OF_T
+    assert selected(forked(), [], ["g", "m"]) == ["train@m", "attack@m", "train@t", *OF_G]
+    names = [*OF_T, *OF_F, *OF_G]
+    found = {one.name: one for one in tasks(forked(), names, dict.fromkeys(names, 10.0))}
+    waiting = list(found.values())
+    assert {name: one.home for name, one in found.items() if "f" in one.home} == dict.fromkeys(OF_F, "f")
+    assert (found["fork@f"].after, found["attack@f"].after) == ({"train@t"}, {"fork@f"})
+    assert following(found["train@t"], waiting) == 20  # its forks are other models
+    assert following(found["fork@f"], waiting) == 30
+    assert without(waiting, "train@t") == []
+    assert [one.name for one in without(waiting, "fork@f")] == [*OF_T, *OF_G]
+
+
 def test_papers_and_targets_bring_what_they_need() -> None:
     assert selected(plan(), ["linbp"], []) == ["fetch@cifar10", "train@b", "attack@b"]
     assert selected(plan(), [], ["attack@c"]) == ["fetch@cifar10", "train@c", "attack@c"]

@@ -34,6 +34,22 @@ def test_binary_convolutions_take_a_bit_a_weight():
     assert weights / 8 < len(packed) < weights / 8 * 1.02 + 1000
 
 
+def test_states_that_are_kept_beside_the_last_one():
+    """Those of early stopping and for forks, under names with a slash: packed like any other tensor."""
+    own = {
+        "conv1.weight": torch.randn(8, 3, 3, 3),
+        "bn1.num_batches_tracked": torch.tensor(7),
+        "fc.weight": binary((64, 64)),
+    }
+    kept = {f"best/{name}": tensor.clone() for name, tensor in own.items()}
+    kept |= {f"fork/{name}": tensor.clone() for name, tensor in own.items()}
+    kept |= {"fork/optimizer/0/momentum_buffer": torch.randn(8, 3, 3, 3), "fork/counts": torch.arange(5)}
+    content = save(own | kept)
+    packed = pack(content)
+    assert unpack(packed) == content
+    assert set(json.loads(packed.split(b"\n")[1])["signs"]) == {f"{state}fc.weight" for state in ("", "best/", "fork/")}
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("count", [1, 7, 8, 9])
 def test_every_float_and_any_count(dtype: torch.dtype, count: int):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from advgrad.config import Adversary, Binary, CurvesRun, Network, Optimizer, Training
 from advgrad.draws import seeded
@@ -73,6 +73,7 @@ def run(
     seed: int = 3,
     every: float = 0.0,
     device: str = "cpu",
+    trunk: dict[str, Tensor] | None = None,
     observe: Observe = lambda model, epoch: {},
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
 ) -> Trained:
@@ -87,6 +88,7 @@ def run(
         checkpoint=folder,
         key=key,
         checkpoint_every=every,
+        trunk=trunk,
         observe=observe,
         on_epoch=on_epoch,
     )

@@ -15,12 +15,12 @@ import numpy as np
 from safetensors.numpy import save
 
 from advgrad.figures.spec import COLUMNS, Figure, load_figure, table
-from advgrad.tables.source import Source
+from advgrad.tables.source import COUNTED, Source
 from advgrad.tables.spec import load_spec, sources
 from advgrad.visits import ledger, parts, payload
 from advgrad.visits.ledger import Done
 from advgrad.visits.payload import Brought
-from advgrad.visits.plan import Plan
+from advgrad.visits.plan import TRAININGS, Plan
 from advgrad.visits.weights import pack
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +97,28 @@ def analysed(model: str, values: np.random.Generator) -> dict[str, Any]:
     return tree
 
 
+def trained(model: str, values: np.random.Generator) -> dict[str, Any]:
+    """What models/MODEL/metrics.json must hold for the tables: positive numbers at the paths that are asked for."""
+    tree: dict[str, Any] = {"epoch": 1}
+    for source in read_by_tables():
+        paths = [source.value, source.against] if source.metric in COUNTED else []
+        paths += ["stop.epoch"] if source.metric in ("minutes", "saved") else []
+        for path in paths if model in (source.model, source.baseline) else []:
+            *keys, last = (path or "epoch").split(".")
+            node = tree
+            for key in keys:
+                node = node.setdefault(key, {})
+            node[last] = 1 + int(100 * values.random())
+    return tree
+
+
+def watched(values: np.random.Generator) -> str:
+    """What models/MODEL/curve.csv must hold for the figures."""
+    columns = COLUMNS["trainings"]
+    rows = [f"{epoch},{','.join(f'{number:.3f}' for number in values.random(len(columns)))}" for epoch in (1, 2)]
+    return "\n".join([f"epoch,{','.join(columns)}", *rows, ""])
+
+
 def curve(name: str, values: np.random.Generator) -> str:
     """What analyses/NAME/curve.csv must hold for the figures: their series, with a number in every column."""
     columns = COLUMNS["curves"]
@@ -120,8 +142,8 @@ def files(name: str, seed: int = 0) -> dict[str, bytes]:
     binary = np.where(values.integers(0, 2, (64, 64)), 1, -1).astype(np.float32)
     columns = ",".join(("beta", *COLUMNS["sweep"]))
     return {
-        f"models/{name}/curve.csv": b"epoch,train_loss\n1,2.5\n",
-        f"models/{name}/metrics.json": b'{"epoch": 1}\n',
+        f"models/{name}/curve.csv": watched(values).encode(),
+        f"models/{name}/metrics.json": json.dumps(trained(name, values)).encode(),
         f"models/{name}/weights.safetensors": save({"w": binary}),
         f"results/{name}/metrics.json": json.dumps({"runs": runs}).encode(),
         f"results/{name}/outcomes.safetensors": save(arrays),
@@ -129,6 +151,11 @@ def files(name: str, seed: int = 0) -> dict[str, bytes]:
         f"analyses/{name}/curve.csv": curve(name, values).encode(),
         f"analyses/{name}/sweep.csv": f"{columns}\n1,1,1,1,1,1\n10,2,2,2,2,2\n".encode(),
     }
+
+
+def training(plan: Plan, model: str) -> str:
+    """The stage that makes its weights."""
+    return next(name for name in (f"{kind}@{model}" for kind in TRAININGS) if name in plan.stages)
 
 
 def visit(
@@ -140,14 +167,14 @@ def visit(
     weights: Collection[str] = (),
     alone: bool = True,
 ) -> Brought:
-    """Training and attack of each model, and the stages `more`, which read those models' weights.
+    """Training (or fork) and attack of each model, and the stages `more`, which read those models' weights.
 
     seeds: model -> seed of its files; weights: models whose weights travel.
     """
     stages: dict[str, Done] = {}
     kept: dict[str, bytes] = {}
     made = {path: content for model, seed in seeds.items() for path, content in files(model, seed).items()}
-    for name in [*(f"{kind}@{model}" for model in seeds for kind in ("train", "attack")), *more]:
+    for name in [*(name for model in seeds for name in (training(plan, model), f"attack@{model}")), *more]:
         stage = plan.stages[name]
         made = files(stage.item) | made
         outs = {path: payload._hashed(made[path]) for path in stage.outs}
@@ -155,6 +182,7 @@ def visit(
         facts = {"commit": plan.commit, "scale": plan.scale, "seconds": 1.23456, "wall": 2.0, "machine": "a toy"}
         facts |= {"alone": alone, "fingerprint": FINGERPRINT}
         facts |= {"clocked": {"fgsm/plain": 0.0123456789}} if stage.kind == "analyse" else {}
+        facts |= {"training": {"seconds": 1.235, "epochs": 2}, "gib": 0.5} if stage.kind in TRAININGS else {}
         stages[name] = Done(entry=ledger.entry(stage, read, outs), facts=facts)
         kept |= {path: made[path] for path in stage.outs}
     for path in [path for path in kept if path.endswith("/weights.safetensors")]:

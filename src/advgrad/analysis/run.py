@@ -10,13 +10,14 @@ from torch import Tensor, nn
 from advgrad.analysis.clean import CLEAN, Progress, correct_target, normalised, silent
 from advgrad.analysis.clever import clever
 from advgrad.analysis.cost import cost
+from advgrad.analysis.generation import generation
 from advgrad.analysis.signals import signals
 from advgrad.analysis.sweep import sweep
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.sources import first_beta
 from advgrad.attacks.target import Target, frozen, pixel_target
 from advgrad.checkpoint import Store
-from advgrad.config import AttackSpec, Clever, Cost, Iprop, Run, Signals, Sweep
+from advgrad.config import AttackSpec, Clever, Cost, Generation, Iprop, Run, Signals, Sweep
 from advgrad.errors import InputError
 from advgrad.models.layout import memory_format
 
@@ -27,7 +28,7 @@ class Analysed:
 
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
     sweep: list[dict[str, float]] | None = None  # rows of sweep.csv; None: not asked for
-    seconds: dict[str, float] | None = None  # ATTACK/GRADIENT -> for one image, on this machine; None: not asked for
+    seconds: dict[str, float] | None = None  # of this machine: ATTACK/GRADIENT for one image, METHOD/TIME for a batch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -93,8 +94,15 @@ def _iprop(subject: Subject, settings: Iprop) -> Analysed:
     return Analysed(values={"iprop": found})
 
 
+def _generation(subject: Subject, settings: Generation) -> Analysed:
+    chosen = torch.arange(len(subject.images))
+    target = pixel_target(subject.model, subject.images, subject.labels, chosen, seed=subject.run.seed, batch=1)
+    values, seconds = generation(subject.model, target, settings, progress=subject.progress)
+    return Analysed(values={"generation": values}, seconds=seconds)
+
+
 GROUPS: dict[str, Callable[[Subject, Any], Analysed]] = {
-    "signals": _signals, "sweep": _sweep, "clever": _clever, "cost": _cost, "iprop": _iprop
+    "signals": _signals, "sweep": _sweep, "clever": _clever, "cost": _cost, "iprop": _iprop, "generation": _generation
 }  # fmt: skip
 
 
@@ -102,7 +110,7 @@ def _joined(old: Analysed, new: Analysed) -> Analysed:
     return Analysed(
         values=old.values | new.values,
         sweep=old.sweep if new.sweep is None else new.sweep,
-        seconds=old.seconds if new.seconds is None else new.seconds,
+        seconds=old.seconds if new.seconds is None else {**(old.seconds or {}), **new.seconds},
     )
 
 

@@ -11,7 +11,8 @@ from advgrad.attacks.jacobian import CHUNK, logits_gram
 from advgrad.attacks.losses import LossFn, cross_entropy, widened
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.scaling import hns_beta, njs_logits, prop1_logits
-from advgrad.config import AttackSpec
+from advgrad.config import AttackSpec, Hessian
+from advgrad.errors import InputError
 from advgrad.models.linearise import linearised
 
 GradientFn = Callable[[Tensor], tuple[Tensor, Tensor | None]]  # x_adv -> gradient, raw logits (both detached)
@@ -111,24 +112,66 @@ def closed_form(spec: AttackSpec) -> AttackSpec:
     return spec.model_copy(update={"steps": (1,), "step": spec.step * spec.steps[-1]})
 
 
-def taylor(
-    divisor: int, hessian: Literal["rank-one", "one-step"] = "rank-one", *, loss: LossFn = cross_entropy
-) -> Prepare:
-    """GAAT: the gradient at the clean image, and its first-order change; no pass after the first.
+def taylor(divisor: int, hessian: Hessian = "rank-one", *, loss: LossFn = cross_entropy) -> Prepare:
+    """GAAT: the gradient J at the clean image and its first-order change H delta; no pass after the preparation.
 
-    rank-one: J + H delta with H = J J^T for each image (Eq. 8), which is J (1 + J.delta); H is never formed.
+    rank-one: H = J J^T for each image (Eq. 8), so J + H delta = J (1 + J.delta); H is never formed.
     one-step: J itself. Same sign, so the same L-infinity attack, as long as 1 + J.delta > 0 (gaat, Section 3).
+    matrix: as rank-one, with H (n,D,D) formed, D = C*H*W, as the paper's Algorithm 2 is written; for its times only.
+    diagonal: H = diag(d2 loss / dx2) (Eq. 10), see `diagonal_hessian`.
     """
+    if hessian == "diagonal":
+        return _diagonal(divisor, loss)
 
     def prepare(model: nn.Module, x: Tensor, x_start: Tensor, y: Tensor, passes: Passes) -> GradientFn:
         jacobian, _ = _source(model, y, passes, divisor, loss)(x)
+        column = jacobian.flatten(1)[:, :, None]  # (n,D,1)
+        formed = column * column.mT if hessian == "matrix" else None
 
         def gradient(point: Tensor) -> tuple[Tensor, None]:
             if hessian == "one-step":
                 return jacobian, None
-            change = (jacobian * (point - x)).sum(dim=(1, 2, 3), keepdim=True)
-            return jacobian * (1 + change), None
+            delta = point - x
+            if formed is not None:
+                return jacobian + (formed @ delta.flatten(1)[:, :, None]).reshape(x.shape), None
+            return jacobian * (1 + (jacobian * delta).sum(dim=(1, 2, 3), keepdim=True)), None
 
         return gradient
 
     return prepare
+
+
+def _diagonal(divisor: int, loss: LossFn) -> Prepare:
+    if loss is not cross_entropy:
+        raise InputError("attack: the diagonal Hessian is that of loss 'ce' at temperature 1")
+
+    def prepare(model: nn.Module, x: Tensor, x_start: Tensor, y: Tensor, passes: Passes) -> GradientFn:
+        jacobian, diagonal = diagonal_hessian(model, x, y, divisor, passes)
+        return lambda point: (jacobian + diagonal * (point - x), None)
+
+    return prepare
+
+
+def diagonal_hessian(model: nn.Module, x: Tensor, y: Tensor, divisor: int, passes: Passes) -> tuple[Tensor, Tensor]:
+    """Gradient J and diagonal (n,C,H,W) of the Hessian of the cross-entropy: one forward, 1 + classes backward passes.
+
+    sum_k p_k J_k^2 - (sum_k p_k J_k)^2 with the logits' gradients J_k. That is exact, almost everywhere, where logits
+    are piecewise linear in the image: ReLU networks in evaluation mode. Elsewhere (batch statistics) it is the
+    Gauss-Newton part of it.
+    """
+    point = x.detach().requires_grad_()
+    with torch.enable_grad():
+        logits = widened(model(point))
+        total = cross_entropy(logits, y, divisor)
+    (jacobian,) = torch.autograd.grad(total, point, retain_graph=True)
+    p, classes = logits.detach().softmax(1), logits.shape[1]
+    squares, mean = torch.zeros_like(x), torch.zeros_like(x)
+    for k in range(classes):
+        with torch.enable_grad():
+            one = logits[:, k].sum()
+        (row,) = torch.autograd.grad(one, point, retain_graph=k + 1 < classes)
+        weight = p[:, k, None, None, None]
+        squares += weight * row.square()
+        mean += weight * row
+    passes.add(forward=len(x), backward=len(x) * (1 + classes))
+    return jacobian, (squares - mean.square()) / divisor

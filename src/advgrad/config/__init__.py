@@ -1,6 +1,6 @@
 """Parameter files: their YAML, their schemas, and the effective configuration of a model."""
 
-from advgrad.config.analysis import Analysis, Clever, Cost, Iprop, Signals, Sweep
+from advgrad.config.analysis import Analysis, Clever, Cost, Generation, Iprop, Signals, Sweep
 from advgrad.config.attack import AttackSpec, Gradient, Loss, Norm
 from advgrad.config.evaluation import AttackEntry, Evaluation, Peer, PeerAttack, Scaling
 from advgrad.config.load import (
@@ -31,6 +31,7 @@ from advgrad.config.schema import (
     Settings,
     SimulationRun,
     Tracking,
+    Weights,
 )
 from advgrad.config.simulation import AttackSimulation, Normal, Setting, Simulation, TrainingSimulation
 from advgrad.config.training import (
@@ -40,10 +41,14 @@ from advgrad.config.training import (
     Checkpoint,
     Curves,
     Dataset,
+    Hessian,
+    Monitor,
     Optimizer,
     Precision,
     Probe,
+    Residual,
     Schedule,
+    Stopping,
     Training,
     Variant,
 )
@@ -69,11 +74,14 @@ __all__ = [
     "Determinism",
     "Evaluation",
     "Further",
+    "Generation",
     "Gradient",
+    "Hessian",
     "Iprop",
     "Judge",
     "Loss",
     "Model",
+    "Monitor",
     "Network",
     "Norm",
     "Normal",
@@ -84,6 +92,7 @@ __all__ = [
     "PeerAttack",
     "Precision",
     "Probe",
+    "Residual",
     "Run",
     "ScaleFile",
     "ScaleOverrides",
@@ -94,11 +103,13 @@ __all__ = [
     "Signals",
     "Simulation",
     "SimulationRun",
+    "Stopping",
     "Sweep",
     "Tracking",
     "Training",
     "TrainingSimulation",
     "Variant",
+    "Weights",
     "load_curves",
     "load_paper",
     "load_run",

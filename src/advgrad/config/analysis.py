@@ -2,7 +2,9 @@
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
+from advgrad.config.attack import AttackSpec
 from advgrad.config.base import Config
+from advgrad.config.training import Hessian
 
 
 class Signals(Config):
@@ -52,6 +54,15 @@ class Iprop(Config):
     steps: PositiveInt
 
 
+class Generation(Config):
+    """Passes and seconds to make the adversarial images of a training's batch (GAAT, Table 3)."""
+
+    batch: PositiveInt = 128
+    batches: int = Field(default=50, ge=1)  # clocked, after the warm-up; the median counts
+    pgd: AttackSpec  # the adversary: RAT's, and with GAAT's gradients GAAT's
+    hessians: tuple[Hessian, ...] = ("one-step", "rank-one", "diagonal", "matrix")
+
+
 class Analysis(Config):
     """What is measured on a model beside attacks."""
 
@@ -60,3 +71,4 @@ class Analysis(Config):
     clever: Clever | None = None
     cost: Cost | None = None
     iprop: Iprop | None = None
+    generation: Generation | None = None

@@ -108,6 +108,8 @@ def _run(name: str, paper: Paper, file: PaperFile, seed: int) -> Run:
         dataset=model.dataset,
         network=file.networks[model.network],
         training=file.recipes[model.recipe],
+        fork=model.fork,
+        weights=more.weights if more else "last",
         evaluation=file.evaluations[more.evaluation if more else model.evaluation],
         analysis=file.analyses[model.analysis] if model.analysis and not more else None,
         surrogate=surrogate,

@@ -17,6 +17,7 @@ Architecture = Literal[
 ]  # fmt: skip
 
 Judge = Literal["all", "companions", "none"]
+Weights = Literal["last", "best"]  # which of the states that a training with early stopping leaves
 
 
 class Network(Config):
@@ -43,6 +44,7 @@ class Model(Config):
     recipe: str
     evaluation: str
     analysis: str | None = None
+    fork: str | None = None  # model whose state at `fork_at` the training goes on from; else it starts anew
 
 
 class Further(Config):
@@ -50,6 +52,7 @@ class Further(Config):
 
     model: str
     evaluation: str
+    weights: Weights = "last"  # best: of the epoch that early stopping has chosen
     surrogate: str | None = None  # the attacks are made on this model and tried on the other (black box)
 
 
@@ -71,8 +74,13 @@ class PaperFile(Config):
             self._known(f"models.{name}", networks=model.network, recipes=model.recipe, evaluations=model.evaluation)
             if model.analysis is not None:
                 self._known(f"models.{name}", analyses=model.analysis)
+            if model.fork is not None:
+                self._known(f"models.{name}", models=model.fork)
+                self._forks(name, model, self.models[model.fork])
         for name, more in self.further.items():
             self._known(f"further.{name}", models=more.model, evaluations=more.evaluation)
+            if more.weights == "best" and self.recipes[self.models[more.model].recipe].stopping is None:
+                raise ValueError(f"further.{name}: weights: best needs a recipe with stopping")
             if more.surrogate is not None:
                 self._known(f"further.{name}", models=more.surrogate)
                 if self.models[more.surrogate].dataset != self.models[more.model].dataset:
@@ -90,6 +98,22 @@ class PaperFile(Config):
                     raise ValueError(f"{section}.{name}: is also in {seen[name]}; names must differ")
                 seen[name] = section
         return self
+
+    def _forks(self, name: str, model: Model, trunk: Model) -> None:
+        """ValueError unless both trainings are the same, bit for bit, up to the fork."""
+        where, own, theirs = f"models.{name}: fork", self.recipes[model.recipe], self.recipes[trunk.recipe]
+        if (model.dataset, model.network) != (trunk.dataset, trunk.network):
+            raise ValueError(f"{where}: {model.fork!r} is of another data set or network")
+        for field in ("unit", "length", "epochs", "batch", "images", "validation", "optimizer", "schedule", "augment",
+                      "init", "seed", "linbp", "precision", "binary"):  # fmt: skip
+            if getattr(own, field) != getattr(theirs, field):
+                raise ValueError(f"{where}: recipes {model.recipe} and {trunk.recipe} differ in {field}")
+        begins = own.adversary.begins if own.adversary else None
+        if theirs.adversary is not None or theirs.fork_at is None or theirs.fork_at != begins:
+            raise ValueError(
+                f"{where}: wants recipes.{trunk.recipe} without adversary, its fork_at the adversary.begins of "
+                f"recipes.{model.recipe}"
+            )
 
     def _known(self, where: str, **names: str) -> None:
         for section, key in names.items():
@@ -154,6 +178,8 @@ class Run(Config):
     dataset: Dataset
     network: Network
     training: Training
+    fork: str | None = None  # model whose kept state the training goes on from
+    weights: Weights = "last"  # which state of the model is attacked
     evaluation: Evaluation
     analysis: Analysis | None = None
     surrogate: str | None = None  # model on which the attacks are made; None: the model itself

@@ -10,6 +10,7 @@ from advgrad.config.base import Config
 Dataset = Literal["mnist", "cifar10", "cifar100"]
 Precision = Literal["float32", "tf32", "bf16"]
 Member = Literal["apgd-ce", "apgd-t", "fab-t", "square"]  # of AutoAttack
+Hessian = Literal["one-step", "rank-one", "diagonal", "matrix"]  # of GAAT: see attacks.gradients.taylor
 
 
 class Optimizer(Config):
@@ -51,7 +52,42 @@ class Adversary(Config):
     start: Literal["none", "uniform"] = "uniform"
     batch_norm: Literal["train", "eval"] = "train"  # mode of the network while it is attacked
     begins: NonNegativeFloat = 0.0  # clock time before which training is natural (DAT)
-    hessian: Literal["rank-one", "one-step"] = "rank-one"  # gaat: T steps with J(1 + J.delta), or their closed form
+    hessian: Hessian = "one-step"  # gaat; one-step: the closed form of all the steps with a rank-one Hessian
+
+
+class Stopping(Config):
+    """Early stopping (Rice et al. 2020) by accuracy on the held-out images under PGD.
+
+    The run goes on to its end, so that its last state is there too: what is stopped is a run of its own beside it.
+    """
+
+    pgd: AttackSpec  # on the network in evaluation mode
+    patience: NonNegativeFloat  # clock units without a better epoch, counted from ...
+    after: NonNegativeFloat | None = None  # ... this time on at the earliest; None: the first milestone
+
+    @model_validator(mode="after")
+    def _pgd_only(self) -> Self:
+        _pixel_pgd("pgd", self.pgd)
+        return self
+
+
+class Monitor(Config):
+    """What is measured on held-out images after each epoch, to see catastrophic overfitting when it happens."""
+
+    images: PositiveInt  # first n held-out images
+    attacks: dict[str, AttackSpec] = Field(min_length=1)  # NAME -> column NAME_accuracy of the curve
+
+    @model_validator(mode="after")
+    def _pgd_only(self) -> Self:
+        for name, spec in self.attacks.items():
+            _pixel_pgd(f"attacks.{name}", spec)
+        return self
+
+
+def _pixel_pgd(where: str, spec: AttackSpec) -> None:
+    """ValueError for another attack than PGD, or one outside pixel space: a training knows no other."""
+    if spec.method != "pgd" or spec.space != "pixel":
+        raise ValueError(f"{where}: must be method pgd in space pixel, not {spec.method} in {spec.space}")
 
 
 class Checkpoint(Config):
@@ -85,12 +121,25 @@ class Training(Config):
     precision: Precision = "float32"  # arithmetic of the training passes; attacks after training are always float32
     binary: Binary | None = None
     adversary: Adversary | None = None
+    stopping: Stopping | None = None  # the state of its best epoch is kept beside that of `select`
+    monitor: Monitor | None = None
+    fork_at: NonNegativeFloat | None = None  # clock time whose epoch's first state is kept for others to go on from
     checkpoint: Checkpoint | None = None  # these weights; nothing is trained
 
     @model_validator(mode="after")
-    def _best_needs_validation(self) -> Self:
-        if self.select == "best" and self.validation == 0:
-            raise ValueError("select: best needs validation > 0")
+    def _held_out_images_are_there(self) -> Self:
+        wanting = {"select: best": self.select == "best", "stopping": self.stopping, "monitor": self.monitor}
+        for name, wants in wanting.items():
+            if wants and self.validation == 0:
+                raise ValueError(f"{name} needs validation > 0")
+        if self.stopping is not None and self.select == "best":
+            raise ValueError("stopping keeps the best state beside the last: select must be last")
+        return self
+
+    @model_validator(mode="after")
+    def _fork_is_within_the_run(self) -> Self:
+        if self.fork_at is not None and self.fork_at >= self.length:
+            raise ValueError(f"fork_at must be below the length {self.length:g}, not {self.fork_at:g}")
         return self
 
 
@@ -99,6 +148,7 @@ class Variant(Config):
 
     linbp: bool = False  # in the updates (LinBP's first strategy)
     adversary_linbp: bool = False  # in the adversary's gradients (the second)
+    adversary_steps: PositiveInt | None = None  # None: the recipe's
     rate: PositiveFloat = 1.0  # factor on the learning rate
     schedule: Schedule | None = None  # None: the recipe's
 
@@ -114,13 +164,29 @@ class AutoAttack(Config):
     queries: PositiveInt = 5000  # of square
 
 
-class Probe(Config):
-    """Robustness measured after epochs of a training."""
+class Residual(Config):
+    """How far the loss is from its second-order expansion with the Hessian of Eq. 8 (GAAT, Eq. 4 and Figure 1)."""
 
-    images: PositiveInt  # first test images under PGD
-    pgd: AttackSpec
+    images: PositiveInt  # first training images
+    batch: PositiveInt = 128  # over whose images the batch-wise version takes its mean
+
+
+class Probe(Config):
+    """What is measured after epochs of a training beside loss and accuracy."""
+
+    images: PositiveInt | None = None  # first test images under PGD
+    pgd: AttackSpec | None = None
     every: PositiveInt = 1  # epochs between two measurements; the last epoch is always measured
     autoattack: AutoAttack | None = None
+    residual: Residual | None = None  # under the training's own adversary, as plain PGD; after each epoch
+
+    @model_validator(mode="after")
+    def _something_to_measure(self) -> Self:
+        if (self.pgd is None) != (self.images is None):
+            raise ValueError("pgd and images go together")
+        if self.pgd is None and self.autoattack is None and self.residual is None:
+            raise ValueError("wants pgd, autoattack or residual")
+        return self
 
 
 class Curves(Config):

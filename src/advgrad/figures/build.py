@@ -3,14 +3,15 @@
 import csv
 import io
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from advgrad.errors import InputError
-from advgrad.figures.read import Curve, Sweep, read_curve, read_sweep
-from advgrad.figures.spec import Figure, Panel, curves, results, sweeps, table, values
-from advgrad.tables.estimate import Estimate, Facts, estimate
+from advgrad.figures.read import Curve, Sweep, read_curve, read_sweep, read_training
+from advgrad.figures.spec import Figure, Panel, Series, curves, results, sweeps, table, trainings, values
+from advgrad.tables.estimate import estimate
+from advgrad.tables.facts import Estimate, Facts
 from advgrad.tables.records import read_record
 from advgrad.tables.source import Source
 from advgrad.tables.spec import wanted
@@ -98,18 +99,25 @@ def _swept(name: str, panel: Panel, sweep: Sweep, file: Path) -> list[Point]:
     return points
 
 
-def _curved(name: str, panel: Panel, curve: Curve) -> list[Point]:
-    """Points of a panel of curves, series by series, where they were measured."""
+def _curved(name: str, panel: Panel, files: Mapping[str, Curve], absent: str) -> list[Point]:
+    """Points of a panel of curves or trainings, series by series, where they were measured. files: by folder."""
     points = []
     for label, series in panel.series.items():
-        column, times = series.column or "", series.times or panel.times
-        if column not in curve.columns:
-            raise _no_column(curve.file, column, curve.columns)
-        rows = curve.series.get(series.of or "", ())
-        found = [_measured(name, label, curve.x, column, times, row) for row in rows if row[column] is not None]
-        reason = "no finite number" if rows else f"{series.of} was not run at this scale"
-        points += found or [Point(panel=name, series=label, x="", reason=reason)]
+        curve = files.get(panel.model or series.of or "")
+        found = [] if curve is None else _line(name, label, panel, series, curve)
+        points += found or [Point(panel=name, series=label, x="", reason=absent)]
     return points
+
+
+def _line(name: str, label: str, panel: Panel, series: Series, curve: Curve) -> list[Point]:
+    """The points of one series, or the one that says why there are none."""
+    column, times = series.column or "", series.times or panel.times
+    if column not in curve.columns:
+        raise _no_column(curve.file, column, curve.columns)
+    rows = curve.series.get(series.of or "", ())
+    found = [_measured(name, label, curve.x, column, times, row) for row in rows if row[column] is not None]
+    reason = "no finite number" if rows else f"{series.of} was not run at this scale"
+    return found or [Point(panel=name, series=label, x="", reason=reason)]
 
 
 def _measured(name: str, label: str, x: str, column: str, times: float, row: dict[str, float | None]) -> Point:
@@ -118,12 +126,14 @@ def _measured(name: str, label: str, x: str, column: str, times: float, row: dic
     return Point(panel=name, series=label, x=row[x] or 0.0, y=y, low=low, high=high, reason=reason)
 
 
-def build_figure(figure: Figure, results_folder: Path, analyses: Path, absent: str = "") -> list[Point]:
+def build_figure(
+    figure: Figure, results_folder: Path, analyses: Path, absent: str = "", *, models: Path = Path("models")
+) -> list[Point]:
     """The points, panel by panel and series by series.
 
     results_folder: with NAME/outcomes.safetensors and NAME/metrics.json; analyses: with NAME/values.json,
-    NAME/sweep.csv and NAME/curve.csv; absent: the reason for points of names without a folder in them, which without
-    it are an error. InputError if a file that the figure needs is missing or broken.
+    NAME/sweep.csv and NAME/curve.csv; models: with MODEL/curve.csv; absent: the reason for points of names without a
+    folder in them, which without it are an error. InputError if a file that the figure needs is missing or broken.
     """
 
     def there(folder: Path, names: Iterable[str]) -> list[str]:
@@ -135,13 +145,14 @@ def build_figure(figure: Figure, results_folder: Path, analyses: Path, absent: s
     )
     swept = {name: read_sweep(analyses, name) for name in there(analyses, sweeps(figure))}
     curved = {name: read_curve(analyses, name) for name in there(analyses, curves(figure))}
+    watched = {name: read_training(models, name) for name in there(models, trainings(figure))}
     points: list[Point] = []
     for name, panel in figure.panels.items():
         model = panel.model or ""
         if panel.kind == "sweep" and model in swept:
             points += _swept(name, panel, swept[model], analyses / model / "sweep.csv")
-        elif panel.kind == "curves" and model in curved:
-            points += _curved(name, panel, curved[model])
+        elif panel.kind in ("curves", "trainings"):
+            points += _curved(name, panel, curved if model else watched, absent)
         else:
             points += _missing(name, panel, absent) if model else _sized(figure, name, facts, absent)
     return points

@@ -116,7 +116,7 @@ def _axes(ax: "Axes", panel: Panel, points: Sequence[Point]) -> None:
             if axis.log:
                 getattr(ax, f"set_{name}scale")("log")
             getattr(ax, f"set_{name}lim")(axis.low, axis.high)
-    if panel.kind == "curves" and not panel.x.log:  # there is no half an epoch
+    if panel.kind in ("curves", "trainings") and not panel.x.log:  # there is no half an epoch
         ax.xaxis.get_major_locator().set_params(integer=True)  # pyright: ignore
     if panel.kind == "cells":  # few values of x: each has its tick
         ticks = sorted({float(point.x) for point in points})

@@ -1,4 +1,4 @@
-"""What analyses wrote for figures: sweeps over beta (sweep.csv) and curves over steps or epochs (curve.csv)."""
+"""What analyses and trainings wrote for figures: sweeps over beta (sweep.csv), curves over steps or epochs."""
 
 import csv
 from collections.abc import Mapping
@@ -12,10 +12,13 @@ Sweep = list[dict[str, float]]  # rows of analyses/MODEL/sweep.csv
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """analyses/MODEL/curve.csv: long form, a line for each series at each x; an empty field was not measured."""
+    """A curve.csv: a line for each series at each x; an empty field was not measured.
+
+    analyses/NAME/curve.csv is in long form; models/MODEL/curve.csv is the one series MODEL.
+    """
 
     file: Path
-    x: str  # its second column: step or epoch
+    x: str  # the column before the others: step or epoch
     columns: tuple[str, ...]  # the others
     series: Mapping[str, list[dict[str, float | None]]]  # in the file's order; x among the keys
 
@@ -54,13 +57,31 @@ def read_curve(analyses: Path, model: str) -> Curve:
     head = tuple(lines[0]) if lines else ()
     if len(head) < 3 or head[0] != "series":
         raise InputError(f"{file}: wants columns series, x and at least one more, and at least one row")
+    return _curve(file, head[1:], [(line["series"], line) for line in lines])
+
+
+def read_training(trainings: Path, model: str) -> Curve:
+    """models/MODEL/curve.csv; InputError if it is missing or not columns `epoch` and at least one more.
+
+    trainings: the folder of all models. A model whose weights are from elsewhere has no row.
+    """
+    file = trainings / model / "curve.csv"
+    lines = _lines(file)
+    head = tuple(lines[0]) if lines else ()
+    if len(head) < 2 or head[0] != "epoch":
+        raise InputError(f"{file}: wants columns epoch and at least one more, and at least one row")
+    return _curve(file, head, [(model, line) for line in lines])
+
+
+def _curve(file: Path, head: tuple[str, ...], lines: list[tuple[str, dict[str, str]]]) -> Curve:
+    """head: x and the other columns; lines: with the series that each is of."""
     series: dict[str, list[dict[str, float | None]]] = {}
     try:
-        for line in lines:
-            if not line[head[1]]:
-                raise ValueError(f"{line['series']}: a row without {head[1]}")
-            row = {key: float(line[key]) if line[key] else None for key in head[1:]}
-            series.setdefault(line["series"], []).append(row)
+        for name, line in lines:
+            if not line[head[0]]:
+                raise ValueError(f"{name}: a row without {head[0]}")
+            row = {key: float(line[key]) if line[key] else None for key in head}
+            series.setdefault(name, []).append(row)
     except ValueError as error:
         raise InputError(f"{file}: not a table of numbers: {error}") from None
-    return Curve(file=file, x=head[1], columns=head[2:], series=series)
+    return Curve(file=file, x=head[0], columns=head[1:], series=series)

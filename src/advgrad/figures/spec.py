@@ -8,23 +8,29 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 from advgrad.config import load_yaml, parse
 from advgrad.errors import InputError
 from advgrad.tables.source import Schema, Source
-from advgrad.tables.spec import Row, Spec, analysed, models, uses_measurements
+from advgrad.tables.spec import Row, Spec, analysed, models, trained, uses_measurements
 
-Kind = Literal["cells", "bars", "sweep", "curves"]
-WANTS: dict[Kind, tuple[str, ...]] = {  # exactly one of the keys
+Kind = Literal["cells", "bars", "sweep", "curves", "trainings"]
+WANTS: dict[Kind, tuple[str, ...]] = {  # exactly one of the keys, if there are any
     "cells": ("at", "marks"),
     "bars": ("groups",),
     "sweep": ("model",),
     "curves": ("model",),
+    "trainings": (),
 }
 SIMULATED = ("distance", "loss", "gradient_l1", "gradient_l2", "condition")
 TRAINED = (
     *("train_loss", "train_accuracy", "test_loss", "test_accuracy", "best_test_accuracy"),
-    *("pgd_accuracy", "autoattack_accuracy"),  # of its probe
+    *("pgd_accuracy", "autoattack_accuracy", "residual", "residual_batch"),  # of its probe
+)
+WATCHED = (
+    *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "validation_adversarial_accuracy"),
+    *("pgd50_accuracy", "fgsm_accuracy"),  # of GAAT's monitor
 )
 COLUMNS: dict[Kind, tuple[str, ...]] = {
     "sweep": ("psi_l2", "jsv_mean", "hessian_norm", "grad_l2", "sign_grad_l2"),  # of analyses/MODEL/sweep.csv
     "curves": (*SIMULATED, *TRAINED),  # of analyses/MODEL/curve.csv
+    "trainings": WATCHED,  # of models/MODEL/curve.csv
 }
 
 
@@ -37,16 +43,17 @@ class Axis(Schema):
 
 class Series(Schema):
     source: Source = Source()  # cells and bars
-    column: str | None = None  # sweep and curves: what is drawn over x
-    of: str | None = None  # curves: which of the file's series
-    times: PositiveFloat | None = None  # sweep and curves: factor on the values; None: the panel's
+    column: str | None = None  # sweep, curves and trainings: what is drawn over x
+    of: str | None = None  # curves: which of the file's series; trainings: which model's
+    times: PositiveFloat | None = None  # sweep, curves and trainings: factor on the values; None: the panel's
     like: str | None = None  # drawn thin, in the colour of this series
 
 
 class Panel(Schema):
     """A plot. cells and bars are small tables, a row for each series and a column for each x.
 
-    sweep: over beta, from analyses/MODEL/sweep.csv; curves: over steps or epochs, from analyses/MODEL/curve.csv.
+    sweep: over beta, from analyses/MODEL/sweep.csv; curves: over steps or epochs, from analyses/MODEL/curve.csv;
+    trainings: over epochs, each series from its model's own models/MODEL/curve.csv.
     """
 
     title: str
@@ -58,14 +65,14 @@ class Panel(Schema):
     marks: tuple[PositiveInt, ...] = ()  # cells: step counts of one run, which are its x values
     groups: dict[str, Source] = Field(default={})  # bars: the x axis's groups, each laid over the defaults
     model: str | None = None  # sweep and curves: whose
-    times: PositiveFloat = 1.0  # sweep and curves: factor on the values
+    times: PositiveFloat = 1.0  # sweep, curves and trainings: factor on the values
     band: bool = True  # False: intervals stand in the csv only
     series: Annotated[dict[str, Series], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _kind_fits(self) -> Self:
         wants = WANTS[self.kind]
-        if sum(bool(getattr(self, key)) for key in wants) != 1:
+        if sum(bool(getattr(self, key)) for key in wants) != bool(wants):
             raise ValueError(f"kind {self.kind} wants {' or '.join(wants)}")
         others = {key for keys in WANTS.values() for key in keys if key not in wants}
         if unused := sorted(key for key in others if getattr(self, key)):
@@ -77,11 +84,11 @@ class Panel(Schema):
     def _series_fits(self, name: str, series: Series) -> None:
         known = COLUMNS.get(self.kind, ())
         if bool(known) != (series.column is not None):
-            raise ValueError(f"series {name!r}: a column is for sweep and curves, a source for cells and bars")
+            raise ValueError(f"series {name!r}: a column is for {', '.join(COLUMNS)}, a source for cells and bars")
         if series.column and series.column not in known:
             raise ValueError(f"series {name!r}: {self.kind} has no column {series.column!r}; has: {', '.join(known)}")
-        if (series.of is not None) != (self.kind == "curves"):
-            raise ValueError(f"series {name!r}: `of` is for curves, which want it")
+        if (series.of is not None) != (self.kind in ("curves", "trainings")):
+            raise ValueError(f"series {name!r}: `of` is for curves and trainings, which want it")
         if not known and (series.times is not None or self.times != 1):
             raise ValueError(f"series {name!r}: cells and bars have their factor in the source")
         if series.like is not None and (series.like not in self.series or self.series[series.like].like is not None):
@@ -159,6 +166,12 @@ def _drawn(figure: Figure, kind: Kind) -> list[str]:
     return sorted({panel.model for panel in figure.panels.values() if panel.kind == kind and panel.model})
 
 
+def trainings(figure: Figure) -> list[str]:
+    """The models whose models/MODEL/curve.csv the figure reads, sorted."""
+    panels = [panel for panel in figure.panels.values() if panel.kind == "trainings"]
+    return sorted({series.of for panel in panels for series in panel.series.values() if series.of})
+
+
 def analyses(figure: Figure) -> list[str]:
     """The names below analyses/ that the figure reads, sorted."""
     return sorted({*values(figure), *sweeps(figure), *curves(figure)})
@@ -169,6 +182,6 @@ def load_figure(file: Path) -> Figure:
     figure = parse(Figure, load_yaml(file), file)
     if file.stem != figure.name:
         raise InputError(f"{file}: holds figure {figure.name}; the file must be named {figure.name}.yaml")
-    if any(uses_measurements(spec) for spec in _tables(figure)):
-        raise InputError(f"{file}: a figure shows no measured times; use accuracy, success, clean or value")
+    if any(uses_measurements(spec) or trained(spec) for spec in _tables(figure)):
+        raise InputError(f"{file}: a figure shows no costs of trainings; use accuracy, success, clean or value")
     return figure

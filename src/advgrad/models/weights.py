@@ -1,4 +1,8 @@
-"""Trained weights as a file: safetensors of the network proper (`.core`), the same bytes for the same values."""
+"""Trained weights as a file: safetensors of the network proper (`.core`), the same bytes for the same values.
+
+States that a training leaves beside its last one stand in the same file: `best/NAME`, of early stopping's best epoch,
+and `fork/...`, all that another training needs to go on from there.
+"""
 
 from pathlib import Path
 from typing import Any, get_args
@@ -7,7 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from advgrad.config import Precision
+from advgrad import checkpoint
+from advgrad.config import Precision, Weights
 from advgrad.errors import InputError
 from advgrad.files import write_bytes
 from advgrad.models.layers import Normalised
@@ -60,14 +65,29 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: not readable as safetensors: {str(error).splitlines()[0]}")
 
 
-def load_weights(path: Path, model: Normalised) -> None:
-    """Set the parameters and buffers of `model.core`. InputError: no file, not safetensors, or another network's."""
+def _read(path: Path) -> dict[str, Tensor]:
     try:
-        state = load_file(path)
+        return load_file(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from None
+
+
+def load_fork(path: Path) -> dict[str, Tensor]:
+    """The state that a training has kept for others to go on from; InputError if there is none in the file."""
+    if not (kept := checkpoint.ungroup("fork", _read(path))):
+        raise InputError(f"{path}: no state to go on from; its recipe wants fork_at")
+    return kept
+
+
+def load_weights(path: Path, model: Normalised, which: Weights = "last") -> None:
+    """Set the parameters and buffers of `model.core`. InputError: no file, not safetensors, or another network's."""
+    state = _read(path)
+    if which == "last":
+        state = {name: tensor for name, tensor in state.items() if "/" not in name}
+    elif not (state := checkpoint.ungroup(which, state)):
+        raise InputError(f"{path}: no {which!r} state; its recipe wants stopping")
     own = {name: tuple(tensor.shape) for name, tensor in model.core.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if own != found:

@@ -4,17 +4,28 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from advgrad.tables.cells import NOTHING, Cell
-from advgrad.tables.estimate import Estimate, Facts, estimate
+from advgrad.tables.estimate import estimate
+from advgrad.tables.facts import Estimate, Facts
 from advgrad.tables.records import FLOAT32, Record, read_measurements, read_record
-from advgrad.tables.source import Source
-from advgrad.tables.spec import Spec, Wanted, analysed, load_spec, models, parameters, uses_measurements, wanted
-from advgrad.tables.values import read_parameters, read_values
+from advgrad.tables.source import MACHINE, Source
+from advgrad.tables.spec import (
+    Spec,
+    Wanted,
+    analysed,
+    load_spec,
+    models,
+    parameters,
+    trained,
+    uses_measurements,
+    wanted,
+)
+from advgrad.tables.values import Tree, read_parameters, read_training, read_values
 from advgrad.tables.verdict import verdict
 
 
 def _judged(source: Source, judge: bool) -> bool:
     """Parameters are no results: they are the paper's own at every scale. Seconds are another machine's: never."""
-    return source.judged and source.metric != "seconds" and (judge or source.metric == "parameter")
+    return source.judged and source.metric not in MACHINE and (judge or source.metric == "parameter")
 
 
 def _cell(spec: Spec, cell: Wanted, ours: Estimate, *, scale: str, judge: bool) -> Cell:
@@ -50,14 +61,22 @@ def read_records(spec: Spec, results: Path, *, partial: bool = False) -> dict[st
     return {name: read_record(results, name) for name in models(spec) if not partial or (results / name).is_dir()}
 
 
+def read_trainings(spec: Spec, trainings: Path, *, partial: bool = False) -> dict[str, Tree]:
+    """The trainings that the table reads. partial: without those that have no folder in trainings."""
+    found = [model for model in trained(spec) if not partial or (trainings / model).is_dir()]
+    return {model: read_training(trainings, model) for model in found}
+
+
 def read_facts(
-    spec: Spec, results: Path, measured: Path, scale: str, *, analyses: Path, root: Path, partial: bool = False
-) -> Facts:
+    spec: Spec, results: Path, measured: Path, scale: str, *, analyses: Path, trainings: Path, root: Path,
+    partial: bool = False,
+) -> Facts:  # fmt: skip
     """All that the table reads, and no other file. Arguments: see build_table; partial: see read_records."""
     found = [model for model in analysed(spec) if not partial or (analyses / model).is_dir()]
     return Facts(
         records=read_records(spec, results, partial=partial),
         analyses={model: read_values(analyses, model) for model in found},
+        trainings=read_trainings(spec, trainings, partial=partial),
         measured=read_measurements(measured, scale) if uses_measurements(spec) else {},
         parameters=read_parameters(root, spec.paper) if parameters(spec) else None,
     )
@@ -72,28 +91,32 @@ def build_table(
     absent: str = "",
     *,
     analyses: Path = Path("analyses"),
+    trainings: Path = Path("models"),
     root: Path = Path(),
 ) -> list[Cell]:
     """The cells in the spec's order, row by row.
 
     results: folder with NAME/outcomes.safetensors and NAME/metrics.json; analyses: folder with MODEL/values.json;
-    measured: reports/measured.json; root: folder with params/. Only what the table needs is read. judge: whether
-    the scale's values are held against the paper's; absent: the reason in the cells of names without a folder in
-    results or analyses, which without it are an error. InputError if the spec is wrong or a file that it needs is
-    missing or broken.
+    trainings: folder with MODEL/metrics.json; measured: reports/measured.json; root: folder with params/. Only what the
+    table needs is read. judge: whether the scale's values are held against the paper's; absent: the reason in the cells
+    of names without a folder in results, analyses or trainings, which without it are an error. InputError if the spec
+    is wrong or a file that it needs is missing or broken.
     """
     spec = load_spec(spec_file)
-    facts = read_facts(spec, results, measured, scale, analyses=analyses, root=root, partial=bool(absent))
+    facts = read_facts(
+        spec, results, measured, scale, analyses=analyses, trainings=trainings, root=root, partial=bool(absent)
+    )
     found = [(cell, estimate(cell.source, facts, absent)) for cell in wanted(spec)]
     return [_cell(spec, cell, ours, scale=scale, judge=judge) for cell, ours in found]
 
 
-def precisions(records: Mapping[str, Record]) -> dict[str, list[str]]:
+def precisions(records: Mapping[str, Record], trainings: Mapping[str, Tree] = {}) -> dict[str, list[str]]:
     """precision -> models, sorted, of the models that were not trained in float32."""
-    trained = {record.model: record.precision for record in records.values()}
+    known = {model: str(tree.content.get("precision", FLOAT32)) for model, tree in trainings.items()}
+    known |= {record.model: record.precision for record in records.values()}
     return {
-        name: sorted(model for model, precision in trained.items() if precision == name)
-        for name in sorted(set(trained.values()) - {FLOAT32})
+        name: sorted(model for model, precision in known.items() if precision == name)
+        for name in sorted(set(known.values()) - {FLOAT32})
     }
 
 
@@ -103,7 +126,7 @@ def origins(records: Mapping[str, Record]) -> dict[str, list[str]]:
     return {name: sorted(model for model in known if known[model] == name) for name in sorted(set(known.values()))}
 
 
-def remarks(records: Mapping[str, Record]) -> list[str]:
+def remarks(records: Mapping[str, Record], trainings: Mapping[str, Tree] = {}) -> list[str]:
     """Lines below a table: which models were not trained in float32, and which not here."""
-    told = [f"Trained in {name}: {', '.join(models)}." for name, models in precisions(records).items()]
+    told = [f"Trained in {name}: {', '.join(models)}." for name, models in precisions(records, trainings).items()]
     return told + [f"Weights of {name}, not trained here: {', '.join(its)}." for name, its in origins(records).items()]

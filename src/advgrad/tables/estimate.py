@@ -1,39 +1,18 @@
-"""A cell's value from what was recorded: share of images, their mean, number of an analysis, parameter, or time."""
+"""A cell's value from what was recorded: share of images, their mean, number of an analysis, parameter, or cost."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
 
 from advgrad.errors import InputError
-from advgrad.tables.records import Measurement, Record
-from advgrad.tables.source import RECORDED, TIMED, Source
-from advgrad.tables.values import Tree, leaf, parameter
+from advgrad.tables.costs import counted, timed
+from advgrad.tables.facts import Estimate, Facts
+from advgrad.tables.records import Record
+from advgrad.tables.source import COUNTED, RECORDED, TIMED, Source
+from advgrad.tables.values import Tree, leaf, number
 
 Z95 = 1.959963984540054  # 97.5 % point of the standard normal distribution
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """value None: not run, and the reason says why. Percentages are of 100."""
-
-    value: float | None = None
-    n: int | None = None  # images behind it
-    low: float | None = None  # 95 % interval
-    high: float | None = None
-    reason: str = ""
-    full: bool = True  # False: fewer restarts or steps than the cell is about
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What a table reads."""
-
-    records: Mapping[str, Record] = field(default_factory=dict)  # name below results/ -> its outcomes
-    analyses: Mapping[str, Tree] = field(default_factory=dict)  # model -> its values
-    measured: Mapping[str, Measurement] = field(default_factory=dict)  # as in reports/measured.json at this scale
-    parameters: Tree | None = None  # the paper's, without a scale
 
 
 def wilson(k: int, n: int, z: float = Z95) -> tuple[float, float]:
@@ -111,20 +90,6 @@ def halved(record: Record, source: Source) -> Estimate:
     return replace(mean(column), reason=reason, full=not cut)
 
 
-def timed(measured: Mapping[str, Measurement], source: Source) -> Estimate:
-    """Minutes of training, the percentage saved against the baseline's, or seconds of an attack on one image."""
-    names = [f"{source.model} {source.outcome}" if source.metric == "seconds" else source.model or ""]
-    names += [source.baseline or ""] if source.metric == "saved" else []
-    if any(name not in measured for name in names):
-        return Estimate(reason="not measured at this scale")
-    times = [measured[name].seconds for name in names]
-    machines = " and ".join(dict.fromkeys(measured[name].machine for name in names))
-    value = times[0] / 60 if source.metric == "minutes" else times[0]
-    if source.metric == "saved":
-        value = 100 * (1 - times[0] / times[1])
-    return Estimate(value=value, reason=f"measured on {machines}")
-
-
 def analysed(tree: Tree, source: Source) -> Estimate:
     """A number of an analysis, with the interval that it has."""
     found, n = leaf(tree, source.value or "")
@@ -139,11 +104,13 @@ def estimate(source: Source, facts: Facts, absent: str = "") -> Estimate:
     if source.reason is not None:
         return Estimate(reason=source.reason)
     if source.metric in TIMED:
-        return timed(facts.measured, source)
+        return timed(facts, source, absent)
+    if source.metric in COUNTED:
+        return counted(facts, source, absent)
     if source.metric == "parameter":
         if facts.parameters is None:
             raise ValueError(f"{source.key}: no parameters were read")
-        return Estimate(value=parameter(facts.parameters, source.key or ""))
+        return Estimate(value=number(facts.parameters, source.key or ""))
     if source.metric in RECORDED:
         record = facts.records.get(source.model or "")
         if record is None:

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from advgrad.tables.build import build_table, read_records, remarks
+from advgrad.tables.build import build_table, read_records, read_trainings, remarks
 from advgrad.tables.cells import Cell, cells_csv, metrics
 from advgrad.tables.render import render
 from advgrad.tables.spec import Spec, load_spec
@@ -37,6 +37,7 @@ def report_files(
     absent: str = "",
     *,
     analyses: Path = Path("analyses"),
+    trainings: Path = Path("models"),
     root: Path = Path(),
 ) -> dict[str, str]:
     """Every file that the stages `table` and `cells` write, for all specs in the folder. Arguments: see build_table."""
@@ -44,8 +45,11 @@ def report_files(
     files: dict[str, str] = {}
     built: dict[str, list[Cell]] = {}
     for file, spec in loaded.items():
-        built[spec.name] = build_table(file, results, measured, scale, judge, absent, analyses=analyses, root=root)
-        last = remarks(read_records(spec, results, partial=bool(absent)))
+        built[spec.name] = build_table(
+            file, results, measured, scale, judge, absent, analyses=analyses, trainings=trainings, root=root
+        )
+        partial = bool(absent)
+        last = remarks(read_records(spec, results, partial=partial), read_trainings(spec, trainings, partial=partial))
         files |= table_files(spec, built[spec.name], last)
     for name, group in collections(loaded.values()).items():
         files[name] = cells_csv(cell for spec in group for cell in built[spec.name])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, PositiveFloat, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -34,12 +34,14 @@ class Record:
 
 
 class Measurement(BaseModel):
-    """Seconds of a training, or of an attack on one image, and the machine they were measured on."""
+    """Seconds of a training, or of what an analysis has clocked, and the machine they were measured on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seconds: PositiveFloat
     machine: str
+    epochs: PositiveInt | None = None  # that the training ran itself: without those of a trunk
+    gib: NonNegativeFloat | None = None  # peak memory of its process; on a GPU, of the tensors there
 
 
 def read_json(file: Path) -> Any:
@@ -120,7 +122,7 @@ def read_record(results: Path, name: str) -> Record:
 
 
 def read_measurements(file: Path, scale: str) -> dict[str, Measurement]:
-    """Times at one scale, by MODEL (training) or "MODEL ATTACK/GRADIENT"; empty if that scale was never measured."""
+    """Times at one scale, by MODEL (training) or "MODEL OUTCOME"; empty if that scale was never measured."""
     try:
         return TypeAdapter(dict[str, dict[str, Measurement]]).validate_python(read_json(file)).get(scale, {})
     except ValidationError as error:

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from advgrad.config import load_yaml, merge
 from advgrad.errors import InputError
-from advgrad.tables.source import NEEDS, RECORDED, TEMPLATES, TIMED, Schema, Source
+from advgrad.tables.source import AGAINST, NEEDS, RECORDED, TEMPLATES, TIMED, TRAINED, Schema, Source
 
 SEPARATOR = " / "  # between the keys of a row's name
 
@@ -122,6 +122,13 @@ def models(spec: Spec) -> list[str]:
 def analysed(spec: Spec) -> list[str]:
     """The models whose analyses (analyses/MODEL) the table reads, sorted."""
     return sorted({source.model for source in sources(spec) if source.metric == "value" and source.model})
+
+
+def trained(spec: Spec) -> list[str]:
+    """The models whose trainings (models/MODEL/metrics.json) the table reads, sorted."""
+    asked = [source for source in sources(spec) if source.metric in TRAINED]
+    found = {source.model for source in asked} | {source.baseline for source in asked if source.metric in AGAINST}
+    return sorted(name for name in found if name)
 
 
 def parameters(spec: Spec) -> list[str]:

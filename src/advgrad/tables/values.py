@@ -1,4 +1,6 @@
-"""Numbers at dotted paths: of analyses (analyses/MODEL/values.json) and of a paper's parameters (params/PAPER.yaml)."""
+"""Numbers at dotted paths: of analyses (analyses/MODEL/values.json), of trainings (models/MODEL/metrics.json) and of a
+paper's parameters (params/PAPER.yaml).
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -77,21 +79,29 @@ def leaf(tree: Tree, path: str) -> tuple[Leaf, int]:
         raise InputError(f"{tree.file}: {path}: {wants}") from None
 
 
-def parameter(tree: Tree, path: str) -> float:
-    """A number among the parameters."""
+def number(tree: Tree, path: str) -> float:
+    """A number among parameters, or of a training."""
     found = look_up(tree, path)
     if type(found) not in (int, float):
         raise InputError(f"{tree.file}: {path}: must be a number, not {found!r}"[:300])
     return found
 
 
-def read_values(analyses: Path, model: str) -> Tree:
-    """analyses/MODEL/values.json; InputError if missing or broken."""
-    file = analyses / model / "values.json"
+def _tree(file: Path) -> Tree:
     content = read_json(file)
     if not isinstance(content, dict):
         raise InputError(f"{file}: must be one JSON object")
     return Tree(file=file, content=content)
+
+
+def read_values(analyses: Path, model: str) -> Tree:
+    """analyses/MODEL/values.json; InputError if missing or broken."""
+    return _tree(analyses / model / "values.json")
+
+
+def read_training(trainings: Path, model: str) -> Tree:
+    """models/MODEL/metrics.json; InputError if missing or broken. trainings: the folder of all models."""
+    return _tree(trainings / model / "metrics.json")
 
 
 def read_parameters(root: Path, paper: str) -> Tree:

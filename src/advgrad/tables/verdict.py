@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from advgrad.tables.estimate import Estimate
+from advgrad.tables.facts import Estimate
 
 Verdict = Literal["agrees", "differs", "not judged at this scale", "not run", "no paper value"]
 ROUNDING = 1e-9  # binary fractions: 0.3 - 0.1 is within 0.2
@@ -19,7 +19,7 @@ def agree(ours: Estimate, paper_value: float, tolerance: float, relative: float 
 def verdict(
     ours: Estimate, paper_value: float | None, *, tolerance: float, judge: bool, relative: float = 0.0
 ) -> Verdict:
-    """judge: False where the scale (or the cell) is not held against the paper. A cut attack never is."""
+    """judge: False where the scale (or the cell) is not held against the paper. What is not full never is."""
     if ours.value is None:
         return "not run"
     if paper_value is None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from advgrad.attacks.gradients import Prepare, linbp, plain, taylor
+from advgrad.attacks.gradients import Prepare, closed_form, linbp, plain, taylor
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import pixel_space
@@ -19,14 +19,14 @@ def attack_spec(adversary: Adversary) -> AttackSpec:
 
     GAAT's closed form is one step as long as all its steps: from a start inside the box they all point the same way.
     """
-    one_step = adversary.kind == "gaat" and adversary.hessian == "one-step"
-    return AttackSpec(
+    spec = AttackSpec(
         eps=adversary.eps,
-        step=adversary.step * (adversary.steps if one_step else 1),
-        steps=(1 if one_step else adversary.steps,),
+        step=adversary.step,
+        steps=(adversary.steps,),
         start=adversary.start,
         clip_start=True,
     )
+    return closed_form(spec) if adversary.kind == "gaat" and adversary.hessian == "one-step" else spec
 
 
 def for_validation(adversary: Adversary) -> Adversary:

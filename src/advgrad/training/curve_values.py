@@ -10,6 +10,7 @@ Curve = list[dict[str, float]]  # a row for each epoch, of what the training loo
 Leaf = dict[str, float | None]  # {"value": x, "low": l, "high": h, "n": images}; losses have a value only
 MEASURED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
 PROBED = ("pgd_accuracy", "autoattack_accuracy")
+RESIDUALS = ("residual", "residual_batch")  # of GAAT's Eq. 4: see training.residual
 
 
 def rows(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
@@ -17,7 +18,8 @@ def rows(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
 
     best_test_accuracy is the highest so far, which is what LinBP's Figures 6 and 8 show.
     """
-    probed = [name for name in PROBED if any(name in row for curve in curves.values() for row in curve)]
+    extra = (*PROBED, *RESIDUALS)
+    probed = [name for name in extra if any(name in row for curve in curves.values() for row in curve)]
     found = []
     for variant, curve in curves.items():
         best = 0.0
@@ -30,19 +32,20 @@ def rows(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
 
 
 def values(curves: Mapping[str, Curve], images: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    """The groups of values.json, one for each variant. images: how many each accuracy is a share of, by its name.
+    """The groups of values.json, one for each variant. images: how many a number rests on, by its column.
 
-    Losses that are not finite have the value None. Accuracies have Wilson's 95 % interval. passes: images through the
-    network in the training itself, measuring left out.
+    Losses and residuals that are not finite have the value None. Accuracies have Wilson's 95 % interval. passes: images
+    through the network in the training itself, measuring left out.
     """
     return {variant: {"n": images["test_accuracy"], **_group(curve, images)} for variant, curve in curves.items()}
 
 
 def _group(curve: Curve, images: Mapping[str, int]) -> dict[str, Any]:
-    first, last = ({name: _leaf(name, row[name], images) for name in MEASURED} for row in (curve[0], curve[-1]))
+    measured = [name for name in (*MEASURED, *RESIDUALS) if name in curve[0]]
+    first, last = ({name: _leaf(name, row[name], images) for name in measured} for row in (curve[0], curve[-1]))
     last["best_test_accuracy"] = _leaf("test_accuracy", max(row["test_accuracy"] for row in curve), images)
     robust = {name.removesuffix("_accuracy"): _leaf(name, curve[-1][name], images) for name in PROBED if name in images}
-    if robust:
+    if "pgd_accuracy" in images:
         pgd = [row["pgd_accuracy"] for row in curve if "pgd_accuracy" in row]
         robust["best_pgd"] = _leaf("pgd_accuracy", max(pgd), images)
     passes = {name: {"value": int(curve[-1][name])} for name in ("forward", "backward")}
@@ -57,5 +60,7 @@ def _leaf(name: str, value: float, images: Mapping[str, int]) -> Leaf:
     if name not in images:
         return {"value": _number(value)}
     n = images[name]
+    if name in RESIDUALS:
+        return {"value": _number(value), "n": n}
     interval = binomtest(round(value * n), n).proportion_ci(method="wilson")
     return {"value": value, "low": float(interval.low), "high": float(interval.high), "n": n}

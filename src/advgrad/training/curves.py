@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from advgrad.checkpoint import EVERY, Store, remove
-from advgrad.config import Curves, CurvesRun, Training, Variant
+from advgrad.config import Curves, CurvesRun, Residual, Training, Variant
 from advgrad.data.batches import to_device
 from advgrad.draws import seeded
 from advgrad.errors import InputError
 from advgrad.models import registry
 from advgrad.models.layers import Normalised
 from advgrad.models.layout import memory_format
-from advgrad.training import curve_values, linear, probe
+from advgrad.training import curve_values, linear, probe, residual
 from advgrad.training.curve_values import Curve
 from advgrad.training.loop import Data, Observe, split, train
 from advgrad.training.metrics import measure
@@ -43,11 +43,13 @@ def recipe(training: Training, variant: Variant) -> Training:
     schedule = schedule.model_copy(update={"lrs": tuple(rate * variant.rate for rate in schedule.lrs)})
     optimizer = training.optimizer.model_copy(update={"lr": training.optimizer.lr * variant.rate})
     changed = training.model_copy(update={"schedule": schedule, "optimizer": optimizer, "linbp": variant.linbp})
-    if not variant.adversary_linbp:
+    adversary = {"linbp": True} if variant.adversary_linbp else {}
+    adversary |= {"steps": variant.adversary_steps} if variant.adversary_steps else {}
+    if not adversary:
         return changed
     if training.adversary is None:
-        raise InputError("curves: adversary_linbp needs a recipe with an adversary")
-    return changed.model_copy(update={"adversary": training.adversary.model_copy(update={"linbp": True})})
+        raise InputError("curves: adversary_linbp and adversary_steps need a recipe with an adversary")
+    return changed.model_copy(update={"adversary": training.adversary.model_copy(update=adversary)})
 
 
 def compare(
@@ -84,6 +86,8 @@ def compare(
             continue
         data, held_out = split(training, *train_data)
         observe = _observer(run.curves, images, labels, seed, plan(training, len(data[1])).epochs)
+        if (asked := run.curves.probe and run.curves.probe.residual) is not None:
+            observe = _with_residual(observe, asked, training, data, device, seed)
         trained = train(
             training, run.network, _fresh(run, seed), data, held_out,
             seed=seed, device=device, checkpoint=folder / name, key=f"{key} {name}", checkpoint_every=every,
@@ -92,7 +96,8 @@ def compare(
         done[name] = trained.curve
         store.save({}, {"curves": done})
         remove(folder / name)
-    return Compared(rows=curve_values.rows(done), values=curve_values.values(done, _counts(run.curves, labels)))
+    counts = _counts(run, labels, len(split(run.training, *train_data)[0][1]))
+    return Compared(rows=curve_values.rows(done), values=curve_values.values(done, counts))
 
 
 def _fresh(run: CurvesRun, seed: int) -> Normalised:
@@ -106,8 +111,8 @@ def _check(run: CurvesRun, recipes: dict[str, Training], device: torch.device | 
     registry.check_device(run.network, model, torch.device(device))
     for training in recipes.values():
         linear.check(training, run.network, model)
-    if run.curves.probe is not None:
-        probe.check(run.curves.probe)
+        if run.curves.probe is not None:
+            probe.check(run.curves.probe, training)
 
 
 def _observer(curves: Curves, images: Tensor, labels: Tensor, seed: int, epochs: int) -> Observe:
@@ -123,11 +128,29 @@ def _observer(curves: Curves, images: Tensor, labels: Tensor, seed: int, epochs:
     return observe
 
 
-def _counts(curves: Curves, labels: Tensor) -> dict[str, int]:
-    """How many images each measured accuracy is a share of."""
+def _with_residual(
+    observe: Observe, asked: Residual, training: Training, data: Data, device: torch.device | str, seed: int
+) -> Observe:
+    """... and how far the loss on the first training images is from its expansion, under the training's adversary."""
+    images, labels = to_device(data[0][: asked.images], data[1][: asked.images], device)
+    images = images.contiguous(memory_format=memory_format(device, "float32"))
+
+    def observed(model: Normalised, epoch: int) -> dict[str, float]:
+        return observe(model, epoch) | residual.residuals(model, images, labels, training, asked, seed=seed)
+
+    return observed
+
+
+def _counts(run: CurvesRun, labels: Tensor, trained: int) -> dict[str, int]:
+    """How many images each measured accuracy is a share of, and each residual a mean over. trained: images."""
+    curves, probe = run.curves, run.curves.probe
     counts = {"test_accuracy": len(labels[: curves.test])}
-    if curves.probe is not None:
-        counts["pgd_accuracy"] = len(labels[: curves.probe.images])
-        if curves.probe.autoattack is not None:
-            counts["autoattack_accuracy"] = len(labels[: curves.probe.autoattack.images])
+    if probe is None:
+        return counts
+    if probe.pgd is not None:
+        counts["pgd_accuracy"] = len(labels[: probe.images])
+    if probe.autoattack is not None:
+        counts["autoattack_accuracy"] = len(labels[: probe.autoattack.images])
+    if probe.residual is not None:
+        counts |= dict.fromkeys(curve_values.RESIDUALS, min(probe.residual.images, trained))
     return counts

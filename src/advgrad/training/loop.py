@@ -1,7 +1,8 @@
 """The one training loop: float and binary networks, natural and adversarial, read from top to bottom."""
 
+import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch.nn import functional as F
 from advgrad import config
 from advgrad.attacks.losses import widened
 from advgrad.attacks.passes import Passes
+from advgrad.attacks.target import frozen
 from advgrad.checkpoint import EVERY, Store
 from advgrad.data.batches import as_float, augment, epoch_batches, to_device
 from advgrad.draws import generator, seeded
@@ -24,7 +26,9 @@ from advgrad.training.adversaries import adversarial, for_validation, start_nois
 from advgrad.training.init import xavier
 from advgrad.training.metrics import Sums, measure
 from advgrad.training.precision import arithmetic, effective
+from advgrad.training.probe import under_pgd
 from advgrad.training.progress import Learner, Progress
+from advgrad.training.stopping import Stop
 
 Data = tuple[np.ndarray, np.ndarray]  # images (n,H,W,C) uint8, labels (n,) uint8
 Observe = Callable[[Normalised, int], dict[str, float]]  # model after an epoch, number of the epoch from 1
@@ -36,16 +40,41 @@ class Trained:
 
     state: dict[str, Tensor]  # of `.core`, on the CPU; binarised weights are exactly +-1
     epoch: int  # whose weights these are, from 1
-    curve: list[dict[str, float]]  # a row for each epoch
+    curve: list[dict[str, float]]  # a row for each epoch; of a fork, for those after its trunk's
     attack: Passes  # cost of the adversary, validation left out
     update: Passes  # cost of the updates
     precision: config.Precision  # of the passes, as really done
+    seconds: list[float]  # of each of the curve's epochs, on this machine, without what was measured after it
+    stop: Stop | None = None  # where early stopping ends
+    best: dict[str, Tensor] = field(default_factory=dict)  # `.core` at the stop's best epoch, if there is a stop
+    kept: dict[str, Tensor] = field(default_factory=dict)  # all of the training's state at `fork_at`, if there is one
 
-    def metrics(self) -> dict[str, Any]:
-        """The row of the epoch that the weights are from, and what the whole run cost in images."""
-        row = {name: value for name, value in self.curve[self.epoch - 1].items() if name not in ("forward", "backward")}
-        passes = {"attack": asdict(self.attack), "update": asdict(self.update)}
-        return row | {"precision": self.precision, "passes": passes}
+    def metrics(self, macs: int) -> dict[str, Any]:
+        """The row of the epoch that the weights are from, and what the whole run cost: with a fork's trunk.
+
+        macs: multiply-accumulates of one image's forward pass.
+        """
+        (row,) = [row for row in self.curve if row["epoch"] == self.epoch]
+        told: dict[str, Any] = {name: value for name, value in row.items() if name not in ("forward", "backward")}
+        told |= {"precision": self.precision, "epochs": int(self.curve[-1]["epoch"])}
+        told |= _cost(self.attack, self.update, macs)
+        if (stop := self.stop) is not None:
+            cost = _cost(stop.attack, stop.update, macs)
+            told["stop"] = {"epoch": stop.epoch, "best": stop.best, "score": stop.score, **cost}
+        return told
+
+
+def _cost(attack: Passes, update: Passes, macs: int) -> dict[str, Any]:
+    """Passes in images, and floating-point operations: two for each multiply-accumulate.
+
+    A backward pass to the input counts as a forward pass, one to weights and inputs as two.
+    """
+    flop = {
+        "attack": 2 * macs * (attack.forward + attack.backward),
+        "update": 2 * macs * (update.forward + 2 * update.backward),
+    }
+    passes = {"attack": asdict(attack), "update": asdict(update)}
+    return {"passes": passes, "flop": {**flop, "total": sum(flop.values())}}
 
 
 def train(
@@ -60,6 +89,7 @@ def train(
     checkpoint: Path,
     key: str,
     checkpoint_every: float = EVERY,
+    trunk: dict[str, Tensor] | None = None,
     observe: Observe = lambda model, epoch: {},
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
 ) -> Trained:
@@ -70,6 +100,8 @@ def train(
     there, to the same bits. What `observe` finds joins the epoch's row; it may use the model and torch's generators as
     it likes, but must leave the weights and what is learnt of them as they are. `on_epoch` gets every row, those from a
     checkpoint first. A training that diverges goes on to its end, with losses of nan or inf in its rows.
+    trunk: the state that another training kept at its `fork_at`, from which this one goes on; to the bits of a run from
+    the start, if both do the same up to there.
     Raises InputError for a recipe that does not fit the network or the data.
     """
     images, labels = to_device(*train_data, device)
@@ -86,12 +118,15 @@ def train(
     learner = Learner.of(core, training)
     latent = learner.latent
     store = Store(folder=checkpoint, key=key, every=checkpoint_every)
-    progress = Progress.resume(store, learner)
+    progress = Progress.resume(store, learner, trunk)
     for row in progress.curve:
         on_epoch(int(row["epoch"]), row)
+    fork = None if training.fork_at is None else plan.epoch_at(training.fork_at)
 
-    for epoch in range(len(progress.curve), plan.epochs):
-        sums, rate, beta = Sums(images.device), 0.0, 1.0
+    for epoch in range(progress.epochs, plan.epochs):
+        if epoch == fork:
+            progress.keep(learner)
+        sums, rate, beta, begin = Sums(images.device), 0.0, 1.0, time.perf_counter()
         model.train()
         with seeded(seed, "dropout", epoch, device=device):
             for batch, index in enumerate(epoch_batches(len(labels), training.batch, seed, epoch)):
@@ -130,23 +165,25 @@ def train(
         if latent:
             binary.sign_round(latent)  # what is validated, selected and exported
         row = {"epoch": epoch + 1, **sums.means("train")}
+        progress.seconds.append(time.perf_counter() - begin)  # the means have waited for the device
         with arithmetic(precision, device):
             row |= _validate(training, model, held_out, seed)
         with seeded(seed, "observe", epoch, device=device):
             row |= observe(model, epoch + 1)
         row |= {"lr": rate} | ({"beta": beta} if latent else {})
         row |= progress.passes()
-        progress.finish_epoch(row, core, training.select)
+        progress.finish_epoch(row, core, training, plan)
         if epoch + 1 < plan.epochs and store.due():
             progress.save(store, learner)
         on_epoch(epoch + 1, row)
 
     if latent:
         binary.sign_round(latent)
-    state, epoch = progress.selected(core, training.select)
+    state, epoch = progress.selected(core, training)
     return Trained(
         state=binary.exported(core, state), epoch=epoch, curve=progress.curve, attack=progress.attack,
-        update=progress.update, precision=precision,
+        update=progress.update, precision=precision, seconds=progress.seconds, stop=progress.stop,
+        best=binary.exported(core, progress.best) if progress.stop else {}, kept=progress.kept,
     )  # fmt: skip
 
 
@@ -177,11 +214,19 @@ def _held_out(
 def _validate(
     training: config.Training, model: Normalised, held_out: tuple[Tensor, Tensor] | None, seed: int
 ) -> dict[str, float]:
-    """Loss and accuracy on the validation images, under PGD too where they choose an adversarially trained state."""
+    """Loss and accuracy on the validation images, under PGD too where that chooses a state, and what is monitored."""
     if held_out is None:
         return {}
     images, labels = held_out
     row = measure(model, images, labels, batch=training.batch, prefix="validation")
+    if (stopping := training.stopping) is not None:
+        with frozen(model):
+            row["validation_adversarial_accuracy"] = under_pgd(model, images, labels, stopping.pgd, seed)
+    if (monitor := training.monitor) is not None:
+        first = slice(monitor.images)
+        with frozen(model):
+            for name, spec in monitor.attacks.items():
+                row[f"{name}_accuracy"] = under_pgd(model, images[first], labels[first], spec, seed)
     if training.adversary is None or training.select != "best":
         return row
     adversary = for_validation(training.adversary)

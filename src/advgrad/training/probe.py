@@ -10,17 +10,19 @@ from advgrad.attacks.losses import loss_of
 from advgrad.attacks.noise import sample_noise
 from advgrad.attacks.space import pixel_space
 from advgrad.attacks.target import frozen, pixels
-from advgrad.config import AttackSpec, AutoAttack, Probe
+from advgrad.config import AttackSpec, AutoAttack, Probe, Training
 from advgrad.errors import InputError
 
 BATCH = 250  # images attacked at once
 
 
-def check(probe: Probe) -> None:
-    """InputError for another attack than PGD, or one outside pixel space: the probe knows no other."""
+def check(probe: Probe, training: Training) -> None:
+    """InputError for another attack than PGD in pixel space, or a residual without an adversary."""
     for name, allowed in (("method", "pgd"), ("space", "pixel")):
-        if (found := getattr(probe.pgd, name)) != allowed:
+        if probe.pgd is not None and (found := getattr(probe.pgd, name)) != allowed:
             raise InputError(f"curves: probe: pgd: {name} must be {allowed}, not {found}")
+    if probe.residual is not None and training.adversary is None:
+        raise InputError("curves: probe: residual needs a recipe with an adversary")
 
 
 def robustness(
@@ -33,7 +35,7 @@ def robustness(
     """
     found: dict[str, float] = {}
     with frozen(model):
-        if _due(epoch, epochs, probe.every):
+        if probe.pgd is not None and _due(epoch, epochs, probe.every):
             first = slice(probe.images)
             found["pgd_accuracy"] = under_pgd(model, images[first], labels[first], probe.pgd, seed)
         auto = probe.autoattack

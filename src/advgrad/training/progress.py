@@ -1,7 +1,7 @@
 """What a run has reached: everything that a checkpoint holds."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,10 @@ from advgrad.attacks.passes import Passes
 from advgrad.models.weights import snapshot
 from advgrad.training import binary
 from advgrad.training.checkpoint import optimizer_tensors, restore_optimizer
+from advgrad.training.schedules import Plan
+from advgrad.training.stopping import Stop, is_over, score
+
+COUNTS = "counts"  # epochs, and passes of attack and update, forward and backward: one tensor of a kept state
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,57 +73,92 @@ def _optimizer(recipe: config.Optimizer, parameters: list[Tensor]) -> torch.opti
 
 @dataclass(kw_only=True)
 class Progress:
-    """The curve so far, the passes so far, and the best state so far (`select: best` only)."""
+    """The curve so far, the passes and seconds so far, and the states that are kept beside the present one."""
 
-    curve: list[dict[str, float]] = field(default_factory=list)
-    attack: Passes = field(default_factory=Passes)
+    begun: int = 0  # epochs that were over when the run began: those of the trunk that it forks from
+    curve: list[dict[str, float]] = field(default_factory=list)  # of the run's own epochs
+    seconds: list[float] = field(default_factory=list)  # of each, without what was measured after it
+    attack: Passes = field(default_factory=Passes)  # with the trunk's
     update: Passes = field(default_factory=Passes)
     best_epoch: int = 0
     best_score: float = -1.0
-    best: dict[str, Tensor] = field(default_factory=dict)
+    best: dict[str, Tensor] = field(default_factory=dict)  # `select: best`, and early stopping while it has not stopped
+    stop: Stop | None = None
+    kept: dict[str, Tensor] = field(default_factory=dict)  # for forks: see `keep`
 
     @classmethod
-    def resume(cls, store: checkpoint.Store, learner: Learner) -> "Progress":
-        """What the run's checkpoint holds, with the learner set to it; a fresh start if there is none."""
+    def resume(cls, store: checkpoint.Store, learner: Learner, trunk: dict[str, Tensor] | None = None) -> "Progress":
+        """What the run's checkpoint holds, with the learner set to it; else a start at the trunk, or a fresh one."""
         found = store.load()
         if found is None:
-            return cls()
+            return cls._forked(trunk, learner) if trunk else cls()
         tensors, facts = found
         learner.restore(tensors)
         return cls(
+            begun=facts["begun"],
             curve=facts["curve"],
+            seconds=facts["seconds"],
             attack=Passes(**facts["attack"]),
             update=Passes(**facts["update"]),
             best_epoch=facts["best_epoch"],
             best_score=facts["best_score"],
             best=checkpoint.ungroup("best", tensors),
+            stop=_stop(facts["stop"]) if facts["stop"] else None,
+            kept=checkpoint.ungroup("kept", tensors),
         )
 
+    @classmethod
+    def _forked(cls, trunk: dict[str, Tensor], learner: Learner) -> "Progress":
+        learner.restore(trunk)
+        epochs, *passes = (int(number) for number in trunk[COUNTS])
+        return cls(begun=epochs, attack=Passes(forward=passes[0], backward=passes[1]),
+                   update=Passes(forward=passes[2], backward=passes[3]))  # fmt: skip
+
     def save(self, store: checkpoint.Store, learner: Learner) -> None:
-        facts = {
+        facts: dict[str, Any] = {
+            "begun": self.begun,
             "curve": self.curve,
+            "seconds": self.seconds,
             "attack": asdict(self.attack),
             "update": asdict(self.update),
             "best_epoch": self.best_epoch,
             "best_score": self.best_score,
+            "stop": asdict(self.stop) if self.stop else None,
         }
-        store.save(learner.tensors() | checkpoint.group("best", self.best), facts)
+        kept = checkpoint.group("best", self.best) | checkpoint.group("kept", self.kept)
+        store.save(learner.tensors() | kept, facts)
+
+    @property
+    def epochs(self) -> int:
+        """How many are over, the trunk's among them."""
+        return self.begun + len(self.curve)
 
     def passes(self) -> dict[str, int]:
         """Images through the network so far, attack and update together."""
         forward = self.attack.forward + self.update.forward
         return {"forward": forward, "backward": self.attack.backward + self.update.backward}
 
-    def finish_epoch(self, row: dict[str, float], core: nn.Module, select: Literal["last", "best"]) -> None:
-        """Add the row; for `best`, keep the state if it beats all before (on adversarial images, if measured)."""
-        self.curve.append(row)
-        if select == "best":
-            score = row.get("validation_adversarial_accuracy", row["validation_accuracy"])
-            if score > self.best_score:
-                self.best_epoch, self.best_score, self.best = int(row["epoch"]), score, snapshot(core)
+    def keep(self, learner: Learner) -> None:
+        """Copy all that a fork needs to go on from here."""
+        counts = torch.tensor([self.epochs, self.attack.forward, self.attack.backward, self.update.forward,
+                               self.update.backward])  # fmt: skip
+        state = {name: tensor.detach().to("cpu", copy=True) for name, tensor in learner.tensors().items()}
+        self.kept = state | {COUNTS: counts}
 
-    def selected(self, core: nn.Module, select: Literal["last", "best"]) -> tuple[dict[str, Tensor], int]:
+    def finish_epoch(self, row: dict[str, float], core: nn.Module, training: config.Training, plan: Plan) -> None:
+        """Add the row; keep the state if it beats all before and somebody asks for it; stop if it is time to."""
+        self.curve.append(row)
+        stopping = training.stopping is not None and self.stop is None
+        if (training.select == "best" or stopping) and score(row) > self.best_score:
+            self.best_epoch, self.best_score, self.best = int(row["epoch"]), score(row), snapshot(core)
+        if stopping and is_over(training, plan, int(row["epoch"]), self.best_epoch):
+            self.stop = Stop(epoch=int(row["epoch"]), best=self.best_epoch, score=self.best_score,
+                             attack=replace(self.attack), update=replace(self.update))  # fmt: skip
+
+    def selected(self, core: nn.Module, training: config.Training) -> tuple[dict[str, Tensor], int]:
         """(state, epoch) of the result; `core` is the network after the last epoch."""
-        if select == "best":
-            return self.best, self.best_epoch
-        return snapshot(core), len(self.curve)
+        return (self.best, self.best_epoch) if training.select == "best" else (snapshot(core), self.epochs)
+
+
+def _stop(told: dict[str, Any]) -> Stop:
+    return Stop(**{**told, "attack": Passes(**told["attack"]), "update": Passes(**told["update"])})

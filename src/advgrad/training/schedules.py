@@ -20,6 +20,14 @@ class Plan:
         """Time on the paper's clock before `step` (from 0). One division, so whole times come out whole."""
         return step * self.length / self.steps
 
+    def after(self, epochs: int) -> float:
+        """Time on the clock after so many whole epochs."""
+        return min(epochs * self.steps_per_epoch, self.steps) * self.length / self.steps
+
+    def epoch_at(self, clock: float) -> int:
+        """How many whole epochs are over at a time of the clock."""
+        return math.floor(clock * self.steps / self.length / self.steps_per_epoch)
+
 
 def plan(training: Training, images: int) -> Plan:
     """The plan for `images` training images.

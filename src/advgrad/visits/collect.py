@@ -15,7 +15,7 @@ from advgrad.visits import plan as plans
 from advgrad.visits.archive import Archive
 from advgrad.visits.ledger import Done
 from advgrad.visits.payload import Brought
-from advgrad.visits.plan import Plan
+from advgrad.visits.plan import TRAININGS, Plan
 from advgrad.visits.reports import rendered
 from advgrad.visits.results import SPOOL
 from advgrad.visits.schedule import home
@@ -150,16 +150,20 @@ def _drop_stale(merge: Merge) -> None:
 
 
 def _drop_orphans(merge: Merge) -> None:
-    """An attack or an analysis counts only beside the very weights that it read, the surrogate's too."""
-    for name, done in list(merge.stages.items()):
-        for path, maker in merge.plan.stages[name].inputs.items():
-            if not maker.startswith("train@") or name not in merge.stages:
+    """What reads weights counts only beside the very weights that it read, the surrogate's or the trunk's too."""
+    for name, stage in merge.plan.stages.items():  # a fork before what reads its own weights
+        for path, maker in stage.inputs.items():
+            if name not in merge.stages or not _trains(maker):
                 continue
             made = merge.stages[maker].outs.get(path, {}) if maker in merge.stages else {}
-            if made.get("md5") != _read_by(done).get(path):
+            if made.get("md5") != _read_by(merge.stages[name]).get(path):
                 _remove(merge, name)
                 why = "it read other weights than those of" if made else "it is here without the"
                 merge.lines.append(f"{name}: dropped, {why} {maker}")
+
+
+def _trains(name: str) -> bool:
+    return name.partition("@")[0] in TRAININGS
 
 
 def _archive(root: Path, scale: str, merge: Merge) -> Archive:
@@ -185,18 +189,18 @@ def _reports(head: Path, scale: str, merge: Merge) -> dict[str, bytes]:
 def measured(stages: Mapping[str, Done]) -> dict[str, dict[str, float | str]]:
     """What reports/measured.json holds of the stages that had the machine to themselves: see provenance.timed."""
     return {
-        what: {"seconds": round(seconds, 3 if name.startswith("train@") else 6), "machine": done.facts["machine"]}
+        what: {**facts, "machine": done.facts["machine"]}
         for name, done in stages.items()
         if done.facts["alone"]
-        for what, seconds in provenance.timed(name, done.facts).items()
+        for what, facts in provenance.timed(name, done.facts).items()
     }
 
 
 def _summary(merge: Merge) -> str:
     wanted = {name: stage for name, stage in merge.plan.stages.items() if stage.kind != "fetch"}
     missing = [name for name in wanted if name not in merge.stages]
-    untrained = [wanted[name].item for name in missing if wanted[name].kind == "train"]
-    others = [name for name in missing if wanted[name].kind != "train" and home(merge.plan, name) not in untrained]
+    untrained = [wanted[name].item for name in missing if _trains(name)]
+    others = [name for name in missing if not _trains(name) and home(merge.plan, name) not in untrained]
     where = f"archives/{merge.plan.scale}: {len(wanted) - len(missing)} of {len(wanted)} stages"
     return f"{where}; missing: {', '.join(untrained + others)}" if missing else where
 

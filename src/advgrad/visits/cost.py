@@ -8,20 +8,23 @@ from typing import Literal
 
 from advgrad import config
 from advgrad.data.datasets import DATASETS
+from advgrad.visits.analyses import analyse_calls, classifies, matrix_bytes, matrix_values, points_drawn
+from advgrad.visits.analyses import cpu_seconds as analysing_seconds
 from advgrad.visits.calls import (
+    CHECKED,
     JACOBIAN_CHUNK,
     Calls,
-    analyse_calls,
     attack_calls,
     attacked,
     cpu_seconds,
-    drawn,
     pixels,
-    train_calls,
+    starts_drawn,
 )
-from advgrad.visits.curves import PROBED, TESTED, curves_calls, starts_drawn
+from advgrad.visits.curves import TESTED, curves_calls, measured_starts, trainings
+from advgrad.visits.plan import TRAININGS
 from advgrad.visits.speed import PRECISIONS
 from advgrad.visits.traffic import Pass, Profile, profile
+from advgrad.visits.training import beside, state, train_calls
 
 Kind = Literal["train", "attack", "analyse"]
 KINDS: tuple[Kind, ...] = ("train", "attack", "analyse")
@@ -38,11 +41,13 @@ GIB = 2.0**30
 def kind_of(stage: str) -> Kind:
     """What a stage on a model costs like, by its name: further and transferred attacks are attacks."""
     group = stage.partition("@")[0]
-    return "train" if group == "train" else "analyse" if group == "analyse" else "attack"
+    return "train" if group in TRAININGS else "analyse" if group == "analyse" else "attack"
 
 
 def work(run: config.Run, kind: Kind) -> dict[str, float]:
     """What the stage does. An attack's is an upper bound: no restart finds an image that is broken already.
+
+    Of a training that goes on from another's state it is its own part, where its metrics.json counts both.
 
     flop               2 x multiply-accumulates x (forward 1, backward to the input 1, to weights and input 2)
     images             the same in forward passes of one image
@@ -56,23 +61,29 @@ def work(run: config.Run, kind: Kind) -> dict[str, float]:
     """
     own = profile(run.network, run.dataset)
     if kind == "train":
-        calls = list(train_calls(run.training, run.dataset))
-        return _added(_passes(calls, own), _beside_training(run.training, run.dataset, own, calls))
-    other = profile(run.surrogate_network, run.dataset) if run.surrogate_network else own
-    calls = list(attack_calls(run) if kind == "attack" else analyse_calls(run))
-    return _added(_passes(calls, own, other), {"drawn": drawn(run, kind), "cpu": cpu_seconds(run, kind)})
+        return _training_work(run.training, run.dataset, own, fork=run.fork is not None)
+    if kind == "attack":
+        other = profile(run.surrogate_network, run.dataset) if run.surrogate_network else None
+        passes = _passes(list(attack_calls(run)), own, other)
+        return _added(passes, {"drawn": starts_drawn(run), "cpu": cpu_seconds(run)})
+    more = {"drawn": points_drawn(run), "cpu": analysing_seconds(run), "bytes": matrix_bytes(run)}
+    return _added(_passes(list(analyse_calls(run)), own), more)
 
 
 def curves_work(run: config.CurvesRun) -> dict[str, float]:
     """As `work`, of several trainings and what is measured on them, with the probe's attacks as upper bounds."""
-    own, variants = profile(run.network, run.curves.dataset), len(run.curves.variants)
-    one = list(train_calls(run.training, run.curves.dataset))
-    beside = {
-        name: value * (1 if name == "saved" else variants)
-        for name, value in _beside_training(run.training, run.curves.dataset, own, one).items()
-    }
-    beside["drawn"] += starts_drawn(run)
-    return _added(_passes(list(curves_calls(run)), own), beside)
+    own, dataset = profile(run.network, run.curves.dataset), run.curves.dataset
+    found = _added(_passes(list(curves_calls(run)), own), {"drawn": measured_starts(run)})
+    for training in trainings(run):
+        more = beside(training, dataset, own)
+        saved = max(found["saved"], more.get("saved", 0.0))  # one checkpoint at a time
+        found = _added(found, more) | {"saved": saved}
+    return found
+
+
+def _training_work(training: config.Training, dataset: config.Dataset, own: Profile, *, fork: bool) -> dict[str, float]:
+    passes = _passes(list(train_calls(training, dataset, fork=fork)), own)
+    return _added(passes, beside(training, dataset, own, fork=fork))
 
 
 def simulation_work(run: config.SimulationRun) -> dict[str, float]:
@@ -101,32 +112,6 @@ def _passes(calls: Sequence[Calls], own: Profile, surrogate: Profile | None = No
     return found
 
 
-def _beside_training(
-    training: config.Training, dataset: config.Dataset, found: Profile, calls: Sequence[Calls]
-) -> dict[str, float]:
-    """The optimiser's and the latent values' traffic, starts of the adversary, checkpoints."""
-    if not calls:
-        return {}
-    state, latent = _state(training)
-    steps, adversary = calls[0].batches, training.adversary
-    copies = 1 + state + latent + (training.select == "best")
-    starts = 0
-    if adversary is not None and adversary.start == "uniform":
-        starts = calls[1].images // (adversary.steps if adversary.kind == "pgd" else 1)
-    return {
-        "bytes": 4.0 * found.parameters * (3 + 2 * state + 2 * latent) * steps,  # reads w, g and state, writes w, state
-        "kernels": 2.0 * found.tensors * latent * steps,
-        "drawn": float(starts * pixels(dataset)),
-        "saved": 4.0 * found.parameters * copies,
-    }
-
-
-def _state(training: config.Training) -> tuple[int, int]:
-    """(values of the optimiser's state, latent values) for each parameter."""
-    state = 2 if training.optimizer.name == "adam" else int(training.optimizer.momentum > 0)
-    return state, int(training.binary is not None and training.binary.method != "waq")
-
-
 def memory(run: config.Run, kind: Kind | None = None) -> float:
     """GiB of GPU memory at the run's batch sizes; None: the larger of both stages'. An estimate, from above.
 
@@ -142,12 +127,28 @@ def memory(run: config.Run, kind: Kind | None = None) -> float:
     if kind == "train":
         values = _trained_values(run.training, run.dataset, found[0])
         return _gib(run.dataset, found, values, copies=_copies(run.training), images=info.n_train)
+    asked = run.analysis if kind == "analyse" else None
+    values = _analysed_values(run, asked, found) if asked else _attacked_values(run, found)
+    return _gib(run.dataset, found, values, copies=1, images=info.n_test)
+
+
+def _attacked_values(run: config.Run, found: Sequence[Profile], *, jacobians: bool = False) -> float:
+    """What the passes of an attack keep; of HNS and NJS a Jacobian in float32 twice and in float64."""
     values = min(run.evaluation.batch, attacked(run)) * _held(found, "gradient")
     gradients = {gradient for entry in run.evaluation.attacks.values() for gradient in entry.gradients}
-    if kind == "analyse" or gradients & {"hns", "njs"}:  # a Jacobian in float32 twice and in float64
-        jacobian = 4 * info.classes * pixels(run.dataset)
+    if jacobians or gradients & {"hns", "njs"}:
+        jacobian = 4 * DATASETS[run.dataset].classes * pixels(run.dataset)
         values = max(values, JACOBIAN_CHUNK * (_held(found, "gradient") + jacobian))
-    return _gib(run.dataset, found, values, copies=1, images=info.n_test)
+    return values
+
+
+def _analysed_values(run: config.Run, asked: config.Analysis, found: Sequence[Profile]) -> float:
+    """What the passes of an analysis keep, and GAAT's Hessian where it is formed."""
+    values = _attacked_values(run, found, jacobians=True) if classifies(asked) else 0.0
+    if (made := asked.generation) is not None:
+        own = made.batch * (_held(found, "gradient-train") + 3 * pixels(run.dataset))
+        values = max(values, own + matrix_values(run))
+    return values
 
 
 def curves_memory(run: config.CurvesRun) -> float:
@@ -155,9 +156,12 @@ def curves_memory(run: config.CurvesRun) -> float:
     dataset, probe = run.curves.dataset, run.curves.probe
     found, info = profile(run.network, dataset), DATASETS[dataset]
     values = max(_trained_values(run.training, dataset, found), TESTED * 3 * found.largest)
-    if probe is not None:
-        values = max(values, PROBED * _held([found], "gradient"))
-    return _gib(dataset, [found], values, copies=_copies(run.training), images=info.n_train + info.n_test)
+    if probe is not None and (probe.pgd is not None or probe.autoattack is not None):
+        values = max(values, CHECKED * _held([found], "gradient"))
+    if probe is not None and probe.residual is not None:
+        values = max(values, probe.residual.batch * _held([found], "gradient"))
+    images = info.n_train + info.n_test + (probe.residual.images if probe and probe.residual else 0)
+    return _gib(dataset, [found], values, copies=_copies(run.training), images=images)
 
 
 def _gib(dataset: config.Dataset, found: Sequence[Profile], values: float, *, copies: int, images: int) -> float:
@@ -168,13 +172,15 @@ def _gib(dataset: config.Dataset, found: Sequence[Profile], values: float, *, co
 
 def _copies(training: config.Training) -> int:
     """Parameters, their gradients, the optimiser's state and latent values."""
-    return 2 + sum(_state(training))
+    return 2 + sum(state(training))
 
 
 def _trained_values(training: config.Training, dataset: config.Dataset, found: Profile) -> float:
-    """What the passes of an update keep."""
+    """What the passes of an update keep, or those of the attacks after an epoch."""
     batch = min(training.batch, training.images or DATASETS[dataset].n_train)
-    return batch * _held([found], "update") * (0.6 if training.precision == "bf16" else 1)
+    checked = min(CHECKED, training.validation) if training.stopping or training.monitor else 0
+    kept = max(batch * _held([found], "update"), checked * _held([found], "gradient"))
+    return kept * (0.6 if training.precision == "bf16" else 1)
 
 
 def _held(found: Sequence[Profile], kind: Pass) -> float:

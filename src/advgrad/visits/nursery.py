@@ -29,6 +29,8 @@ def die_with_parent() -> None:
 
 
 def main() -> None:
+    import advgrad.stage  # noqa: F401  # what every stage begins with
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who gives the orders stops the stages
     for order in _orders():
         if order is not None:
@@ -75,7 +77,7 @@ def _load_torch() -> None:
     from advgrad import config, determinism
 
     determinism.prepare(config.load_settings().determinism)
-    import torch  # noqa: F401
+    import torch._dynamo  # noqa: F401  # each optimiser wants it, and it takes as long to load as torch itself
 
 
 def _fork(order: dict[str, str]) -> int:

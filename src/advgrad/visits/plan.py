@@ -20,14 +20,15 @@ from advgrad.files import write_text
 PLAN = Path(".advgrad/plan.json")  # where a bundle keeps it
 # What makes results; tables and figures are rendered at home. Simulations take a CPU's seconds, but belong to a scale's
 # results as all the others do.
-KINDS = ("fetch", "train", "attack", "further", "transfer", "analyse", "curves", "simulate")
+KINDS = ("fetch", "train", "fork", "attack", "further", "transfer", "analyse", "curves", "simulate")
+TRAININGS = ("train", "fork")  # whose weights others read; a fork reads its trunk's itself
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One stage. Paths are relative to the repository's root."""
 
-    name: str  # train@MODEL, further@NAME
+    name: str  # train@MODEL, fork@MODEL, further@NAME
     cmd: str
     paper: str  # as in params/; "" for a data set
     code: dict[str, dict[str, Any]]  # file or folder of the repository -> {hash, md5, size[, nfiles]}, as in dvc.lock

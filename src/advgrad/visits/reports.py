@@ -1,4 +1,4 @@
-"""What an archive shows of its results: the files that the stages table, cells, figure and claims write."""
+"""What an archive shows of its results: what the stages table, cells, figure, claims and findings write."""
 
 from pathlib import Path
 
@@ -12,30 +12,34 @@ from advgrad.tables.claims_cells import read_grids
 from advgrad.tables.claims_render import claims_csv, claims_json, claims_md
 from advgrad.tables.claims_spec import load_claims
 from advgrad.tables.files import report_files
+from advgrad.tables.findings import page
 
 
 def rendered(head: Path, folder: Path, scale: str) -> dict[str, bytes]:
     """Path below reports/ -> content. What has not been run is said to be so.
 
-    head: a checkout, for specs and parameters; folder: with results/, analyses/ and reports/measured.json, written to.
+    head: a checkout, for specs and parameters; folder: with models/, results/, analyses/ and reports/measured.json,
+    written to.
     """
     judge, absent = config.load_scale(scale, head).judge, f"not run yet at scale {scale}"
     measured = folder / "reports/measured.json"
     tables = report_files(
         head / "reports/specs", folder / "results", measured, scale, judge == "all", absent,
-        analyses=folder / "analyses", root=head,
+        analyses=folder / "analyses", trainings=folder / "models", root=head,
     )  # fmt: skip
     files = {path: text.encode() for path, text in tables.items()} | _figures(head, folder, scale, absent)
-    for path, content in files.items():
-        write_bytes(folder / "reports" / path, content)
-    return files | {path: text.encode() for path, text in _claims(head, folder, scale, judge).items()}
+    for add in (_claims, _findings):
+        for path, content in files.items():
+            write_bytes(folder / "reports" / path, content)
+        files |= {path: text.encode() for path, text in add(head, folder, scale, judge).items()}
+    return files
 
 
 def _figures(head: Path, folder: Path, scale: str, absent: str) -> dict[str, bytes]:
     files = {}
     for spec in sorted((head / "reports/specs/figures").glob("*.yaml")):
         figure = load_figure(spec)
-        points = build_figure(figure, folder / "results", folder / "analyses", absent)
+        points = build_figure(figure, folder / "results", folder / "analyses", absent, models=folder / "models")
         files[f"figures/{spec.stem}.csv"] = points_csv(points).encode()
         files[f"figures/{spec.stem}.svg"] = draw(figure, points, scale)
     return files
@@ -51,3 +55,10 @@ def _claims(head: Path, folder: Path, scale: str, judge: config.Judge) -> dict[s
         files[f"claims/{spec.stem}.md"] = claims_md(claims, findings, scale)
         files[f"metrics/claims-{spec.stem}.json"] = claims_json(findings)
     return files
+
+
+def _findings(head: Path, folder: Path, scale: str, judge: config.Judge) -> dict[str, str]:
+    """From the cells and judged claims that lie in folder/reports."""
+    specs = head / "reports/specs"
+    papers = [template.stem for template in sorted((specs / "findings").glob("*.md"))]
+    return {f"findings/{paper}.md": page(specs, folder / "reports", paper, scale) for paper in papers}

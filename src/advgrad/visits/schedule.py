@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from advgrad.errors import InputError
-from advgrad.visits.plan import Plan, Stage
+from advgrad.visits.plan import TRAININGS, Plan, Stage
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 
@@ -40,11 +40,24 @@ def duration(text: str) -> float:
 
 
 def home(plan: Plan, name: str) -> str:
-    """The model whose weights the stage makes or waits for, of several the last of the plan; or the data set."""
+    """The model whose weights the stage makes or else waits for, of several the last of the plan; or the data set."""
     stage = plan.stages[name]
-    makers = {maker for maker in stage.inputs.values() if plan.stages[maker].kind == "train"}
+    makers = set() if stage.kind in TRAININGS else _trained_by(plan, stage)
     trained = [plan.stages[one].item for one in plan.stages if one in makers]
     return trained[-1] if trained else stage.item
+
+
+def _trained_by(plan: Plan, stage: Stage) -> set[str]:
+    """The trainings whose weights the stage reads."""
+    return {maker for maker in stage.inputs.values() if plan.stages[maker].kind in TRAININGS}
+
+
+def _with_forks(plan: Plan, models: Iterable[str]) -> list[str]:
+    """The models as they come, but forks right after their trunk: its weights, too large to travel, lie there then."""
+    places = {model: place for place, model in enumerate(models)}
+    forks = [stage for stage in plan.stages.values() if stage.kind == "fork"]
+    trunks = {stage.item: plan.stages[maker].item for stage in forks for maker in _trained_by(plan, stage)}
+    return sorted(places, key=lambda model: (places.get(trunks.get(model, model), places[model]), places[model]))
 
 
 def selected(plan: Plan, papers: Collection[str], targets: Collection[str]) -> list[str]:
@@ -69,7 +82,7 @@ def selected(plan: Plan, papers: Collection[str], targets: Collection[str]) -> l
 
 
 def with_needed(plan: Plan, names: Iterable[str]) -> list[str]:
-    """The stages and what they need, model by model: each model's stages stand together."""
+    """The stages and what they need, model by model: each model's stages stand together, forks after their trunk."""
     found: dict[str, None] = {}
 
     def add(name: str) -> None:
@@ -78,7 +91,7 @@ def with_needed(plan: Plan, names: Iterable[str]) -> list[str]:
         found.setdefault(name)
 
     homes = {name: home(plan, name) for name in names}
-    for model in dict.fromkeys(homes.values()):
+    for model in _with_forks(plan, dict.fromkeys(homes.values())):
         for name in (name for name in homes if homes[name] == model):
             add(name)
     return list(found)

@@ -1,0 +1,64 @@
+"""GAAT's tables: what they cost, counted and measured apart, both states of every training, the text's numbers."""
+
+from advgrad.tables.source import COUNTED, TIMED
+from advgrad.tables.spec import models, trained, wanted
+from tests.contract.test_specs import COMPANIONS, NAMES, params, planned, spec
+
+TRAINING = {  # what a training's metrics.json holds, of what tables ask for
+    "epochs", "passes.attack.forward", "passes.attack.backward", "passes.update.forward", "passes.update.backward",
+    "flop.total", "stop.epoch", "stop.best", "stop.flop.total",
+}  # fmt: skip
+
+
+def test_numbers_of_trainings_are_those_that_a_training_writes():
+    cells = [cell for name in (*NAMES, *COMPANIONS) for cell in planned(name) if cell.source.metric in COUNTED]
+    asked = {cell.source.value for cell in cells} | {cell.source.against for cell in cells} - {None}
+    assert asked == TRAINING
+
+
+def test_every_training_of_gaat_has_its_costs():
+    for name in ("gaat-cost", "gaat-seconds"):
+        assert trained(spec(name)) == sorted(params(name).models)
+        assert len(spec(name).rows) == len(params(name).models)
+    states = sorted([*params("gaat-2").models, *params("gaat-2").further])
+    shown = {model for name in ("best", "controls", "mnist") for model in models(spec(f"gaat-{name}"))}
+    assert sorted(shown) == states
+    assert sum(len(models(spec(f"gaat-{name}"))) for name in ("best", "controls", "mnist")) == len(states)
+
+
+def test_measured_and_counted_costs_are_never_in_one_table():
+    """Minutes of the papers' tables stand beside accuracies; passes and operations have tables of their own."""
+    for name in (*NAMES, *COMPANIONS):
+        metrics = {cell.source.metric for cell in planned(name)}
+        assert not (metrics & set(COUNTED) and metrics & set(TIMED)), name
+    assert not any(cell.source.judged for name in ("gaat-1", "gaat-3", "gaat-seconds") for cell in planned(name))
+    minutes = [cell.source for name in ("gaat-2", "gaat-4") for cell in planned(name) if cell.column == "minutes"]
+    assert not any(source.judged for source in minutes)
+
+
+def test_table_3_is_algorithm_2_as_written():
+    outcomes = {cell.row.split(" / ")[0]: cell.source.outcome or "" for cell in planned("gaat-3")}
+    assert outcomes["GAAT"].startswith("gaat-matrix/") and outcomes["RAT"].startswith("rat/")
+
+
+def test_early_stopping_has_its_state_and_its_minutes():
+    file = params("gaat-4")
+    for cell in planned("gaat-4"):
+        stopped = cell.row.endswith(" / 1")
+        if cell.column == "minutes":
+            assert (cell.source.until == "stop", cell.source.model in file.models) == (stopped, True)
+        else:
+            assert (file.further.get(cell.source.model or "") is not None) == stopped
+    assert all(more.weights == "best" for more in file.further.values())
+
+
+def test_the_numbers_of_gaats_text():
+    told = {(cell.row, cell.column): cell.paper_value for cell in wanted(spec("gaat-text"))}
+    limits = {"ResNet-18": 7.9e-4, "ResNet-50": 5.4e-4}
+    readings = [f"R {over}, PGD-{steps}" for over in ("own", "batch") for steps in (10, 16)]
+    assert told == {(reading, net): value for reading in readings for net, value in limits.items()} | {
+        ("time saved by GAAT (%)", "WideResNet-28x4"): 60,
+        ("time saved by DAT+GAAT (%)", "ResNet-50"): 70,
+        ("time saved by DAT+GAAT with early stopping (%)", "ResNet-50"): 80,
+    }
+    assert not any(cell.source.judged for cell in wanted(spec("gaat-text")))

@@ -1,0 +1,158 @@
+"""Adversarial trainings with early stopping, monitored, and forked from a natural one."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from advgrad import checkpoint
+from advgrad.attacks.target import frozen
+from advgrad.config import AttackSpec, Monitor, Schedule, Stopping, Training
+from advgrad.data.batches import to_device
+from advgrad.errors import InputError
+from advgrad.models import weights
+from advgrad.models.weights import to_bytes
+from advgrad.training.loop import Trained
+from advgrad.training.probe import under_pgd
+from tests.unit.training_toy import GAAT, PGD, SGD, fingerprint, recipe, run, toy_data, toy_network
+
+FGSM = AttackSpec(eps=8, step=8, steps=(1,), start="none")
+WATCHED: dict[str, Any] = {
+    "validation": 40,
+    "adversary": PGD,
+    "schedule": Schedule(kind="step", milestones=(12, 24), gamma=0.2),
+    "stopping": Stopping(pgd=AttackSpec(eps=8, step=2, steps=(3,)), patience=5),
+    "monitor": Monitor(images=24, attacks={"pgd5": AttackSpec(eps=8, step=4, steps=(5,)), "fgsm": FGSM}),
+}
+
+
+def test_best_and_last_state_come_from_one_run(tmp_path: Path) -> None:
+    trained = run(recipe(**WATCHED), tmp_path)
+    scores = [row["validation_adversarial_accuracy"] for row in trained.curve]
+    assert trained.stop is not None
+    upto = scores[: trained.stop.epoch]
+    assert (trained.stop.best, trained.stop.score) == (upto.index(max(upto)) + 1, max(upto))
+    model = toy_network()
+    model.core.load_state_dict(trained.best)
+    images, labels = to_device(*toy_data(40, seed=1), "cpu")
+    with frozen(model):
+        assert under_pgd(model, images, labels, WATCHED["stopping"].pgd, 3) == trained.stop.score
+    model.core.load_state_dict(trained.state)
+    with frozen(model):
+        assert under_pgd(model, images, labels, WATCHED["stopping"].pgd, 3) == scores[-1]
+        monitored = under_pgd(model, images[:24], labels[:24], FGSM, 3)
+    assert trained.curve[-1]["fgsm_accuracy"] == monitored
+
+
+def test_the_cost_up_to_the_stop_is_that_of_a_run_that_ends_there(tmp_path: Path) -> None:
+    changes = WATCHED | {"stopping": Stopping(pgd=WATCHED["stopping"].pgd, patience=0, after=0)}  # after epoch 1
+    trained = run(recipe(**changes), tmp_path)
+    assert trained.stop is not None
+    assert (trained.stop.epoch, trained.stop.best) == (1, 1)
+    metrics = trained.metrics(macs=7)
+    assert metrics["epochs"] == 4
+    assert metrics["stop"]["passes"]["update"] == {"forward": 150, "backward": 150}
+    assert metrics["stop"]["passes"]["attack"] == {"forward": 450, "backward": 450}
+    assert metrics["stop"]["flop"] == {"attack": 2 * 7 * 900, "update": 2 * 7 * 450, "total": 2 * 7 * 1350}
+    assert metrics["flop"]["total"] == 4 * metrics["stop"]["flop"]["total"]
+
+
+def test_watching_changes_no_weight(tmp_path: Path) -> None:
+    bare = {name: value for name, value in WATCHED.items() if name not in ("stopping", "monitor")}
+    assert fingerprint(run(recipe(**WATCHED), tmp_path / "a")) == fingerprint(run(recipe(**bare), tmp_path / "b"))
+
+
+def test_a_killed_run_keeps_its_stop_its_best_state_and_its_seconds(tmp_path: Path) -> None:
+    whole = run(recipe(**WATCHED, fork_at=10), tmp_path / "whole", every=1e9)
+
+    def kill(epoch: int, row: dict[str, float]) -> None:
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe(**WATCHED, fork_at=10), tmp_path / "cut", on_epoch=kill)
+    resumed = run(recipe(**WATCHED, fork_at=10), tmp_path / "cut")
+    assert (resumed.stop, resumed.curve) == (whole.stop, whole.curve)
+    for one, other in ((resumed.state, whole.state), (resumed.best, whole.best), (resumed.kept, whole.kept)):
+        assert to_bytes(one) == to_bytes(other)
+    assert len(resumed.seconds) == 4
+    assert all(second > 0 for second in resumed.seconds)
+
+
+NATURAL: dict[str, Any] = {"validation": 40, "fork_at": 20}
+
+
+def delayed(kind: str, folder: Path, trunk: Trained | None = None) -> Trained:
+    """Adversarial from the middle of the run on."""
+    adversary = (PGD if kind == "pgd" else GAAT).model_copy(update={"begins": 20})
+    changes: Training = recipe(**WATCHED | {"adversary": adversary, "schedule": Schedule()})
+    return run(changes, folder, trunk=trunk.kept if trunk else None)
+
+
+@pytest.mark.parametrize("kind", ["pgd", "gaat"])
+def test_a_fork_goes_on_to_the_bits_of_a_run_from_the_start(kind: str, tmp_path: Path) -> None:
+    trunk = run(recipe(**NATURAL), tmp_path / "trunk")
+    fork, alone = delayed(kind, tmp_path / "fork", trunk), delayed(kind, tmp_path / "alone")
+    assert fingerprint(fork) == fingerprint(alone)
+    assert fork.curve == alone.curve[2:]
+    assert (fork.attack, fork.update, fork.epoch) == (alone.attack, alone.update, 4)
+    assert fork.stop is not None
+    assert fork.stop.best in (3, 4)
+    assert fork.metrics(5)["passes"] == alone.metrics(5)["passes"]  # the natural half is part of the cost
+    assert len(fork.seconds) == 2  # but took no time here
+
+
+def test_a_killed_fork_goes_on_from_its_own_state(tmp_path: Path) -> None:
+    trunk = run(recipe(**NATURAL), tmp_path / "trunk")
+    whole = delayed("pgd", tmp_path / "whole", trunk)
+    changes = recipe(**WATCHED | {"adversary": PGD.model_copy(update={"begins": 20}), "schedule": Schedule()})
+
+    def kill(epoch: int, row: dict[str, float]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(changes, tmp_path / "cut", trunk=trunk.kept, on_epoch=kill)
+    resumed = run(changes, tmp_path / "cut", trunk=trunk.kept)
+    assert (fingerprint(resumed), resumed.curve) == (fingerprint(whole), whole.curve)
+
+
+@pytest.mark.parametrize(("at", "epochs"), [(0, 0), (9.9, 0), (10, 1), (25, 2), (39, 3)])
+def test_a_state_is_kept_at_the_start_of_the_epoch_that_holds_the_time(at: float, epochs: int, tmp_path: Path) -> None:
+    trunk = run(recipe(fork_at=at), tmp_path)
+    assert trunk.kept["counts"].tolist() == [epochs, 0, 0, 150 * epochs, 150 * epochs]
+    assert any(name.startswith("optimizer/") for name in trunk.kept) == (epochs > 0)  # momentum, once it moves
+
+
+def test_states_share_a_weights_file(tmp_path: Path) -> None:
+    trained, file = run(recipe(**WATCHED, fork_at=20), tmp_path / "run"), tmp_path / "weights.safetensors"
+    states = checkpoint.group("best", trained.best) | checkpoint.group("fork", trained.kept)
+    weights.save_weights(file, trained.state | states)
+    model = toy_network(seed=9)
+    for which, state in (("last", trained.state), ("best", trained.best)):
+        weights.load_weights(file, model, which)
+        assert to_bytes(model.core.state_dict()) == to_bytes(state)
+    assert to_bytes(weights.load_fork(file)) == to_bytes(trained.kept)
+
+
+def test_a_state_that_is_not_there_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "weights.safetensors"
+    weights.save_weights(file, toy_network().core.state_dict())
+    with pytest.raises(InputError, match=r"no 'best' state; its recipe wants stopping"):
+        weights.load_weights(file, toy_network(), "best")
+    with pytest.raises(InputError, match=r"no state to go on from; its recipe wants fork_at"):
+        weights.load_fork(file)
+
+
+def test_seconds_leave_out_what_is_measured_after_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that only validation moves."""
+    now = 0.0
+
+    def slow(*args: Any, **kwargs: Any) -> float:
+        nonlocal now
+        now += 100.0
+        return 0.5
+
+    monkeypatch.setattr("advgrad.training.loop.under_pgd", slow)
+    monkeypatch.setattr("advgrad.training.loop.time.perf_counter", lambda: now)
+    assert run(recipe(**WATCHED, optimizer=SGD), tmp_path).seconds == [0.0] * 4
+    assert now == 4 * 300.0
