@@ -71,7 +71,8 @@ def shrunk(run: config.Run, small: bool, **training: Any) -> config.Run:
     """The run with these changes of its recipe and, if small, a slim network, few images and two adversarial steps."""
     network = run.network.model_copy(update={"width": 0.125} if small else {})
     evaluation = run.evaluation.model_copy(update={"images": 32, "batch": 16} if small else {})
-    changed = {"validation": 0, "select": "last", **training}
+    watching = {"validation": 0, "select": "last", "stopping": None, "monitor": None, "fork_at": None}
+    changed = watching | training
     if small and run.training.adversary:
         changed["adversary"] = run.training.adversary.model_copy(update={"steps": 2}).model_dump()
     recipe = config.Training.model_validate(run.training.model_dump() | changed)

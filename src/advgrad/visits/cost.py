@@ -21,7 +21,6 @@ from advgrad.visits.calls import (
     starts_drawn,
 )
 from advgrad.visits.curves import TESTED, curves_calls, measured_starts, trainings
-from advgrad.visits.plan import TRAININGS
 from advgrad.visits.speed import PRECISIONS
 from advgrad.visits.traffic import Pass, Profile, profile
 from advgrad.visits.training import beside, state, train_calls
@@ -36,12 +35,6 @@ BESIDE: dict[Pass, int] = {"forward": 6, "gradient": 12, "gradient-train": 12, "
 TOLD = ("flop", "images", *PRECISIONS, "forward", "backward", "bytes", "kernels", "drawn", "saved", "cpu")
 STEP = 1.5e-4  # seconds of a CPU for one step of one setting of a simulation, of all its runs
 GIB = 2.0**30
-
-
-def kind_of(stage: str) -> Kind:
-    """What a stage on a model costs like, by its name: further and transferred attacks are attacks."""
-    group = stage.partition("@")[0]
-    return "train" if group in TRAININGS else "analyse" if group == "analyse" else "attack"
 
 
 def work(run: config.Run, kind: Kind) -> dict[str, float]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from advgrad import config, provenance
 from advgrad.errors import InputError
@@ -133,6 +133,11 @@ def _papers(root: Path, settings: config.Settings) -> dict[str, str]:
     }
 
 
+def kind_of_work(kind: str) -> Literal["train", "attack", "analyse"]:
+    """What a stage on a model costs like, by its kind: further and transferred attacks are attacks."""
+    return "train" if kind in TRAININGS else "analyse" if kind == "analyse" else "attack"
+
+
 def _work(stage: Stage, settings: config.Settings, root: Path) -> dict[str, float]:
     from advgrad.visits import cost
 
@@ -142,7 +147,7 @@ def _work(stage: Stage, settings: config.Settings, root: Path) -> dict[str, floa
         return cost.curves_work(config.load_curves(stage.item, settings, root))
     if stage.kind == "simulate":
         return cost.simulation_work(config.load_simulation(stage.item, settings, root))
-    return cost.work(config.load_run(stage.item, settings, root), cost.kind_of(stage.name))
+    return cost.work(config.load_run(stage.item, settings, root), kind_of_work(stage.kind))
 
 
 def _save_deps(stage: Any, seen: _Seen) -> None:
