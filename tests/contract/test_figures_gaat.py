@@ -46,10 +46,13 @@ def test_what_is_drawn_of_trainings_is_monitored(scale: str):
     file, seen = paper(scale, "gaat"), 0
     for panel in spec("gaat-overfitting").panels.values():
         for series in panel.series.values():
-            monitor = file.recipes[file.models[series.of or ""].recipe].monitor
-            assert monitor and (series.column or "").removesuffix("_accuracy") in monitor.attacks
+            recipe = file.recipes[file.models[series.of or ""].recipe]
+            assert recipe.monitor
+            assert recipe.stopping
+            known = {"validation_adversarial", *recipe.monitor.attacks}
+            assert (series.column or "").removesuffix("_accuracy") in known
             seen += 1
-    assert seen == 18
+    assert seen == 27
     assert len(trainings(spec("gaat-overfitting"))) == 9
 
 
