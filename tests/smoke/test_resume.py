@@ -7,14 +7,16 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from advgrad import checkpoint
+from advgrad.config import Training
 from advgrad.training.progress import Progress
+from advgrad.training.schedules import Plan
 from tests.unit import training_toy
 from tests.unit.training_toy import MANY, fingerprint, recipe, run, toy_network
 
@@ -77,9 +79,11 @@ def advancing(forward: Callable[[], None]) -> Callable[..., None]:
     """finish_epoch, with the clock moved forward first."""
     finish = Progress.finish_epoch
 
-    def finish_later(self: Progress, row: dict[str, float], core: nn.Module, select: Literal["last", "best"]) -> None:
+    def finish_later(
+        self: Progress, row: dict[str, float], core: nn.Module, training: Training, schedule: Plan
+    ) -> None:
         forward()
-        finish(self, row, core, select)
+        finish(self, row, core, training, schedule)
 
     return finish_later
 

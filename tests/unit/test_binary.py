@@ -126,19 +126,22 @@ def test_waq_latent_weights_stay_within_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("architecture", ["resnet18_waq", "vgg16_waq"])
 def test_exported_waq_weights_are_signs_with_the_same_logits(architecture: Any, select: str, tmp_path: Path) -> None:
     network = Network(architecture=architecture, width=0.1, depth=0.5)
-    torch.manual_seed(0)
-    model, fresh = build(network, "cifar10"), build(network, "cifar10")
-    images = toy_data(64, side=32)
+    images, held_out = toy_data(64, side=32), toy_data(16, seed=1, side=32)
     training = recipe(optimizer=ADAM, binary=Binary(method="waq"), epochs=2, validation=16, select=select)
-    trained = train(training, network, model, images, toy_data(16, seed=1, side=32), seed=1, device="cpu",
-                    checkpoint=tmp_path, key="key")  # fmt: skip
+    for seed in range(1, 9):  # which epoch is chosen depends on the CPU's kernels, too
+        torch.manual_seed(0)
+        model, fresh = build(network, "cifar10"), build(network, "cifar10")
+        trained = train(training, network, model, images, held_out, seed=seed, device="cpu",
+                        checkpoint=tmp_path / str(seed), key="key")  # fmt: skip
+        if trained.epoch == 2:
+            break
+    else:
+        pytest.fail("with none of the seeds the last epoch is chosen, whose latent weights are still there")
     layers = {n: m for n, m in model.core.named_modules() if isinstance(m, BinarizeConv2d | BinarizeLinear)}
     for name, layer in layers.items():
         assert set(trained.state[f"{name}.weight"].unique().tolist()) == {-1.0, 1.0}, name
         assert layer.weight.detach().abs().unique().numel() > 2, name  # the latent values are still there
         assert layer.bias is None or trained.state[f"{name}.bias"].abs().unique().numel() > 2, name  # real ones
-    if select == "best" and trained.epoch != 2:
-        pytest.fail("the latent weights of the chosen epoch are gone: choose another seed")
     fresh.core.load_state_dict(trained.state)
     x = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     model.eval()

@@ -31,10 +31,11 @@ def test_what_needs_missing_data_is_left_out(repo):
 def test_targets_bring_what_they_need_and_nothing_else(repo):
     everything = {stage.addressing for stage in repo.index.stages}
     assert everything - pipeline.not_needed(repo, ["table-gaat-2", "transfer@bnn-mlp-wq-transfer"]) == {
-        "table-gaat-2", "transfer@bnn-mlp-wq-transfer", "fetch@mnist", "fetch@cifar10",
+        "table-gaat-2", "transfer@bnn-mlp-wq-transfer", "fetch@mnist", "fetch@cifar10", "fetch@cifar100",
         *(f"train@bnn-mlp-{name}" for name in ("ref", "wq")),
-        *(f"{kind}@gaat-{data}-{name}" for kind in ("train", "attack") for data in ("mnist", "resnet18")
-          for name in ("rat", "gaat")),
+        *(f"{kind}@{model}-{name}" for kind in ("train", "attack") for name in ("rat", "gaat")
+          for model in ("gaat-mnist", "gaat-vgg16", "gaat-resnet18", "gaat-resnet50", "gaat-wrn28",
+                        "gaat100-resnet18", "gaat100-resnet50")),
     }  # fmt: skip
     assert pipeline.not_needed(repo, []) == set()
     with pytest.raises(InputError, match=r"no stage 'table' in dvc\.yaml; known: .*cells"):
