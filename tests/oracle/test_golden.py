@@ -26,6 +26,22 @@ def source(gradient: str, attack: str, golden: Golden) -> Prepare:
     return hns(IMAGES, beta_at=SPECS[attack].beta_at)
 
 
+def rounding_decides(golden: Golden, point: torch.Tensor) -> torch.Tensor:
+    """(24,) bool: 1 - p of the label is about half of what float32 tells 1 from its neighbour by.
+
+    Whether p comes out as 1, and which way the plain gradient then points, is up to the kernel of the softmax: CPUs of
+    different kinds disagree. In the saturated network that is so for one image at the start of PGD.
+    """
+    p = golden.model(point).double().softmax(1)
+    rest = p.sum(1) - p.gather(1, golden.data["y"][:, None])[:, 0]
+    return (rest > 2**-26) & (rest < 2**-22)
+
+
+def test_rounding_decides_for_few_images(golden: Golden) -> None:
+    begin = start(golden.data["x"], golden.data["noise"], SPECS["pgd_linf"], golden.space)
+    assert rounding_decides(golden, begin).sum() <= 2
+
+
 def test_logits(golden: Golden) -> None:
     torch.testing.assert_close(golden.model(golden.data["x"]), golden.data["logits"])
 
@@ -36,8 +52,11 @@ def test_attack(golden: Golden, attack: str, gradient: str) -> None:
     x, y, noise = golden.data["x"], golden.data["y"], golden.data["noise"]
     prepare = source(gradient, attack, golden)
     x_adv = perturb(golden.model, x, y, SPECS[attack], space=golden.space, prepare=prepare, noise=noise)
-    torch.testing.assert_close(x_adv - x, golden.data[f"{attack}_{gradient}_delta"], atol=1e-5, rtol=0)
-    assert torch.equal(golden.model(x_adv).argmax(1), golden.data[f"{attack}_{gradient}_pred"])
+    same = ((x_adv - x - golden.data[f"{attack}_{gradient}_delta"]).abs() <= 1e-5).flatten(1).all(1)
+    begin = start(x, noise, SPECS[attack], golden.space)
+    assert (same | (rounding_decides(golden, begin) & (gradient == "plain"))).all()
+    assert (~same).sum() <= 1
+    assert torch.equal(golden.model(x_adv).argmax(1)[same], golden.data[f"{attack}_{gradient}_pred"][same])
 
 
 def test_singular_values(golden: Golden) -> None:
