@@ -1,33 +1,36 @@
-# DVC's resolved stages as rules: nothing is defined here. `dvc commit -f` records what Snakemake ran.
-from dvc.dependency.param import ParamsDependency
-from dvc.repo import Repo
+# DVC's resolved stages as rules, for many cores or a cluster; nothing is defined here. `dvc commit -f` records what ran.
+import os
+from pathlib import Path
 
-STAGES = Repo(".").index.stages
-OUTPUTS = sorted(out.def_path for stage in STAGES for out in stage.outs)
+from advgrad.rulebook import longer, rulebook
 
-
-def inputs(stage):
-    """Files and folders that the stage reads; a folder that stages fill stands for what they put there."""
-    paths = [dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency)]
-    made = {path: [out for out in OUTPUTS if out.startswith(f"{path}/")] for path in paths}
-    return [file for path in paths for file in made[path] or [path]]
+PLANS = workflow.is_main_process  # else: runs one of its jobs, perhaps on another machine
+RULES = rulebook(Path(), main=PLANS, gpu=config.get("gpu"))
+os.environ["ADVGRAD_BESIDE"] = "1"
+if not PLANS:
+    os.environ["ADVGRAD_SPOOL_ONLY"] = "1"
 
 
-def values(stage):
-    """Resolved parameter values: a changed one runs the rule again."""
-    tracked = [dep for dep in stage.deps if isinstance(dep, ParamsDependency)]
-    return {f"{dep.def_path}:{name}": str(value) for dep in tracked for name, value in dep.read_params().items()}
+def inputs(each):
+    """What other stages make, and the stage's state. Of a stage that is up to date for DVC, no age counts."""
+    files = [*each.inputs, each.state] if PLANS else each.inputs
+    return [ancient(file) if each.fresh else file for file in files]
 
 
 rule all:
-    input: OUTPUTS
+    input: [path for each in RULES for path in each.outputs]
+    default_target: True
+    localrule: True
 
 
-for stage in STAGES:
+for each in RULES:
     rule:
-        name: stage.addressing.replace("@", "__").replace("-", "_")
-        input: inputs(stage)
-        output: [out.def_path for out in stage.outs]
-        params: cmd=stage.cmd, stage=stage.addressing, values=values(stage)
-        threads: 2
+        name: each.name
+        input: inputs(each)
+        output: [update(path) if path in each.kept else path for path in each.outputs]
+        params: cmd=each.cmd, stage=each.stage
+        threads: each.threads
+        resources: mem_mb=each.memory, gpu=each.gpus, runtime=longer(each.minutes)
+        group: each.group
+        localrule: each.local
         shell: "DVC_STAGE={params.stage} {params.cmd}"

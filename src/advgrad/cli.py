@@ -28,6 +28,12 @@ def repro(settings: config.Settings, told: argparse.Namespace) -> int:
     return repro(settings, told.targets, told.jobs)
 
 
+def parallel(settings: config.Settings, told: argparse.Namespace) -> int:
+    from advgrad.parallel import parallel
+
+    return parallel(settings, told.profile, told.targets)
+
+
 def record(_: config.Settings, __: argparse.Namespace) -> int:
     from advgrad.provenance import record
 
@@ -101,6 +107,9 @@ def parser() -> argparse.ArgumentParser:
     command = add("repro", "bring every result up to date, less what needs data that cannot be had here", repro)
     command.add_argument("targets", nargs="*", metavar="STAGE", help="with all that it needs; default: everything")
     command.add_argument("--jobs", type=int, help="stages at once; default: one on a GPU, else as threads allow")
+    command = add("parallel", "the same by Snakemake, on all cores or on a cluster; DVC records what is done", parallel)
+    command.add_argument("targets", nargs="*", metavar="STAGE", help="with all that it needs; default: everything")
+    command.add_argument("--profile", default="default", help="a folder of profiles/; default: %(default)s")
     add("record", "take this machine's measured seconds and fingerprint into reports/", record)
     _add_bundle(add("bundle", "write all that a machine without network needs, as parts", bundle))
     _add_run(add("run", "run the stages that are still missing, within a budget of time", run))

@@ -6,15 +6,17 @@ that. Here, too, DVC decides what is stale, restores what its run cache has and 
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from advgrad import provenance
+from advgrad.clock import clock
+from advgrad.forecast import Forecast, remembered
 from advgrad.visits import processes
-from advgrad.visits.loop import HEARTBEAT, PATIENCE, clock, interruptible
+from advgrad.visits.loop import HEARTBEAT, PATIENCE, interruptible
 from advgrad.visits.run import alone
 
 Say = Callable[[str], None]
@@ -30,23 +32,21 @@ class Work:
     say: Say
     waiting: list[Any]  # in dvc.yaml's order
     after: dict[str, set[str]]  # stage -> stages that must come first
-    started: float = field(default_factory=time.monotonic)
+    forecast: Forecast
     running: dict[str, tuple[Any, processes.Running]] = field(default_factory=dict)
     settled: set[str] = field(default_factory=set)  # up to date, one way or the other
     made: list[Any] = field(default_factory=list)  # what dvc.lock does not know yet
     status: int = 0
 
     def tell(self, name: str, what: str) -> None:
-        done = len(self.settled)
-        total = done + len(self.waiting) + len(self.running)
-        self.say(f"{clock(time.monotonic() - self.started):>7}  {done}/{total}  {name}: {what}")
+        self.say(self.forecast.line(f"{name}: {what}", time.monotonic()))
 
 
-def reproduce(root: Path, repo: Any, jobs: int, left_out: Collection[str], say: Say) -> int:
+def reproduce(root: Path, repo: Any, jobs: int, left_out: Collection[str], say: Say, scale: str = "") -> int:
     """Bring every stage up to date, up to `jobs` at once. left_out: stages that cannot run here.
 
-    repo: DVC's, of `root`. The exit status: 0, that of the first stage that failed, or 130 after Ctrl-C; what was
-    finished is kept.
+    repo: DVC's, of `root`. scale: whose times are expected. The exit status: 0, that of the first stage that failed, or
+    130 after Ctrl-C; what was finished is kept.
     """
     from dvc.repo import lock_repo
 
@@ -55,7 +55,8 @@ def reproduce(root: Path, repo: Any, jobs: int, left_out: Collection[str], say: 
         wanted = [stage for stage in repo.index.stages if stage.addressing not in left_out]
         names = {stage.addressing for stage in wanted}
         after = {s.addressing: {dep.addressing for dep in graph.successors(s)} & names for s in wanted}
-        work = Work(root=root, repo=repo, jobs=jobs, say=say, waiting=wanted, after=after)
+        forecast = Forecast(names, remembered(root, scale), time.monotonic())
+        work = Work(root=root, repo=repo, jobs=jobs, say=say, waiting=wanted, after=after, forecast=forecast)
         with _recorded(work), interruptible(), processes.nursery(root, lock) as nursery:
             try:
                 _loop(work, nursery)
@@ -76,9 +77,11 @@ def _loop(work: Work, nursery: processes.Nursery) -> None:
             work.waiting.remove(stage)
             if not stage.changed() or _restored(work, stage):
                 work.settled.add(name)
+                work.forecast.skip(name)
                 continue
             stage.remove_outs(ignore_remove=False, force=False)
             work.running[name] = stage, processes.start(nursery, name, stage.cmd)
+            work.forecast.start(name, time.monotonic())
             if len(work.running) > 1:
                 for _, one in work.running.values():
                     one.alone = False
@@ -108,13 +111,24 @@ def _restored(work: Work, stage: Any) -> bool:
     return True
 
 
-def _commit(work: Work, stage: Any) -> None:
-    """As DVC does after it has run a stage, but for dvc.lock, which is written once."""
+def commit(stage: Any) -> None:
+    """As DVC does after it has run a stage, but for dvc.lock (`dump`)."""
     stage.save()
     stage.commit()
     for dep in stage.deps:
         if isinstance(dep.hash_info.value, dict):  # parameters: what two stages share would become a YAML alias
             dep.hash_info.value = json.loads(json.dumps(dep.hash_info.value))
+
+
+def dump(made: Collection[Any], order: Sequence[str]) -> None:
+    """Write stages of the one dvc.yaml into dvc.lock, at once; new entries in the order of names."""
+    if made:
+        stages = sorted(made, key=lambda stage: order.index(stage.addressing))
+        stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
+
+
+def _commit(work: Work, stage: Any) -> None:
+    commit(stage)
     work.made.append(stage)
 
 
@@ -127,6 +141,7 @@ def _take_note(work: Work) -> None:
             work.settled.add(name)
             if not one.alone:
                 provenance.note(work.root, name, provenance.notes(work.root).get(name, {}) | {"alone": False})
+            work.forecast.end(name, time.monotonic())
             work.tell(name, f"done in {clock(one.seconds())}")
         elif not work.status:
             work.status = abs(one.status() or 1)
@@ -139,7 +154,4 @@ def _recorded(work: Work) -> Iterator[None]:
     try:
         yield
     finally:
-        if work.made:  # all of the one dvc.yaml, in whose order new entries are to stand
-            order = list(work.after)
-            made = sorted(work.made, key=lambda stage: order.index(stage.addressing))
-            made[0].dvcfile.dump_stages(made, update_pipeline=False)
+        dump(work.made, list(work.after))

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,18 @@ def repro(settings: Settings, targets: Sequence[str] = (), jobs: int | None = No
     with quick_yaml(), Repo(str(ROOT)) as repo:
         left_out = waiting_for(repo, {f"fetch@{name}" for name in missing})
         unasked = not_needed(repo, targets)
-        status = reproduce(ROOT, repo, jobs or free_jobs(settings), {*left_out, *unasked}, say)
+        status = reproduce(ROOT, repo, jobs or free_jobs(settings), {*left_out, *unasked}, say, settings.scale)
+    return closing(settings, status, before, missing, left_out, unasked)
+
+
+def closing(
+    settings: Settings, status: int, before: dict[str, Any], missing: dict[str, list[str]], left_out: list[str],
+    unasked: Collection[str] = (),
+) -> int:  # fmt: skip
+    """After a run: MLflow brought up to date and, if all went well, what could not be made and how the bits compare.
+
+    before: dvc.lock as committed. Returns `status`, that of the run.
+    """
     tracking.drain_now(ROOT, settings.tracking)
     if status:
         return status

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import signal
 import sys
@@ -14,15 +15,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from advgrad import config, determinism, provenance, tracking
 from advgrad.errors import InputError
 from advgrad.files import write_bytes, write_text
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
+# numpy, which is not loaded yet, is to multiply matrices in the same order on every x86: its OpenBLAS has other kernels
+# where there is AVX-512. (torch's are held to AVX2 by `determinism`.)
+os.environ["OPENBLAS_CORETYPE"] = "Haswell"
+
+BESIDE = "ADVGRAD_BESIDE"  # set where other stages may run beside this one: its seconds are then no measurement
 ROOT = Path()  # stages run in the repository's root, as DVC runs them
 
 
@@ -118,6 +123,7 @@ class Tracked:
         told = {"scale": self.scale, "seconds": round(self.seconds(), 3)}
         told |= {"clocked": dict(seconds)} if seconds else {}
         told |= {"training": {"seconds": round(sum(epochs), 3), "epochs": len(epochs)}} if epochs else {}
+        told |= {"alone": False} if BESIDE in os.environ else {}
         told |= {"gpu_gib": peak_memory()} if self.cuda else {"gib": round(provenance.resident(), 3)}
         provenance.note(ROOT, self.name, told)
 
@@ -136,7 +142,7 @@ def peak_memory() -> float:
 
 def is_number(text: str) -> bool:
     try:
-        return np.isfinite(float(text))
+        return math.isfinite(float(text))
     except ValueError:
         return False
 
@@ -196,7 +202,8 @@ def write_csv(path: Path, rows: Sequence[Mapping[str, float]]) -> None:
     write_text(path, text.getvalue())
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_arrays(path: Path, arrays: "Mapping[str, np.ndarray]") -> None:
+    import numpy as np
     from safetensors.numpy import save
 
     write_bytes(path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}))

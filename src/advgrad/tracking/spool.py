@@ -19,6 +19,7 @@ from advgrad.tracking.target import Target, say, target
 if TYPE_CHECKING:
     from advgrad.config import Tracking
 
+SPOOL_ONLY = "ADVGRAD_SPOOL_ONLY"  # set where another machine copies the events into MLflow
 IDLE = 10.0  # seconds without a stage after which the drainer stops
 ARTIFACT_BYTES = 2**20  # larger artifacts are known by their hash only
 
@@ -153,9 +154,9 @@ def stage_run(
 def ensure_drainer(at: Target, idle: float = IDLE) -> None:
     """Start the drainer unless one works for this target; one that works for another target is asked to stop.
 
-    Where MLflow is not installed, the events wait; they may travel to where it is.
+    Where MLflow is not installed, the events wait; they may travel to where it is. So they do on a cluster's nodes.
     """
-    if importlib.util.find_spec("mlflow") is None:
+    if SPOOL_ONLY in os.environ or importlib.util.find_spec("mlflow") is None:
         return
     try:
         if locks.is_held(at.lock):

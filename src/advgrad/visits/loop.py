@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from advgrad import provenance
+from advgrad.clock import clock
 from advgrad.visits import ledger, processes, schedule
 from advgrad.visits.ledger import Done
 from advgrad.visits.plan import Plan
@@ -126,12 +127,3 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def clock(seconds: float) -> str:
-    """`45 s`, `7:05`, `1:07:05`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    hours, minutes = divmod(whole // 60, 60)
-    return f"{hours}:{minutes:02}:{whole % 60:02}" if hours else f"{minutes}:{whole % 60:02}"

@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -104,7 +104,7 @@ def _stages(root: Path, settings: config.Settings, *, costs: bool) -> dict[str, 
         every: list[Any] = repo.index.stages
         makers = {out.def_path: stage.name for stage in every for out in stage.outs}
         wanted = [stage for stage in every if stage.name.partition("@")[0] in KINDS]
-        seen, papers = _Seen(), _papers(root, settings)
+        seen, papers = Seen(), _papers(root, settings)
         found = [_stage(stage, makers, seen, papers.get(stage.name.partition("@")[2], "")) for stage in wanted]
     if costs:
         found = [
@@ -114,7 +114,7 @@ def _stages(root: Path, settings: config.Settings, *, costs: bool) -> dict[str, 
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Seen:
+class Seen:
     """What many stages depend on, by path, read once: a second for each stage otherwise."""
 
     code: dict[str, Any] = field(default_factory=dict)  # hash, size and files
@@ -150,17 +150,17 @@ def _work(stage: Stage, settings: config.Settings, root: Path) -> dict[str, floa
     return cost.work(config.load_run(stage.item, settings, root), kind_of_work(stage.kind))
 
 
-def _save_deps(stage: Any, seen: _Seen) -> None:
-    """As DVC's own."""
+def save_deps(deps: Iterable[Any], seen: Seen) -> None:
+    """As DVC's own: each takes the hash of what it stands for."""
     from dvc.dependency.param import ParamsDependency
     from dvc.utils.serialize import load_path
     from dvc_data.hashfile.hash_info import HashInfo
 
-    for dep in stage.deps:
+    for dep in deps:
         path = dep.def_path
         if isinstance(dep, ParamsDependency):
             if path not in seen.params:
-                seen.params[path] = load_path(dep.fs_path, stage.repo.fs)
+                seen.params[path] = load_path(dep.fs_path, dep.fs)
             values: Any = {key: _value(seen.params[path], key, path) for key in dep.params}
             dep.hash_info = HashInfo("params", values)
         elif path in seen.code:
@@ -179,13 +179,13 @@ def _value(content: Any, key: str, path: str) -> Any:
     return content
 
 
-def _stage(stage: Any, makers: Mapping[str, str], seen: _Seen, paper: str) -> Stage:
+def _stage(stage: Any, makers: Mapping[str, str], seen: Seen, paper: str) -> Stage:
     """A stage of DVC's, without what it costs."""
     from dvc.stage.serialize import to_single_stage_lockfile
 
     inputs = {dep.def_path: makers[dep.def_path] for dep in stage.deps if dep.def_path in makers}
     stage.deps = [dep for dep in stage.deps if dep.def_path not in inputs]
-    _save_deps(stage, seen)
+    save_deps(stage.deps, seen)
     locked = json.loads(json.dumps(to_single_stage_lockfile(stage)))
     return Stage(
         name=stage.name,

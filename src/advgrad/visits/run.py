@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from advgrad import config
+from advgrad.clock import clock
 from advgrad.errors import InputError
 from advgrad.files import write_bytes
 from advgrad.tracking import locks
 from advgrad.visits import archive, ledger, machine, results, schedule, speed
 from advgrad.visits import plan as plans
 from advgrad.visits.ledger import Done
-from advgrad.visits.loop import Visit, clock, work
+from advgrad.visits.loop import Visit, work
 from advgrad.visits.plan import Plan
 from advgrad.visits.weights import unpack
 

@@ -1,0 +1,209 @@
+"""DVC's stages as Snakemake's rules: what the Snakefile reads. Nothing is defined here that dvc.yaml does not say.
+
+DVC decides what is stale, by content; Snakemake decides by the age of files. The two are brought together by one file
+for each stage, its state: what the stage reads beside other stages' outputs. It is rewritten when that changes, so that
+it is newer than the outputs; where DVC finds a stage up to date, ages do not count.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from advgrad import config
+from advgrad.data.datasets import DATASETS
+from advgrad.errors import InputError
+from advgrad.files import write_text
+from advgrad.parsing import quick_yaml
+from advgrad.pipeline import GPU, missing_data, waiting_for
+from advgrad.visits.plan import Seen, save_deps
+
+BOOK = Path(".advgrad/rules.json")
+STATES = Path(".advgrad/states")
+FRESH = "up to date\n"  # of a stage that dvc.lock describes as it is
+HERE = ("fetch", "table", "figure", "claims", "findings", "cells")  # seconds of work, or the network: not for a queue
+SMALL = ("smoke", "quick")  # scales at which a model's stages share one job
+SMALL_MIB, SMALL_MINUTES = 2048, 30
+HOST_GIB = 4  # beside the tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A stage as Snakemake takes it. Paths are relative to the repository's root."""
+
+    stage: str  # DVC's name
+    cmd: str
+    inputs: tuple[str, ...]  # files that other stages make
+    outputs: tuple[str, ...]
+    kept: tuple[str, ...]  # outputs that are not removed before the stage runs (`persist`)
+    fresh: bool  # up to date, and so is all that it needs
+    threads: int
+    memory: int  # MiB
+    gpus: int
+    minutes: int  # after which a batch system may end the first attempt
+    group: str | None  # stages of one group share a job
+    local: bool  # runs where Snakemake itself does
+
+    @property
+    def name(self) -> str:
+        return rule_name(self.stage)
+
+    @property
+    def state(self) -> str:
+        return str(STATES / f"{self.stage}.json")
+
+
+def rule_name(stage: str) -> str:
+    """Snakemake allows no `@` and no `-`."""
+    return stage.replace("@", "__").replace("-", "_")
+
+
+RULES = TypeAdapter(list[Rule])
+
+
+def rulebook(root: Path, *, main: bool, gpu: bool | None = None) -> list[Rule]:
+    """Rules of all stages that can run here, in dvc.yaml's order. gpu: whether stages get one; None: if there is one.
+
+    main: this is the process that plans; those that run its jobs read what it has written.
+    """
+    if main:
+        write(root, resolve(root, gpu))
+    return read(root)
+
+
+def resolve(root: Path, gpu: bool | None = None) -> list[tuple[Rule, str]]:
+    """Each rule with its stage's state (see above)."""
+    import networkx as nx
+    from dvc.repo import Repo, lock_repo
+
+    settings = config.load_settings(root)
+    with quick_yaml(), Repo(str(root)) as repo, lock_repo(repo):
+        left_out = waiting_for(repo, {f"fetch@{name}" for name in missing_data(DATASETS, settings)})
+        graph, stages = repo.index.graph, repo.index.stages  # an edge runs from a stage to what it depends on
+        stale = {stage for stage in stages if stage.changed()}
+        stale |= {above for stage in stale for above in nx.ancestors(graph, stage)}
+        makers = {out.def_path: stage for stage in stages for out in stage.outs}
+        wanted = [stage for stage in stages if stage.addressing not in left_out]
+        needs = needed_by(settings, gpu)
+        seen = Seen()
+        return [
+            (_rule(stage, makers, stage not in stale, needs), _state(stage, makers, seen) if stage in stale else FRESH)
+            for stage in wanted
+        ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needs:
+    """What a stage's resources depend on beside its own `meta`."""
+
+    threads: int
+    gpu: bool
+    small: bool
+
+
+def needed_by(settings: config.Settings, gpu: bool | None) -> Needs:
+    found = settings.device == "cuda" or (settings.device == "auto" and GPU.exists())
+    return Needs(threads=settings.determinism.threads, gpu=found if gpu is None else gpu, small=settings.scale in SMALL)
+
+
+def _rule(stage: Any, makers: Mapping[str, Any], fresh: bool, needs: Needs) -> Rule:
+    kind = stage.addressing.partition("@")[0].partition("-")[0]
+    local, gib = kind in HERE, float((stage.meta or {}).get("gpu_gib", 0))
+    gpus = int(needs.gpu and gib > 0)
+    full = HOST_GIB if gpus else HOST_GIB + gib
+    inputs = made_inputs(stage, makers)
+    return Rule(
+        stage=stage.addressing,
+        cmd=stage.cmd,
+        inputs=tuple(inputs),
+        outputs=tuple(sorted(out.def_path for out in stage.outs)),
+        kept=tuple(sorted(out.def_path for out in stage.outs if out.persist)),
+        fresh=fresh,
+        threads=needs.threads,
+        memory=SMALL_MIB if needs.small or local else round(1024 * full),
+        gpus=gpus,
+        minutes=SMALL_MINUTES if needs.small or local else int((stage.meta or {}).get("minutes", SMALL_MINUTES)),
+        group=_group(stage, inputs, makers) if needs.small and not local else None,
+        local=local,
+    )
+
+
+def made_inputs(stage: Any, makers: Collection[str]) -> list[str]:
+    """Files that the stage reads and others make; of a folder, what they put there."""
+    from dvc.dependency.param import ParamsDependency
+
+    paths = [dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency)]
+    return [file for path in paths for file in ([path] if path in makers else _below(path, makers))]
+
+
+def _below(folder: str, makers: Collection[str]) -> list[str]:
+    return sorted(path for path in makers if path.startswith(f"{folder}/"))
+
+
+def _group(stage: Any, inputs: Collection[str], makers: Mapping[str, Any]) -> str:
+    """Named after the training whose weights the stage makes or reads, of several the last; else after itself."""
+    if any(out.def_path.endswith("/weights.safetensors") for out in stage.outs):
+        return _name(stage)
+    trainings = [makers[path] for path in makers if path in inputs and path.endswith("/weights.safetensors")]
+    return _name(trainings[-1] if trainings else stage)
+
+
+def _name(stage: Any) -> str:
+    return rule_name(stage.addressing.partition("@")[2])
+
+
+def _state(stage: Any, makers: Collection[str], seen: Seen) -> str:
+    """Command, code, specs and parameters, by content."""
+    own = [dep for dep in stage.deps if dep.def_path not in makers and not _below(dep.def_path, makers)]
+    save_deps(own, seen)
+    read = [{dep.def_path: dep.hash_info.value} for dep in own]
+    return json.dumps({"cmd": stage.cmd, "read": read}, indent=1) + "\n"
+
+
+def write(root: Path, rules: Collection[tuple[Rule, str]]) -> None:
+    """The rules, and of the states those that have changed."""
+    write_text(root / BOOK, RULES.dump_json([rule for rule, _ in rules], indent=1).decode() + "\n")
+    for rule, state in rules:
+        file = root / rule.state
+        if not file.is_file() or file.read_text(encoding="utf-8") != state:
+            write_text(file, state)
+
+
+def read(root: Path) -> list[Rule]:
+    """What `write` wrote."""
+    try:
+        return RULES.validate_json((root / BOOK).read_bytes())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{BOOK}: {str(error).splitlines()[0]}; the process that plans writes it") from None
+
+
+def finished(root: Path, rules: Collection[tuple[Rule, str]]) -> set[str]:
+    """Stages whose outputs are what was planned: all are there, younger than the state, which is still the same, and
+    than what the stage read, which was itself finished. rules: in an order in which nothing comes before what it needs.
+    """
+    done, when = set[str](), dict[str, int]()  # output -> its age, of finished stages only
+    for rule, state in rules:
+        outputs = [root / path for path in rule.outputs]
+        if not all(path.is_file() for path in outputs):
+            continue
+        ages = [path.stat().st_mtime_ns for path in outputs]
+        file = root / rule.state
+        told = file.is_file() and file.read_text(encoding="utf-8") == state
+        youngest = max([when.get(path, sys.maxsize) for path in rule.inputs] + [file.stat().st_mtime_ns if told else 0])
+        if rule.fresh or (told and youngest <= min(ages)):
+            done.add(rule.stage)
+            when |= dict.fromkeys(rule.outputs, 0 if rule.fresh else max(ages))
+    return done
+
+
+def longer(minutes: int) -> Callable[[Any, int], int]:
+    """Snakemake's `runtime`: twice as long at each attempt."""
+
+    def runtime(wildcards: Any, attempt: int) -> int:
+        return minutes * 2 ** (attempt - 1)
+
+    return runtime
