@@ -28,9 +28,10 @@ for each in RULES:
         name: each.name
         input: inputs(each)
         output: [update(path) if path in each.kept else path for path in each.outputs]
+        log: each.log
         params: cmd=each.cmd, stage=each.stage
         threads: each.threads
         resources: mem_mb=each.memory, gpu=each.gpus, runtime=longer(each.minutes)
         group: each.group
         localrule: each.local
-        shell: "DVC_STAGE={params.stage} {params.cmd}"
+        shell: "DVC_STAGE={params.stage} {params.cmd} > {log} 2>&1"

@@ -21,12 +21,15 @@ from advgrad.files import write_text
 from advgrad.parsing import quick_yaml
 from advgrad.pipeline import GPU, missing_data, waiting_for
 from advgrad.visits.plan import Seen, save_deps
+from advgrad.visits.processes import LOGS
 
 BOOK = Path(".advgrad/rules.json")
 STATES = Path(".advgrad/states")
 FRESH = "up to date\n"  # of a stage that dvc.lock describes as it is
 HERE = ("fetch", "table", "figure", "claims", "findings", "cells")  # seconds of work, or the network: not for a queue
-SMALL = ("smoke", "quick")  # scales at which a model's stages share one job
+# Scales at which a model's stages share one job, if it has no GPU: of GPUs it would ask for as many as stages could use
+# side by side.
+SMALL = ("smoke", "quick")
 SMALL_MIB, SMALL_MINUTES = 2048, 30
 HOST_GIB = 4  # beside the tensors
 
@@ -53,6 +56,10 @@ class Rule:
         return rule_name(self.stage)
 
     @property
+    def log(self) -> str:
+        return str(LOGS / f"{self.stage}.log")
+
+    @property
     def state(self) -> str:
         return str(STATES / f"{self.stage}.json")
 
@@ -65,8 +72,8 @@ def rule_name(stage: str) -> str:
 RULES = TypeAdapter(list[Rule])
 
 
-def rulebook(root: Path, *, main: bool, gpu: bool | None = None) -> list[Rule]:
-    """Rules of all stages that can run here, in dvc.yaml's order. gpu: whether stages get one; None: if there is one.
+def rulebook(root: Path, *, main: bool, gpu: int | None = None) -> list[Rule]:
+    """Rules of all stages that can run here, in dvc.yaml's order. gpu: how many each gets; None: one if there is one.
 
     main: this is the process that plans; those that run its jobs read what it has written.
     """
@@ -75,7 +82,7 @@ def rulebook(root: Path, *, main: bool, gpu: bool | None = None) -> list[Rule]:
     return read(root)
 
 
-def resolve(root: Path, gpu: bool | None = None) -> list[tuple[Rule, str]]:
+def resolve(root: Path, gpu: int | None = None) -> list[tuple[Rule, str]]:
     """Each rule with its stage's state (see above)."""
     import networkx as nx
     from dvc.repo import Repo, lock_repo
@@ -101,19 +108,20 @@ class Needs:
     """What a stage's resources depend on beside its own `meta`."""
 
     threads: int
-    gpu: bool
+    gpus: int
     small: bool
 
 
-def needed_by(settings: config.Settings, gpu: bool | None) -> Needs:
+def needed_by(settings: config.Settings, gpu: int | None) -> Needs:
     found = settings.device == "cuda" or (settings.device == "auto" and GPU.exists())
-    return Needs(threads=settings.determinism.threads, gpu=found if gpu is None else gpu, small=settings.scale in SMALL)
+    gpus = int(found if gpu is None else gpu)
+    return Needs(threads=settings.determinism.threads, gpus=gpus, small=settings.scale in SMALL)
 
 
 def _rule(stage: Any, makers: Mapping[str, Any], fresh: bool, needs: Needs) -> Rule:
     kind = stage.addressing.partition("@")[0].partition("-")[0]
     local, gib = kind in HERE, float((stage.meta or {}).get("gpu_gib", 0))
-    gpus = int(needs.gpu and gib > 0)
+    gpus = needs.gpus if gib > 0 else 0
     full = HOST_GIB if gpus else HOST_GIB + gib
     inputs = made_inputs(stage, makers)
     return Rule(
@@ -127,7 +135,7 @@ def _rule(stage: Any, makers: Mapping[str, Any], fresh: bool, needs: Needs) -> R
         memory=SMALL_MIB if needs.small or local else round(1024 * full),
         gpus=gpus,
         minutes=SMALL_MINUTES if needs.small or local else int((stage.meta or {}).get("minutes", SMALL_MINUTES)),
-        group=_group(stage, inputs, makers) if needs.small and not local else None,
+        group=_group(stage, inputs, makers) if needs.small and not (local or gpus) else None,
         local=local,
     )
 

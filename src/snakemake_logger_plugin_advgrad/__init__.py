@@ -50,14 +50,13 @@ class LogHandler(LogHandlerBase):
             match event:
                 case LogEvent.RUN_INFO:
                     self._begin(told["stats"])
-                case LogEvent.JOB_INFO:
+                case LogEvent.JOB_INFO:  # as it starts, or is handed to a cluster
                     self._jobs[told["jobid"]] = self._stages.get(told["rule_name"], "")
-                case LogEvent.JOB_STARTED if self._forecast:
-                    for job in told["jobs"]:
-                        self._forecast.start(self._jobs.get(job, ""), time.monotonic())
+                    if self._forecast:
+                        self._forecast.start(self._jobs[told["jobid"]], time.monotonic())
                 case LogEvent.JOB_FINISHED:
                     self._end(self._jobs.get(told["job_id"], ""))
-                case None if record.levelno < logging.WARNING and str(record.msg).startswith("Nothing to be done"):
+                case None if not self.common_settings.dryrun and str(record.msg).startswith("Nothing to be done"):
                     self._say("nothing to do")
 
     def close(self) -> None:
