@@ -4,10 +4,10 @@
 that. Here, too, DVC decides what is stale, restores what its run cache has and records what was made.
 """
 
-import json
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -116,8 +116,8 @@ def commit(stage: Any) -> None:
     stage.save()
     stage.commit()
     for dep in stage.deps:
-        if isinstance(dep.hash_info.value, dict):  # parameters: what two stages share would become a YAML alias
-            dep.hash_info.value = json.loads(json.dumps(dep.hash_info.value))
+        if isinstance(dep.hash_info.value, dict):  # parameters: read once for all stages (`quick_yaml`), but what two
+            dep.hash_info.value = deepcopy(dep.hash_info.value)  # stages share must not become an alias in dvc.lock
 
 
 def dump(made: Collection[Any], order: Sequence[str]) -> None:

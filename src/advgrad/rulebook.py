@@ -5,7 +5,9 @@ for each stage, its state: what the stage reads beside other stages' outputs. It
 it is newer than the outputs; where DVC finds a stage up to date, ages do not count.
 """
 
+import hashlib
 import json
+import shlex
 import sys
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
@@ -50,6 +52,7 @@ class Rule:
     minutes: int  # after which a batch system may end the first attempt
     group: str | None  # stages of one group share a job
     local: bool  # runs where Snakemake itself does
+    digest: str  # of its state, for stores that have no state files
 
     @property
     def name(self) -> str:
@@ -97,8 +100,9 @@ def resolve(root: Path, gpu: int | None = None) -> list[tuple[Rule, str]]:
         wanted = [stage for stage in stages if stage.addressing not in left_out]
         needs = needed_by(settings, gpu)
         seen = Seen()
+        states = {stage: _state(stage, makers, seen) for stage in wanted}
         return [
-            (_rule(stage, makers, stage not in stale, needs), _state(stage, makers, seen) if stage in stale else FRESH)
+            (_rule(stage, makers, stage not in stale, needs, states[stage]), states[stage] if stage in stale else FRESH)
             for stage in wanted
         ]
 
@@ -118,7 +122,7 @@ def needed_by(settings: config.Settings, gpu: int | None) -> Needs:
     return Needs(threads=settings.determinism.threads, gpus=gpus, small=settings.scale in SMALL)
 
 
-def _rule(stage: Any, makers: Mapping[str, Any], fresh: bool, needs: Needs) -> Rule:
+def _rule(stage: Any, makers: Mapping[str, Any], fresh: bool, needs: Needs, state: str) -> Rule:
     kind = stage.addressing.partition("@")[0].partition("-")[0]
     local, gib = kind in HERE, float((stage.meta or {}).get("gpu_gib", 0))
     gpus = needs.gpus if gib > 0 else 0
@@ -137,6 +141,7 @@ def _rule(stage: Any, makers: Mapping[str, Any], fresh: bool, needs: Needs) -> R
         minutes=SMALL_MINUTES if needs.small or local else int((stage.meta or {}).get("minutes", SMALL_MINUTES)),
         group=_group(stage, inputs, makers) if needs.small and not (local or gpus) else None,
         local=local,
+        digest=hashlib.sha256(state.encode()).hexdigest()[:16],
     )
 
 
@@ -206,6 +211,16 @@ def finished(root: Path, rules: Collection[tuple[Rule, str]]) -> set[str]:
             done.add(rule.stage)
             when |= dict.fromkeys(rule.outputs, 0 if rule.fresh else max(ages))
     return done
+
+
+def elsewhere(rule: Rule) -> str:
+    """The stage's command where Snakemake keeps files in a store: its copies are put where the stage looks for them."""
+    folders = sorted({str(Path(path).parent) for path in (*rule.inputs, *rule.outputs)})
+    told = [f"mkdir -p {shlex.join(folders)}"]
+    told += [f"ln -f {{input[{n}]}} {shlex.quote(path)}" for n, path in enumerate(rule.inputs)]
+    told += [f"DVC_STAGE={shlex.quote(rule.stage)} {rule.cmd}"]
+    told += [f"cp {shlex.quote(path)} {{output[{n}]}}" for n, path in enumerate(rule.outputs)]
+    return " && ".join(told)
 
 
 def longer(minutes: int) -> Callable[[Any, int], int]:

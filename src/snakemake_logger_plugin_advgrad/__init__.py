@@ -19,6 +19,7 @@ from advgrad.errors import InputError
 from advgrad.forecast import Forecast, remembered
 from advgrad.rulebook import Rule, read
 
+BESIDE_THE_POINT = ("missing provenance/metadata", "Rules with missing metadata")  # DVC's states have all of it
 HEARTBEAT = 30.0  # seconds of silence after which it says what is running
 
 
@@ -86,7 +87,7 @@ class LogHandler(LogHandlerBase):
     def _as_snakemake_does(self, record: logging.LogRecord, event: Any) -> None:
         quiet = event in (LogEvent.JOB_FINISHED, LogEvent.PROGRESS, LogEvent.SHELLCMD) or record.levelno < logging.INFO
         text = "" if quiet else self.format(record)
-        if text and text != "None":
+        if text and text != "None" and not any(part in text for part in BESIDE_THE_POINT):
             self._say(text)
 
     def _say(self, line: str) -> None:

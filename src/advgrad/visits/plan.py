@@ -16,6 +16,7 @@ from typing import Any, Literal
 from advgrad import config, provenance
 from advgrad.errors import InputError
 from advgrad.files import write_text
+from advgrad.parsing import ABSENT, look_up
 
 PLAN = Path(".advgrad/plan.json")  # where a bundle keeps it
 # What makes results; tables and figures are rendered at home. Simulations take a CPU's seconds, but belong to a scale's
@@ -172,11 +173,9 @@ def save_deps(deps: Iterable[Any], seen: Seen) -> None:
 
 def _value(content: Any, key: str, path: str) -> Any:
     """The parameter under a dotted key."""
-    for name in key.split("."):
-        if not isinstance(content, dict) or name not in content:
-            raise InputError(f"{path}: no {key!r}, which dvc.yaml names")
-        content = content[name]
-    return content
+    if (found := look_up(content, key)) is ABSENT:
+        raise InputError(f"{path}: no {key!r}, which dvc.yaml names")
+    return found
 
 
 def _stage(stage: Any, makers: Mapping[str, str], seen: Seen, paper: str) -> Stage:
