@@ -45,8 +45,8 @@ def bundle(settings: config.Settings, told: argparse.Namespace) -> int:
     from advgrad.visits.bundle import bundle
 
     bundle(
-        ROOT, told.scale or settings.scale, told.out, datasets=told.data, part_limit=told.part * MIB,
-        python=told.python, platform=told.platform, say=say,
+        ROOT, told.scale or settings.scale, told.out, datasets=told.data, source_only=told.source_only,
+        part_limit=told.part * MIB, python=told.python, platform=told.platform, say=say,
     )  # fmt: skip
     return 0
 
@@ -126,6 +126,7 @@ def _add_bundle(command: argparse.ArgumentParser) -> None:
     command.add_argument("--out", type=Path, default=Path("dist/bundle"), help="default: %(default)s")
     command.add_argument("--data", nargs="*", metavar="NAME",
                          help="data sets to take along; default: those that the models need")  # fmt: skip
+    command.add_argument("--source-only", action="store_true", help="for a machine that has packages and data already")
     command.add_argument("--part", type=int, default=60, metavar="MIB", help="size of a part; default: %(default)s")
     command.add_argument("--python", default="3.12", help="that machine's Python; default: %(default)s")
     command.add_argument("--platform", default="x86_64-manylinux_2_28", help="default: %(default)s")

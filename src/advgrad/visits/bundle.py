@@ -40,6 +40,7 @@ def bundle(
     out: Path,
     *,
     datasets: Sequence[str] | None = None,
+    source_only: bool = False,
     part_limit: int = 60 * 2**20,
     python: str = "3.12",
     platform: str = "x86_64-manylinux_2_28",
@@ -47,19 +48,22 @@ def bundle(
 ) -> list[Path]:
     """Write unpack.py and the parts of source, packages, packages-numba and data-NAME to `out`; the files.
 
-    datasets: those that go along; None: those that the plan's models are trained on. packages-numba, a compiler, is
-    there only if the scale runs BBA, which needs it. part_limit: bytes of one file.
+    datasets: those that go along; None: those that the plan's models are trained on. source_only: nothing but source,
+    for a machine that has the rest. packages-numba, a compiler, is there only if the scale runs BBA, which needs it.
+    part_limit: bytes of one file.
     InputError: HEAD is not what lies in root, no such scale or data set, a data set is not here, or a package cannot be
     had. Then nothing is written to out. Bundle parts of another commit or scale that lie in out are removed.
     """
     _clean(root, scale)
     packs = {name: _pack(root, name) for name in datasets or ()}
     plan = plans.at_commit(root, scale)
-    packs |= {name: _pack(root, name) for name in (needed(plan) if datasets is None else ())}
+    packs |= {name: _pack(root, name) for name in (needed(plan) if datasets is None and not source_only else ())}
     with tempfile.TemporaryDirectory(prefix="advgrad-") as folder_name:
         work = Path(folder_name)
         names = tuple(name for name in packages.FOLDERS if name != "packages-numba" or runs_bba(root, scale))
-        packages.install(root, work, python=python, platform=platform, names=names)
+        names = () if source_only else names
+        if names:
+            packages.install(root, work, python=python, platform=platform, names=names)
         sections = {"source": _source(root, plan, work / "source.tar.xz")}
         for name in names:  # by the quickest xz, which takes a tenth of the time for a sixth more bytes
             sections[name] = parts.write_tar(work / f"{name}.tar.xz", _files(work / name), preset=1)
