@@ -69,7 +69,18 @@ def reproduce(root: Path, repo: Any, jobs: int, left_out: Collection[str], say: 
     return work.status
 
 
+def _settle(work: Work) -> None:
+    """Leave out what is up to date and needs nothing that is not."""
+    for stage in list(work.waiting):
+        name = stage.addressing
+        if work.after[name] <= work.settled and not stage.changed():
+            work.waiting.remove(stage)
+            work.settled.add(name)
+            work.forecast.skip(name)
+
+
 def _loop(work: Work, nursery: processes.Nursery) -> None:
+    _settle(work)
     beat = time.monotonic()
     while work.running or (work.waiting and not work.status):
         while not work.status and len(work.running) < work.jobs and (stage := _next(work)):
