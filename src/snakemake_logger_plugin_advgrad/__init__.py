@@ -20,6 +20,7 @@ from advgrad.forecast import Forecast, remembered
 from advgrad.rulebook import Rule, read
 
 BESIDE_THE_POINT = ("missing provenance/metadata", "Rules with missing metadata")  # DVC's states have all of it
+WORTH_SAYING = ("Nothing to be done", "Trying to restart job")
 HEARTBEAT = 30.0  # seconds of silence after which it says what is running
 
 
@@ -57,8 +58,9 @@ class LogHandler(LogHandlerBase):
                         self._forecast.start(self._jobs[told["jobid"]], time.monotonic())
                 case LogEvent.JOB_FINISHED:
                     self._end(self._jobs.get(told["job_id"], ""))
-                case None if not self.common_settings.dryrun and str(record.msg).startswith("Nothing to be done"):
-                    self._say("nothing to do")
+                case None if not self.common_settings.dryrun and record.levelno < logging.WARNING:
+                    if str(record.msg).startswith(WORTH_SAYING):
+                        self._say(str(record.msg))
 
     def close(self) -> None:
         self._ended.set()

@@ -1,4 +1,8 @@
-"""Every stage, on real data, at scale smoke: from nothing to cells.csv and MLflow, then nothing to do."""
+"""Every stage, on real data, at scale smoke: from nothing to cells.csv and MLflow, then nothing to do.
+
+Then parts of it again, by DVC's own command, by Snakemake on this machine's cores and, where one has been started for
+the tests (tests/slurm), on SLURM: each time dvc.lock ends as the same bytes.
+"""
 
 import csv
 import os
@@ -6,10 +10,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from advgrad.config import load_yaml
 from advgrad.data.datasets import DATASETS
 
 ROOT = Path(__file__).parents[2]
@@ -40,14 +46,17 @@ def project(tmp_path_factory) -> Path:
     return folder
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    environment = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
     if all((ROOT / "data" / f"{name}.safetensors").is_file() for name in DATASETS):
-        environment["ADVGRAD_DATA_MIRROR"] = str(ROOT / "data")  # else what the user has set, and the network
-    return subprocess.run(
-        [sys.executable, "-m", *words], cwd=folder, env=environment, capture_output=True, text=True, timeout=1500
-    )
+        kept["ADVGRAD_DATA_MIRROR"] = str(ROOT / "data")  # else what the user has set, and the network
+    return kept
+
+
+def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", *words]
+    return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, timeout=1500)
 
 
 def made_cells(project: Path) -> list[dict[str, str]]:
@@ -91,3 +100,106 @@ def test_the_whole_dag(project):
     with sqlite3.connect(project / "mlflow.db") as database:
         stages = [name for (name,) in database.execute("select value from tags where key = 'stage'")]
     assert len(stages) == len(set(stages)) == lock.count(b"cmd: stages/run")
+    if left_out:
+        return
+    by_dvc(project, lock)
+    by_snakemake(project, lock)
+    if os.environ.get("ADVGRAD_TEST_SLURM"):
+        by_slurm(project, lock)
+
+
+def forget(project: Path, *stages: str) -> None:
+    """Of these stages no output is left anywhere, and dvc.lock says that they had others."""
+    blocks = (project / "dvc.lock").read_text().split("\n  ")
+    for stage, entry in load_yaml(project / "dvc.lock")["stages"].items():
+        if stage not in stages:
+            continue
+        start = blocks.index(f"{stage}:")
+        block = next(n for n in range(start, len(blocks)) if blocks[n] == "  outs:")
+        for out in entry["outs"]:
+            (project / out["path"]).unlink()
+            (project / ".dvc/cache/files/md5" / out["md5"][:2] / out["md5"][2:]).unlink()
+            block = next(n for n in range(block, len(blocks)) if out["md5"] in blocks[n])
+            blocks[block] = blocks[block].replace(out["md5"], "f" * 32)
+    (project / "dvc.lock").write_text("\n  ".join(blocks))
+    shutil.rmtree(project / ".dvc/cache/runs")
+
+
+def well(project: Path, *words: str) -> str:
+    found = run(project, *words)
+    assert found.returncode == 0, found.stdout[-3000:] + found.stderr[-3000:]
+    return found.stdout + found.stderr
+
+
+def nothing_to_do(project: Path, lock: bytes) -> None:
+    assert (project / "dvc.lock").read_bytes() == lock
+    assert "up to date" in well(project, "dvc", "status")
+    assert "Nothing to be done" in well(project, "snakemake", "-n")
+
+
+def by_dvc(project: Path, lock: bytes) -> None:
+    forget(project, "transfer@bnn-mlp-wq-transfer")
+    assert "Running stage" in well(project, "dvc", "repro", "--single-item", "transfer@bnn-mlp-wq-transfer")
+    assert (project / "dvc.lock").read_bytes() == lock
+
+
+def by_snakemake(project: Path, lock: bytes) -> None:
+    forget(project, "attack@bnn-mlp-ref", "simulate@linbp-sim-training")
+    said = well(project, "snakemake", "--cores", "2")
+    assert "attack@bnn-mlp-ref: done in" in said
+    assert "cells: done in" in said, "all that needs them, to the end"
+    assert "train@bnn-mlp-ref: done in" not in said
+    well(project, "dvc", "commit", "-f")
+    nothing_to_do(project, lock)
+    assert "Running stage" not in well(project, "dvc", "repro")
+    assert (project / "dvc.lock").read_bytes() == lock
+
+
+KINDS = [
+    "train@gaat-resnet50-std", "fork@gaat-resnet50-dat", "attack@gaat-resnet50-dat", "further@gaat-resnet50-dat-best",
+    "transfer@bnn-mlp-wq-transfer", "analyse@bnn-mlp-wq", "curves@gaat-residual-resnet18",
+    "simulate@linbp-sim-training",
+]  # fmt: skip
+
+
+def by_slurm(project: Path, lock: bytes) -> None:
+    """A stage of every kind, less `fetch`, which stays on the login node as all that reads from the network; one job is
+    killed on the way."""
+    profile = project / "profiles" / "here"
+    shutil.copytree(project / "profiles" / "slurm", profile)
+    settings = (profile / "config.yaml").read_text()
+    for old, new in {
+        "jobs: 100": "jobs: 2", "gpu=1": "gpu=0", "latency-wait: 60": "latency-wait: 10",
+        "executor: slurm": "executor: slurm\nseconds-between-status-checks: 2\n"
+        "slurm-init-seconds-before-status-checks: 3\nslurm-keep-successful-logs: true",
+    }.items():  # fmt: skip
+        assert old in settings
+        settings = settings.replace(old, new, 1)
+    (profile / "config.yaml").write_text(settings)
+    forget(project, *KINDS)
+    command = [sys.executable, "-m", "advgrad.cli", "parallel", "--profile", "here"]
+    with (project / "slurm.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=project, env=environment(), stdout=log, stderr=log)
+    killed = kill_a_job()
+    status, said = process.wait(timeout=900), (project / "slurm.log").read_text()
+    assert status == 0, said[-5000:]
+    nothing_to_do(project, lock)
+    jobs = dict(line.split() for line in squeue("all", "%i %T").splitlines())
+    assert jobs[killed] in ("CANCELLED", "FAILED")
+    assert list(jobs.values()).count("COMPLETED") >= 5
+    assert "Trying to restart job" in said
+
+
+def squeue(states: str, form: str) -> str:
+    command = ["squeue", "-h", "-t", states, "-o", form]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def kill_a_job() -> str:
+    """The first that runs; its number."""
+    until = time.monotonic() + 120
+    while not (running := squeue("R", "%i").split()):
+        assert time.monotonic() < until, "no job has started"
+        time.sleep(0.5)
+    subprocess.run(["scancel", "--signal=KILL", "--full", running[0]], check=True)
+    return running[0]
