@@ -1,13 +1,17 @@
-# make repro: everything from parameters to tables.   make test: the tests.   Both set the machine up first.
+# make repro: everything from parameters to tables.   make test: the tests.   All set the machine up first.
 PYTHON ?= python3
 UV := .tools/bin/uv
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test bundle lint lock clean
+.PHONY: repro parallel test bundle lint lock clean
 
 repro: $(BIN)/.ready
 	@$(BIN)/advgrad repro
+
+# the same by Snakemake; profiles/ has clusters
+parallel: $(BIN)/.ready
+	@$(BIN)/advgrad parallel
 
 test: $(BIN)/.ready
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
@@ -17,7 +21,8 @@ bundle: $(BIN)/.ready
 	@$(BIN)/advgrad bundle --scale gpu
 
 lint: $(BIN)/.ready
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && \
+	  $(BIN)/hadolint profiles/kubernetes/Dockerfile
 
 $(BIN)/.ready: requirements.lock pyproject.toml | $(UV)
 	@$(UV) venv --quiet --allow-existing --no-python-downloads --python $(PYTHON) .venv

@@ -30,9 +30,9 @@ for each in RULES:
         input: inputs(each)
         output: [update(path) if path in each.kept else path for path in each.outputs]
         log: [each.log] if SHARED else []
-        params: cmd=each.cmd, stage=each.stage, state="" if SHARED else each.digest
+        params: cmd=each.cmd if SHARED else elsewhere(each), stage=each.stage, state="" if SHARED else each.digest
         threads: each.threads
         resources: mem_mb=each.memory, gpu=each.gpus, runtime=longer(each.minutes)
         group: each.group
         localrule: each.local
-        shell: "DVC_STAGE={params.stage} {params.cmd} > {log} 2>&1" if SHARED else elsewhere(each)
+        shell: "export DVC_STAGE={params.stage}; {params.cmd}" + (" > {log} 2>&1" if SHARED else "")

@@ -9,7 +9,7 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -87,24 +87,22 @@ def rulebook(root: Path, *, main: bool, gpu: int | None = None) -> list[Rule]:
 
 def resolve(root: Path, gpu: int | None = None) -> list[tuple[Rule, str]]:
     """Each rule with its stage's state (see above)."""
-    import networkx as nx
     from dvc.repo import Repo, lock_repo
 
     settings = config.load_settings(root)
     with quick_yaml(), Repo(str(root)) as repo, lock_repo(repo):
         left_out = waiting_for(repo, {f"fetch@{name}" for name in missing_data(DATASETS, settings)})
-        graph, stages = repo.index.graph, repo.index.stages  # an edge runs from a stage to what it depends on
-        stale = {stage for stage in stages if stage.changed()}
-        stale |= {above for stage in stale for above in nx.ancestors(graph, stage)}
+        stages: list[Any] = repo.index.stages
+        stale = set(waiting_for(repo, {stage.addressing for stage in stages if stage.changed()}))
         makers = {out.def_path: stage for stage in stages for out in stage.outs}
         wanted = [stage for stage in stages if stage.addressing not in left_out]
         needs = needed_by(settings, gpu)
         seen = Seen()
-        states = {stage: _state(stage, makers, seen) for stage in wanted}
-        return [
-            (_rule(stage, makers, stage not in stale, needs, states[stage]), states[stage] if stage in stale else FRESH)
-            for stage in wanted
-        ]
+        found = []
+        for stage in wanted:
+            fresh, state = stage.addressing not in stale, _state(stage, makers, seen)
+            found.append((_rule(stage, makers, fresh, needs, state), FRESH if fresh else state))
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,14 +211,16 @@ def finished(root: Path, rules: Collection[tuple[Rule, str]]) -> set[str]:
     return done
 
 
-def elsewhere(rule: Rule) -> str:
+def elsewhere(rule: Rule) -> Callable[[Any, Sequence[str], Sequence[str]], str]:
     """The stage's command where Snakemake keeps files in a store: its copies are put where the stage looks for them."""
-    folders = sorted({str(Path(path).parent) for path in (*rule.inputs, *rule.outputs)})
-    told = [f"mkdir -p {shlex.join(folders)}"]
-    told += [f"ln -f {{input[{n}]}} {shlex.quote(path)}" for n, path in enumerate(rule.inputs)]
-    told += [f"DVC_STAGE={shlex.quote(rule.stage)} {rule.cmd}"]
-    told += [f"cp {shlex.quote(path)} {{output[{n}]}}" for n, path in enumerate(rule.outputs)]
-    return " && ".join(told)
+
+    def cmd(wildcards: Any, input: Sequence[str], output: Sequence[str]) -> str:
+        folders = sorted({str(Path(path).parent) for path in (*rule.inputs, *rule.outputs)})
+        before = [["ln", "-f", copy, path] for copy, path in zip(input, rule.inputs, strict=True)]
+        after = [["cp", path, copy] for copy, path in zip(output, rule.outputs, strict=True)]
+        return " && ".join([*map(shlex.join, [["mkdir", "-p", *folders], *before]), rule.cmd, *map(shlex.join, after)])
+
+    return cmd
 
 
 def longer(minutes: int) -> Callable[[Any, int], int]:

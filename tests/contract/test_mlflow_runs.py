@@ -1,6 +1,7 @@
 """What the drainer makes of spool files in a real SQLite MLflow."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -198,3 +199,26 @@ def test_sync_asks_mlflow_only_after_a_change(root, monkeypatch):
     monkeypatch.setattr(Drain, "once", lambda *_: pytest.fail("asked"))
     assert sync(root, SETTINGS, locked)
     assert read_state(target(root, SETTINGS))["known"] == {"train@a": {"w": "m1"}}
+
+
+def test_a_stage_on_another_host_is_dead_after_a_long_silence_only(root, monkeypatch):
+    """Its lock may not be seen from here."""
+    monkeypatch.setattr("platform.node", lambda: "a node of the cluster")
+    with (
+        pytest.raises(KeyboardInterrupt),
+        stage_run(root, SETTINGS, key="k", stage="train@a", tags={}, params={}) as run,
+    ):
+        run.log(1, {"loss": 1.0})
+        (spooled,) = target(root, SETTINGS).spools()
+        monkeypatch.undo()
+        monkeypatch.setattr(spool, "ensure_drainer", lambda at, idle=0.0: None)
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        text = spooled.read_text()
+        raise KeyboardInterrupt
+    spooled.write_text(text)  # as if it had died without a word
+    drain_now(root, SETTINGS)
+    assert [run.info.status for run in runs(root)] == ["RUNNING"]
+    os.utime(spooled, (0, 0))
+    drain_now(root, SETTINGS)
+    assert [run.info.status for run in runs(root)] == ["KILLED"]
+    assert not spooled.exists()

@@ -474,3 +474,13 @@ def test_the_payload_is_the_same_whoever_packs_it(tmp_path):
         hashlib.sha256(payload.read_bytes()).digest()
         == hashlib.sha256(write_tar(tmp_path / "b", module._files(tmp_path / "a")).read_bytes()).digest()
     )
+
+
+def test_source_only_for_a_machine_that_has_the_rest(root, tmp_path, monkeypatch):
+    make(root, tmp_path / "out")
+    files, _ = make(root, tmp_path / "out", source_only=True)
+    assert [path.name for path in files] == ["unpack.py", "source.part"]
+    assert (tmp_path / "out" / "packages.part").is_file(), "of the same commit: it stays"
+    monkeypatch.setattr(packages, "install", lambda *_, **__: pytest.fail("nothing to install"))
+    files, _ = make(root, tmp_path / "new", source_only=True)
+    assert (unpack.unpack([tmp_path / "new"], tmp_path / "far") / "src").is_dir()

@@ -1,6 +1,7 @@
 """One spool file read into MLflow, from its start to its end, over as many passes as the stage takes."""
 
 import json
+import platform
 import time
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from advgrad.tracking import locks
 from advgrad.tracking.store import OUTPUT, Store, outputs
 
 Event = dict[str, Any]
+SILENCE = 3600.0  # seconds without a word after which a stage on another host is taken for dead
 
 
 class Follower:
@@ -30,7 +32,7 @@ class Follower:
 
     def advance(self, store: Store) -> bool:
         """Take what is new; whether the stage is over. A stage that died without a word is KILLED."""
-        alive = locks.is_held(self.path)  # looked at before reading: what a dead stage wrote is all there
+        held = locks.is_held(self.path)  # looked at before reading: what a dead stage wrote is all there
         events = self._read()
         points: list[tuple[str, float, int, int]] = []
         end: Event | None = None
@@ -45,10 +47,15 @@ class Follower:
                 case "end":
                     end = event
         self._log(store, points)
-        if end is None and alive:
+        if end is None and (held or self._elsewhere()):
             return False
         self._end(store, end or {"status": "KILLED", "time": time.time_ns() // 10**6})
         return True
+
+    def _elsewhere(self) -> bool:
+        """Whether another host writes the file and has done so lately: not all file systems share locks."""
+        other = self._opened.get("host", platform.node()) != platform.node()
+        return other and time.time() - self.path.stat().st_mtime < SILENCE
 
     def _read(self) -> list[Event]:
         """Whole lines since the last time; half a line is left for the next."""

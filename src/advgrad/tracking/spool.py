@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -136,7 +137,8 @@ def stage_run(
     """
     at = target(root, tracking)
     run = StageRun(at)
-    run._open({"key": key, "stage": stage, "tags": dict(tags), "params": flatten(params)})
+    told = {"key": key, "stage": stage, "tags": dict(tags), "params": flatten(params), "host": platform.node()}
+    run._open(told)
     ensure_drainer(at, idle)
     try:
         yield run

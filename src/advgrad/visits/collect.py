@@ -1,6 +1,7 @@
 """`advgrad collect`: what visits to another machine finished, taken into archives/SCALE."""
 
 import json
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -215,6 +216,7 @@ def take_events(root: Path, spool: Mapping[str, bytes]) -> None:
         for path in _below(kept, spool):
             write_bytes(root / SPOOL / path, spool[path])
         write_bytes(root / SPOOL / events, spool[events])  # last: a reader looks for this name
+        os.utime(root / SPOOL / events, (0, 0))  # nobody writes to it any more
     write_text(file, "".join(f"{name}\n" for name in [*taken, *new]))
 
 
