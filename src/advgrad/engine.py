@@ -154,7 +154,9 @@ def _take_note(work: Work) -> None:
                 provenance.note(work.root, name, provenance.notes(work.root).get(name, {}) | {"alone": False})
             work.forecast.end(name, time.monotonic())
             work.tell(name, f"done in {clock(one.seconds())}")
-        elif not work.status:
+            continue
+        work.forecast.fail(name)
+        if not work.status:
             work.status = abs(one.status() or 1)
             work.tell(name, f"failed: {one.last_line()} (all of it: {one.log})")
 

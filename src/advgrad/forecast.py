@@ -33,6 +33,10 @@ class Forecast:
         """It need not run."""
         self._left.discard(stage)
 
+    def fail(self, stage: str) -> None:
+        """It has stopped without an end; it may be started again."""
+        self.running.pop(stage, None)
+
     def end(self, stage: str, now: float) -> float | None:
         """The stage's seconds; None if it is not of this run or has been counted."""
         if stage not in self._left:

@@ -56,6 +56,8 @@ class LogHandler(LogHandlerBase):
                     self._jobs[told["jobid"]] = self._stages.get(told["rule_name"], "")
                     if self._forecast:
                         self._forecast.start(self._jobs[told["jobid"]], time.monotonic())
+                case LogEvent.JOB_ERROR if self._forecast:
+                    self._forecast.fail(self._stages.get(told["rule_name"], ""))
                 case LogEvent.JOB_FINISHED:
                     self._end(self._jobs.get(told["job_id"], ""))
                 case None if not self.common_settings.dryrun and record.levelno < logging.WARNING:

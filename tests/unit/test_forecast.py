@@ -47,6 +47,15 @@ def test_two_side_by_side_halve_the_time():
     assert forecast.left(10.0) == pytest.approx(10.0)
 
 
+def test_a_failed_stage_no_longer_runs_and_may_start_again():
+    forecast = Forecast(["a", "b"], {}, 0.0)
+    forecast.start("a", 0.0)
+    forecast.fail("a")
+    assert forecast.line("x", 5.0) == "    5 s  0/2  x; 0 running"
+    forecast.start("a", 5.0)
+    assert forecast.end("a", 7.0) == 2.0
+
+
 def test_what_need_not_run_counts_as_done():
     forecast = Forecast(["a", "b"], {}, 0.0)
     forecast.skip("a")
@@ -68,12 +77,16 @@ def test_snakemake_s_events_become_lines(tmp_path: Path, monkeypatch, capsys):
 
     tell(LogEvent.RUN_INFO, stats={"train__a": 1, "all": 1, "total": 2})
     tell(LogEvent.JOB_INFO, jobid=7, rule_name="train__a")
+    tell(LogEvent.JOB_ERROR, jobid=7, rule_name="train__a")
+    tell(None, message="Trying to restart job 7.")
+    tell(LogEvent.JOB_INFO, jobid=7, rule_name="train__a")
     tell(LogEvent.JOB_FINISHED, job_id=7)
     tell(LogEvent.JOB_FINISHED, job_id=0)  # rule all
     tell(None, logging.ERROR, "no room")
     handler.close()
     assert capsys.readouterr().err.splitlines() == [
         "1 stages to run",
+        "Trying to restart job 7.",
         "    0 s  1/1  train@a: done in 0 s; 0 running",
         "no room",
     ]
