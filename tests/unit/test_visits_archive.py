@@ -43,7 +43,7 @@ def test_read_as_written(tmp_path: Path):
 
 
 def test_the_lock_is_what_dvc_writes(tmp_path: Path):
-    """The repository's own dvc.lock, which DVC wrote, comes out byte for byte, but for its aliases: the content then."""
+    """The repository's own dvc.lock, which DVC wrote, comes out byte for byte; an entry with aliases without them."""
     locked = load_yaml(ROOT / "dvc.lock")["stages"]
     kept = {name: Done(entry=json.loads(json.dumps(entry)), facts=FACTS) for name, entry in locked.items()}
     archive.write(tmp_path, Archive(scale="tiny", stages=kept))
