@@ -9,7 +9,7 @@ import hashlib
 import json
 import shlex
 import sys
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from advgrad.errors import InputError
 from advgrad.files import write_text
 from advgrad.parsing import quick_yaml
 from advgrad.pipeline import GPU, missing_data, waiting_for
-from advgrad.visits.plan import Seen, save_deps
+from advgrad.visits.plan import Plan, Seen, Stage, stage_of
 from advgrad.visits.processes import LOGS
+from advgrad.visits.schedule import home
 
 BOOK = Path(".advgrad/rules.json")
 STATES = Path(".advgrad/states")
@@ -92,16 +93,15 @@ def resolve(root: Path, gpu: int | None = None) -> list[tuple[Rule, str]]:
     settings = config.load_settings(root)
     with quick_yaml(), Repo(str(root)) as repo, lock_repo(repo):
         left_out = waiting_for(repo, {f"fetch@{name}" for name in missing_data(DATASETS, settings)})
-        stages: list[Any] = repo.index.stages
-        stale = set(waiting_for(repo, {stage.addressing for stage in stages if stage.changed()}))
-        makers = {out.def_path: stage for stage in stages for out in stage.outs}
-        wanted = [stage for stage in stages if stage.addressing not in left_out]
-        needs = needed_by(settings, gpu)
-        seen = Seen()
+        every: list[Any] = repo.index.stages
+        stale = set(waiting_for(repo, {stage.addressing for stage in every if stage.changed()}))
+        makers, seen = {out.def_path: stage.addressing for stage in every for out in stage.outs}, Seen()
+        stages = {stage.addressing: stage_of(stage, makers, seen) for stage in every}
+        plan, needs = Plan(commit="", scale=settings.scale, stages=stages), needed_by(settings, gpu)
         found = []
-        for stage in wanted:
-            fresh, state = stage.addressing not in stale, _state(stage, makers, seen)
-            found.append((_rule(stage, makers, fresh, needs, state), FRESH if fresh else state))
+        for stage in (stage for stage in every if stage.addressing not in left_out):
+            fresh, state = stage.addressing not in stale, _state(stages[stage.addressing])
+            found.append((_rule(stage, plan, fresh, needs, state), FRESH if fresh else state))
         return found
 
 
@@ -120,59 +120,32 @@ def needed_by(settings: config.Settings, gpu: int | None) -> Needs:
     return Needs(threads=settings.determinism.threads, gpus=gpus, small=settings.scale in SMALL)
 
 
-def _rule(stage: Any, makers: Mapping[str, Any], fresh: bool, needs: Needs, state: str) -> Rule:
-    kind = stage.addressing.partition("@")[0].partition("-")[0]
-    local, gib = kind in HERE, float((stage.meta or {}).get("gpu_gib", 0))
-    gpus = needs.gpus if gib > 0 else 0
-    full = HOST_GIB if gpus else HOST_GIB + gib
-    inputs = made_inputs(stage, makers)
+def _rule(stage: Any, plan: Plan, fresh: bool, needs: Needs, state: str) -> Rule:
+    """stage: DVC's."""
+    this = plan.stages[stage.addressing]
+    local = this.kind.partition("-")[0] in HERE
+    gpus = needs.gpus if this.memory else 0
+    small = needs.small or local
     return Rule(
-        stage=stage.addressing,
-        cmd=stage.cmd,
-        inputs=tuple(inputs),
-        outputs=tuple(sorted(out.def_path for out in stage.outs)),
+        stage=this.name,
+        cmd=this.cmd,
+        inputs=tuple(this.inputs),
+        outputs=this.outs,
         kept=tuple(sorted(out.def_path for out in stage.outs if out.persist)),
         fresh=fresh,
         threads=needs.threads,
-        memory=SMALL_MIB if needs.small or local else round(1024 * full),
+        memory=SMALL_MIB if small else round(1024 * (HOST_GIB + (0 if gpus else this.memory))),
         gpus=gpus,
-        minutes=SMALL_MINUTES if needs.small or local else int((stage.meta or {}).get("minutes", SMALL_MINUTES)),
-        group=_group(stage, inputs, makers) if needs.small and not (local or gpus) else None,
+        minutes=SMALL_MINUTES if small else int((stage.meta or {}).get("minutes", SMALL_MINUTES)),
+        group=rule_name(home(plan, this.name)) if needs.small and not (local or gpus) else None,
         local=local,
         digest=hashlib.sha256(state.encode()).hexdigest()[:16],
     )
 
 
-def made_inputs(stage: Any, makers: Collection[str]) -> list[str]:
-    """Files that the stage reads and others make; of a folder, what they put there."""
-    from dvc.dependency.param import ParamsDependency
-
-    paths = [dep.def_path for dep in stage.deps if not isinstance(dep, ParamsDependency)]
-    return [file for path in paths for file in ([path] if path in makers else _below(path, makers))]
-
-
-def _below(folder: str, makers: Collection[str]) -> list[str]:
-    return sorted(path for path in makers if path.startswith(f"{folder}/"))
-
-
-def _group(stage: Any, inputs: Collection[str], makers: Mapping[str, Any]) -> str:
-    """Named after the training whose weights the stage makes or reads, of several the last; else after itself."""
-    if any(out.def_path.endswith("/weights.safetensors") for out in stage.outs):
-        return _name(stage)
-    trainings = [makers[path] for path in makers if path in inputs and path.endswith("/weights.safetensors")]
-    return _name(trainings[-1] if trainings else stage)
-
-
-def _name(stage: Any) -> str:
-    return rule_name(stage.addressing.partition("@")[2])
-
-
-def _state(stage: Any, makers: Collection[str], seen: Seen) -> str:
+def _state(stage: Stage) -> str:
     """Command, code, specs and parameters, by content."""
-    own = [dep for dep in stage.deps if dep.def_path not in makers and not _below(dep.def_path, makers)]
-    save_deps(own, seen)
-    read = [{dep.def_path: dep.hash_info.value} for dep in own]
-    return json.dumps({"cmd": stage.cmd, "read": read}, indent=1) + "\n"
+    return json.dumps({"cmd": stage.cmd, "code": stage.code, "params": stage.params}, indent=1) + "\n"
 
 
 def write(root: Path, rules: Collection[tuple[Rule, str]]) -> None:

@@ -60,8 +60,8 @@ def bundle(
     packs |= {name: _pack(root, name) for name in (needed(plan) if datasets is None and not source_only else ())}
     with tempfile.TemporaryDirectory(prefix="advgrad-") as folder_name:
         work = Path(folder_name)
-        names = tuple(name for name in packages.FOLDERS if name != "packages-numba" or runs_bba(root, scale))
-        names = () if source_only else names
+        wanted = () if source_only else packages.FOLDERS
+        names = tuple(name for name in wanted if name != "packages-numba" or runs_bba(root, scale))
         if names:
             packages.install(root, work, python=python, platform=platform, names=names)
         sections = {"source": _source(root, plan, work / "source.tar.xz")}

@@ -7,7 +7,7 @@ import json
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -106,7 +106,7 @@ def _stages(root: Path, settings: config.Settings, *, costs: bool) -> dict[str, 
         makers = {out.def_path: stage.name for stage in every for out in stage.outs}
         wanted = [stage for stage in every if stage.name.partition("@")[0] in KINDS]
         seen, papers = Seen(), _papers(root, settings)
-        found = [_stage(stage, makers, seen, papers.get(stage.name.partition("@")[2], "")) for stage in wanted]
+        found = [stage_of(stage, makers, seen, papers.get(stage.name.partition("@")[2], "")) for stage in wanted]
     if costs:
         found = [
             stage if stage.kind == "fetch" else replace(stage, work=_work(stage, settings, root)) for stage in found
@@ -151,17 +151,17 @@ def _work(stage: Stage, settings: config.Settings, root: Path) -> dict[str, floa
     return cost.work(config.load_run(stage.item, settings, root), kind_of_work(stage.kind))
 
 
-def save_deps(deps: Iterable[Any], seen: Seen) -> None:
-    """As DVC's own: each takes the hash of what it stands for."""
+def _save_deps(stage: Any, seen: Seen) -> None:
+    """As DVC's own."""
     from dvc.dependency.param import ParamsDependency
     from dvc.utils.serialize import load_path
     from dvc_data.hashfile.hash_info import HashInfo
 
-    for dep in deps:
+    for dep in stage.deps:
         path = dep.def_path
         if isinstance(dep, ParamsDependency):
             if path not in seen.params:
-                seen.params[path] = load_path(dep.fs_path, dep.fs)
+                seen.params[path] = load_path(dep.fs_path, stage.repo.fs)
             values: Any = {key: _value(seen.params[path], key, path) for key in dep.params}
             dep.hash_info = HashInfo("params", values)
         elif path in seen.code:
@@ -178,13 +178,17 @@ def _value(content: Any, key: str, path: str) -> Any:
     return found
 
 
-def _stage(stage: Any, makers: Mapping[str, str], seen: Seen, paper: str) -> Stage:
-    """A stage of DVC's, without what it costs."""
+def stage_of(stage: Any, makers: Mapping[str, str], seen: Seen, paper: str = "") -> Stage:
+    """A stage of DVC's, without what it costs. makers: output -> the stage that makes it.
+
+    A folder that stages fill stands for what they put there. DVC's stage is left with its other dependencies only.
+    """
     from dvc.stage.serialize import to_single_stage_lockfile
 
-    inputs = {dep.def_path: makers[dep.def_path] for dep in stage.deps if dep.def_path in makers}
-    stage.deps = [dep for dep in stage.deps if dep.def_path not in inputs]
-    save_deps(stage.deps, seen)
+    made = {dep.def_path: _made(dep.def_path, makers) for dep in stage.deps}
+    inputs = {file: makers[file] for files in made.values() for file in files}
+    stage.deps = [dep for dep in stage.deps if not made[dep.def_path]]
+    _save_deps(stage, seen)
     locked = json.loads(json.dumps(to_single_stage_lockfile(stage)))
     return Stage(
         name=stage.name,
@@ -197,6 +201,10 @@ def _stage(stage: Any, makers: Mapping[str, str], seen: Seen, paper: str) -> Sta
         memory=float((stage.meta or {}).get("gpu_gib", 0)),
         work={},
     )
+
+
+def _made(path: str, makers: Mapping[str, str]) -> list[str]:
+    return [path] if path in makers else sorted(file for file in makers if file.startswith(f"{path}/"))
 
 
 def _same(ours: Mapping[str, Stage], theirs: Mapping[str, Stage]) -> bool:
