@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,83 +109,119 @@ def train(
     precision = effective(training.precision, device)
     layout = memory_format(device, precision)
     held_out = _held_out(training, validation_data, device, layout)
-    plan = schedules.plan(training, len(labels))
-    core, adversary = model.core, training.adversary
     linear.check(training, network, model)
-    backward = linear.update(training, network, model)
+    this = _Fixed(
+        training=training, network=network, model=model, images=images, labels=labels, seed=seed, device=device,
+        precision=precision, layout=layout, plan=schedules.plan(training, len(labels)),
+        backward=linear.update(training, network, model),
+    )  # fmt: skip
     if training.init == "xavier":
-        xavier(core, generator(seed, "init"))
+        xavier(model.core, generator(seed, "init"))
     model.to(device, memory_format=layout)  # pyright: ignore[reportCallIssue]
-    learner = Learner.of(core, training)
-    latent = learner.latent
+    learner = Learner.of(model.core, training)
     store = Store(folder=checkpoint, key=key, every=checkpoint_every)
     progress = Progress.resume(store, learner, trunk)
     for row in progress.curve:
         on_epoch(int(row["epoch"]), row)
-    fork = None if training.fork_at is None else plan.epoch_at(training.fork_at)
+    epochs, fork = this.plan.epochs, None if training.fork_at is None else this.plan.epoch_at(training.fork_at)
 
-    for epoch in range(progress.epochs, plan.epochs):
+    for epoch in range(progress.epochs, epochs):
         if epoch == fork:
             progress.keep(learner)
-        sums, rate, beta, begin = Sums(images.device), 0.0, 1.0, time.perf_counter()
-        model.train()
-        with seeded(seed, "dropout", epoch, device=device):
-            for batch, index in enumerate(epoch_batches(len(labels), training.batch, seed, epoch)):
-                step = epoch * plan.steps_per_epoch + batch
-                if batch == plan.steps_per_epoch or step == plan.steps:
-                    break
-                clock = plan.clock(step)
-                rate = schedules.learning_rate(training.schedule, training.optimizer.lr, clock, plan.length)
-                beta = schedules.beta(training.binary, clock) if training.binary else beta
-                if latent:
-                    binary.project(latent, beta)
-
-                index = index.to(images.device, non_blocking=True)
-                y = labels[index]  # (b,)
-                x = as_float(augment(images[index], training.augment, generator(seed, "augment", epoch, batch)))
-                x = x.contiguous(memory_format=layout)
-                with arithmetic(precision, device):
-                    if adversary and clock >= adversary.begins:
-                        noise = start_noise(adversary, x, generator(seed, "start", epoch, batch))
-                        x = adversarial(
-                            model, x, y, adversary, divisor=training.batch, noise=noise, passes=progress.attack,
-                            linearised=network.linearised,
-                        )  # fmt: skip
-                    with backward():
-                        logits = widened(model(x))  # (b, classes)
-                        loss = F.cross_entropy(logits, y)
-                        loss.backward()
-                if latent:
-                    binary.pull_gradients(latent, beta)
-                learner.step(rate)
-                if training.binary and training.binary.method == "waq":
-                    binary.clamp_binarised_layers(core)
-                progress.update.add(forward=len(y), backward=len(y))
-                sums.add(loss, logits, y)
-
-        if latent:
-            binary.sign_round(latent)  # what is validated, selected and exported
+        begin = time.perf_counter()
+        sums, rates = _epoch(this, learner, progress, epoch)
+        if learner.latent:
+            binary.sign_round(learner.latent)  # what is validated, selected and exported
         row = {"epoch": epoch + 1, **sums.means("train")}
         progress.seconds.append(time.perf_counter() - begin)  # the means have waited for the device
         with arithmetic(precision, device):
             row |= _validate(training, model, held_out, seed)
         with seeded(seed, "observe", epoch, device=device):
             row |= observe(model, epoch + 1)
-        row |= {"lr": rate} | ({"beta": beta} if latent else {})
-        row |= progress.passes()
-        progress.finish_epoch(row, core, training, plan)
-        if epoch + 1 < plan.epochs and store.due():
+        row |= rates | progress.passes()
+        progress.finish_epoch(row, model.core, training, this.plan)
+        if epoch + 1 < epochs and store.due():
             progress.save(store, learner)
         on_epoch(epoch + 1, row)
 
-    if latent:
-        binary.sign_round(latent)
-    state, epoch = progress.selected(core, training)
+    if learner.latent:
+        binary.sign_round(learner.latent)
+    state, epoch = progress.selected(model.core, training)
     return Trained(
-        state=binary.exported(core, state), epoch=epoch, curve=progress.curve, attack=progress.attack,
+        state=binary.exported(model.core, state), epoch=epoch, curve=progress.curve, attack=progress.attack,
         update=progress.update, precision=precision, seconds=progress.seconds, stop=progress.stop,
-        best=binary.exported(core, progress.best) if progress.stop else {}, kept=progress.kept,
+        best=binary.exported(model.core, progress.best) if progress.stop else {}, kept=progress.kept,
     )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Fixed:
+    """What all steps of a training share."""
+
+    training: config.Training
+    network: config.Network
+    model: Normalised
+    images: Tensor  # (n,C,H,W) uint8, on the device
+    labels: Tensor  # (n,)
+    seed: int
+    device: torch.device | str
+    precision: config.Precision
+    layout: torch.memory_format
+    plan: schedules.Plan
+    backward: Callable[[], AbstractContextManager[None]]  # the updates' backward passes run inside
+
+
+def _epoch(this: _Fixed, learner: Learner, progress: Progress, epoch: int) -> tuple[Sums, dict[str, float]]:
+    """The steps of one epoch, from 0: what they sum up to, and the last one's learning rate and β."""
+    training, plan, latent = this.training, this.plan, learner.latent
+    sums, rate, beta = Sums(this.images.device), 0.0, 1.0
+    this.model.train()
+    with seeded(this.seed, "dropout", epoch, device=this.device):
+        for batch, index in enumerate(epoch_batches(len(this.labels), training.batch, this.seed, epoch)):
+            step = epoch * plan.steps_per_epoch + batch
+            if batch == plan.steps_per_epoch or step == plan.steps:
+                break
+            clock = plan.clock(step)
+            rate = schedules.learning_rate(training.schedule, training.optimizer.lr, clock, plan.length)
+            beta = schedules.beta(training.binary, clock) if training.binary else beta
+            if latent:
+                binary.project(latent, beta)
+            index = index.to(this.images.device, non_blocking=True)
+            x, y = this.images[index], this.labels[index]  # (b,...), (b,)
+            x = as_float(augment(x, training.augment, generator(this.seed, "augment", epoch, batch)))
+            begun = training.adversary is not None and clock >= training.adversary.begins
+            noise = generator(this.seed, "start", epoch, batch) if begun else None
+            loss, logits = _gradients(this, x.contiguous(memory_format=this.layout), y, noise, progress.attack)
+            if latent:
+                binary.pull_gradients(latent, beta)
+            learner.step(rate)
+            if training.binary and training.binary.method == "waq":
+                binary.clamp_binarised_layers(this.model.core)
+            progress.update.add(forward=len(y), backward=len(y))
+            sums.add(loss, logits, y)
+    return sums, {"lr": rate} | ({"beta": beta} if latent else {})
+
+
+def _gradients(
+    this: _Fixed, x: Tensor, y: Tensor, noise: torch.Generator | None, passes: Passes
+) -> tuple[Tensor, Tensor]:
+    """Loss and logits of a batch, whose gradients are then in the weights.
+
+    noise: draws the adversary's start; None while there is no adversary. passes: counts the adversary's.
+    """
+    with arithmetic(this.precision, this.device):
+        if noise is not None:
+            adversary = this.training.adversary
+            assert adversary is not None
+            x = adversarial(
+                this.model, x, y, adversary, divisor=this.training.batch, noise=start_noise(adversary, x, noise),
+                passes=passes, linearised=this.network.linearised,
+            )  # fmt: skip
+        with this.backward():
+            logits = widened(this.model(x))  # (b, classes)
+            loss = F.cross_entropy(logits, y)
+            loss.backward()
+    return loss, logits
 
 
 def split(training: config.Training, images: np.ndarray, labels: np.ndarray) -> tuple[Data, Data | None]:
