@@ -41,6 +41,16 @@ def record(_: config.Settings, __: argparse.Namespace) -> int:
     return 0
 
 
+def readme(settings: config.Settings, _: argparse.Namespace) -> int:
+    from advgrad.files import write_text
+    from advgrad.tables.summary import summary, with_summary
+
+    file = ROOT / "README.md"
+    told = summary(ROOT / "reports", settings.scale, base="reports/")["summary.md"]
+    write_text(file, with_summary(file.read_text(encoding="utf-8"), told, file))
+    return 0
+
+
 def bundle(settings: config.Settings, told: argparse.Namespace) -> int:
     from advgrad.visits.bundle import bundle
 
@@ -111,6 +121,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("targets", nargs="*", metavar="STAGE", help="with all that it needs; default: everything")
     command.add_argument("--profile", default="default", help="a folder of profiles/; default: %(default)s")
     add("record", "take this machine's measured seconds and fingerprint into reports/", record)
+    add("readme", "bring README.md's summary of the verdicts up to date", readme)
     _add_bundle(add("bundle", "write all that a machine without network needs, as parts", bundle))
     _add_run(add("run", "run the stages that are still missing, within a budget of time", run))
     command = add("collect", "take the results of `advgrad run` into archives/SCALE", collect)

@@ -151,7 +151,9 @@ def _take_note(work: Work) -> None:
             _commit(work, stage)
             work.settled.add(name)
             if not one.alone:
-                provenance.note(work.root, name, provenance.notes(work.root).get(name, {}) | {"alone": False})
+                provenance.note(
+                    work.root, name, provenance.notes(work.root).get(name, {}) | {"alone": False, "jobs": work.jobs}
+                )
             work.forecast.end(name, time.monotonic())
             work.tell(name, f"done in {clock(one.seconds())}")
             continue

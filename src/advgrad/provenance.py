@@ -15,6 +15,7 @@ from advgrad.files import write_text
 
 FINGERPRINT = Path("reports/fingerprint.json")
 MEASURED = Path("reports/measured.json")
+COST = Path("reports/cost.json")
 NOTES = Path(".advgrad/notes")
 
 
@@ -74,6 +75,27 @@ def record(root: Path) -> None:
         for what, facts in timed(name, value).items():
             measured.setdefault(value["scale"], {})[what] = facts | {"machine": machine}
     write_text(file, json.dumps(measured, indent=2, sort_keys=True) + "\n")
+    write_cost(root, found, machine)
+
+
+def write_cost(root: Path, found: Mapping[str, Mapping[str, Any]], machine: str) -> None:
+    """Add to reports/cost.json what the stages took: by scale the machine, the most stages at once, each one's seconds
+    and peak memory in GiB. found: stage -> its note. Stages that dvc.lock does not have are dropped.
+    """
+    file, known = root / COST, read_lock(root)["stages"]
+    cost = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    for scale in sorted({str(value["scale"]) for value in found.values()}):
+        now = {name: value for name, value in found.items() if value["scale"] == scale}
+        stages = cost.get(scale, {}).get("stages", {}) | {
+            name: {"seconds": value["seconds"], "gib": value.get("gpu_gib", value.get("gib", 0.0))}
+            for name, value in now.items()
+        }
+        cost[scale] = {
+            "machine": machine,
+            "jobs": max(int(value.get("jobs", 1)) for value in now.values()),
+            "stages": {name: stages[name] for name in sorted(stages) if name in known},
+        }
+    write_text(file, json.dumps(cost, indent=1, sort_keys=True) + "\n")
 
 
 def timed(stage: str, facts: Mapping[str, Any]) -> dict[str, dict[str, float]]:

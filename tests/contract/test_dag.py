@@ -7,12 +7,13 @@ import pytest
 from dvc.dependency.param import ParamsDependency
 from dvc.repo import Repo
 
-from advgrad.config import PAPERS, load_paper, load_scale
+from advgrad.config import PAPERS, load_paper, load_scale, load_settings
 from advgrad.figures import spec as figures
 from advgrad.figures.spec import load_figure
 from advgrad.tables import claims_spec as claims
 from advgrad.tables import findings
 from advgrad.tables.spec import analysed, load_spec, models, parameters, trained, uses_measurements
+from advgrad.tables.summary import summary, with_summary
 
 ROOT = Path(__file__).parents[2]
 # code that decides no result: messages, atomic writing, bookkeeping around a stage
@@ -257,6 +258,24 @@ def test_every_page_of_findings_has_its_stage_with_the_cells_it_shows(stages):
         assert tracked(stage) == {"params.yaml": {"scale"}}
         assert outputs(stage) == {f"reports/findings/{name}.md"}
     assert {name for name in stages if name.startswith("findings")} == {f"findings-{file.stem}" for file in files}
+
+
+def test_the_summary_reads_every_table_with_the_papers_values(stages):
+    stage, specs = stages["summary"], (load_spec(file) for file in (ROOT / "reports" / "specs").glob("*.yaml"))
+    read = {f"reports/cells/{spec.name}.csv" for spec in specs if spec.quotes}
+    read |= {f"reports/metrics/claims-{paper}.json" for paper in claims_of()}
+    assert {path for path in paths(stage) if path.startswith("reports/")} == read | {"reports/specs"}
+    assert outputs(stage) == {"reports/summary.md", "reports/metrics/summary.json"}
+
+
+def claims_of() -> set[str]:
+    return {file.stem for file in (ROOT / "reports" / "specs" / "claims").glob("*.yaml")}
+
+
+def test_the_summary_in_the_readme_is_the_committed_reports():
+    file = ROOT / "README.md"
+    told = summary(ROOT / "reports", load_settings(ROOT).scale, base="reports/")["summary.md"]
+    assert with_summary(file.read_text("utf-8"), told, file) == file.read_text("utf-8"), "run `advgrad readme`"
 
 
 @pytest.mark.parametrize("paper", PAPERS)

@@ -90,3 +90,23 @@ def test_record_takes_seconds_of_trainings_and_of_single_images(tmp_path):
         },
     }
     assert provenance.read_fingerprint(tmp_path) == machine
+
+
+def test_cost_of_the_stages_that_there_are(tmp_path):
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "dvc.lock").write_text("stages: {train@net: {outs: []}, attack@net: {outs: []}}")
+    file = tmp_path / provenance.COST
+    one = {"train@net": {"scale": "quick", "seconds": 9.0, "gib": 0.5}}
+    provenance.write_cost(tmp_path, one | {"train@gone": {"scale": "quick", "seconds": 1.0}}, "a CPU")
+    assert json.loads(file.read_text()) == {
+        "quick": {"machine": "a CPU", "jobs": 1, "stages": {"train@net": {"seconds": 9.0, "gib": 0.5}}}
+    }
+    more = {"attack@net": {"scale": "quick", "seconds": 2.0, "gib": 0.4, "gpu_gib": 3.0, "jobs": 2}}
+    provenance.write_cost(tmp_path, more | {"train@net": {"scale": "gpu", "seconds": 5.0}}, "a GPU")
+    told = json.loads(file.read_text())
+    assert told["quick"]["stages"] == {
+        "attack@net": {"seconds": 2.0, "gib": 3.0},
+        "train@net": {"seconds": 9.0, "gib": 0.5},
+    }
+    assert (told["quick"]["jobs"], told["gpu"]["jobs"]) == (2, 1)
+    assert told["gpu"] == {"machine": "a GPU", "jobs": 1, "stages": {"train@net": {"seconds": 5.0, "gib": 0.0}}}

@@ -15,7 +15,7 @@ from advgrad.tables.facts import Estimate, Facts
 from advgrad.tables.records import Record
 from advgrad.tables.source import Source
 from advgrad.tables.values import Tree
-from advgrad.tables.verdict import verdict
+from advgrad.tables.verdict import Beside, verdict
 
 CLEAN = np.array([1, 1, 1, 1, 0], np.uint8)
 OUTCOME = np.array(  # (restarts, marks, n): each restart and each mark breaks one image more
@@ -253,6 +253,31 @@ def test_tolerance_takes_no_binary_dust():
 def test_relative_tolerance(paper: float, tolerance: float, relative: float, says: str):
     ours = Estimate(value=12.0)
     assert verdict(ours, paper, tolerance=tolerance, relative=relative, judge=True) == says
+
+
+@pytest.mark.parametrize(
+    ("beside", "papers", "says"),
+    [
+        (40.0, 20.0, "same direction"),  # above both
+        (60.0, 90.0, "same direction"),  # below both
+        (50.0, 70.0, "same direction"),  # at both
+        (40.0, 90.0, "differs"),
+        (60.0, 20.0, "differs"),
+        (50.0, 60.0, "differs"),  # the paper has a gap and we have none
+        (40.0, 70.0, "differs"),
+        (None, 20.0, "differs"),
+    ],
+)
+def test_the_side_of_the_cell_that_it_is_read_against(beside: float | None, papers: float, says: str):
+    ours, other = Estimate(value=50.0), Beside(ours=Estimate(value=beside), paper_value=papers)
+    assert verdict(ours, 70.0, tolerance=5, judge=True, beside=other) == says
+    assert verdict(ours, 52.0, tolerance=5, judge=True, beside=other) == "agrees"
+    assert verdict(ours, 70.0, tolerance=5, judge=False, beside=other) == "not judged at this scale"
+
+
+def test_a_cut_attack_gives_no_direction():
+    other = Beside(ours=Estimate(value=40.0, full=False), paper_value=20.0)
+    assert verdict(Estimate(value=50.0), 70.0, tolerance=5, judge=True, beside=other) == "differs"
 
 
 def test_a_cut_attack_is_never_judged():

@@ -53,6 +53,34 @@ def test_layers_templates_and_missing_cells(tmp_path: Path):
     assert uses_measurements(spec)
 
 
+def test_cells_are_read_against_another_column_or_row(tmp_path: Path):
+    text = GOOD.replace("columns:", "reference: {columns: {adv: saved}, rows: {GAAT: RAT}}\ncolumns:", 1)
+    text = text.replace(
+        "  CIFAR / GAAT:", "  CIFAR / RAT:\n    paper: [1, 2, 3]\n    source: {reason: x}\n  CIFAR / GAAT:"
+    )
+    found = {(cell.row, cell.column): cell.reference for cell in wanted(load_spec(write(tmp_path, text)))}
+    assert found["MNIST / GAAT", "minutes"] == ("MNIST / RAT", "minutes")
+    assert found["MNIST / GAAT", "saved"] is None  # the paper has no such cell in the other row
+    assert found["MNIST / GAAT", "adv"] == ("MNIST / GAAT", "saved")  # the column's comes first
+    assert found["MNIST / RAT", "minutes"] is None
+    assert found["CIFAR / GAAT", "saved"] == ("CIFAR / RAT", "saved")
+
+
+@pytest.mark.parametrize(
+    ("reference", "says"),
+    [
+        ("{columns: {advv: saved}}", "reference: no column or key 'advv'"),
+        ("{columns: {adv: savedd}}", "row 'MNIST / RAT', column 'adv': reference: no row .* with a column 'savedd'"),
+        ("{rows: {GAT: RAT}}", "reference: no column or key 'GAT'"),
+        ("{rows: {GAAT: RAT}}", "row 'CIFAR / GAAT', column 'minutes': reference: no row 'CIFAR / RAT' with"),
+        ("{keys: {GAAT: RAT}}", "reference.keys: unknown key"),
+    ],
+)
+def test_a_reference_to_nothing(tmp_path: Path, reference: str, says: str):
+    with pytest.raises(InputError, match=f"gaat-2.yaml: .*{says}"):
+        load_spec(write(tmp_path, GOOD.replace("columns:", f"reference: {reference}\ncolumns:", 1)))
+
+
 def test_prose_is_a_companion_with_paper_values(tmp_path: Path):
     text = GOOD.replace("table: 2", "table: text\nprose: true")
     spec = load_spec(write(tmp_path, text, "gaat-text"))

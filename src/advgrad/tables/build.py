@@ -20,7 +20,7 @@ from advgrad.tables.spec import (
     wanted,
 )
 from advgrad.tables.values import Tree, read_parameters, read_training, read_values
-from advgrad.tables.verdict import verdict
+from advgrad.tables.verdict import Beside, verdict
 
 
 def _judged(source: Source, judge: bool) -> bool:
@@ -28,7 +28,15 @@ def _judged(source: Source, judge: bool) -> bool:
     return source.judged and source.metric not in MACHINE and (judge or source.metric == "parameter")
 
 
-def _cell(spec: Spec, cell: Wanted, ours: Estimate, *, scale: str, judge: bool) -> Cell:
+def _beside(cell: Wanted, found: Mapping[tuple[str, str], tuple[Wanted, Estimate]]) -> Beside | None:
+    """The cell that it is read against. found: (row, column) -> cell and its value."""
+    other, ours = found[cell.reference] if cell.reference else (None, None)
+    if other is None or ours is None or other.paper_value is None:
+        return None
+    return Beside(ours=ours, paper_value=other.paper_value)
+
+
+def _cell(spec: Spec, cell: Wanted, ours: Estimate, beside: Beside | None, *, scale: str, judge: bool) -> Cell:
     source = cell.source
 
     def text(number: float | None, absent: str) -> str:
@@ -50,6 +58,7 @@ def _cell(spec: Spec, cell: Wanted, ours: Estimate, *, scale: str, judge: bool) 
             tolerance=source.tolerance,
             relative=source.relative,
             judge=_judged(source, judge),
+            beside=beside,
         ),
         reason=ours.reason,
         scale=scale,
@@ -106,8 +115,8 @@ def build_table(
     facts = read_facts(
         spec, results, measured, scale, analyses=analyses, trainings=trainings, root=root, partial=bool(absent)
     )
-    found = [(cell, estimate(cell.source, facts, absent)) for cell in wanted(spec)]
-    return [_cell(spec, cell, ours, scale=scale, judge=judge) for cell, ours in found]
+    found = {(cell.row, cell.column): (cell, estimate(cell.source, facts, absent)) for cell in wanted(spec)}
+    return [_cell(spec, cell, ours, _beside(cell, found), scale=scale, judge=judge) for cell, ours in found.values()]
 
 
 def precisions(records: Mapping[str, Record], trainings: Mapping[str, Tree] = {}) -> dict[str, list[str]]:

@@ -10,7 +10,12 @@ from advgrad.tables.markup import Layout, latex, markdown
 from advgrad.tables.spec import SEPARATOR, Spec
 
 NO_CELL = "n/a"  # where the paper's table has no cell
-SIGNS = {"agrees": "= ", "differs": "≠ "}  # before the paper's value
+SIGNS = {"agrees": "= ", "same direction": "~ ", "differs": "≠ "}  # before the paper's value
+
+HOW = (
+    "the paper's value; = agrees: in the interval or the tolerance, ~ same direction: it does not, but lies on the "
+    "paper's side of the cell that it is read against, ≠ differs, no sign: not judged"
+)
 
 
 def _text(cell: Cell, with_n: bool) -> str:
@@ -25,8 +30,7 @@ def _caption(spec: Spec, cells: Sequence[Cell], counts: set[int]) -> str:
     scales = ", ".join(sorted({cell.scale for cell in cells}))
     unit = f" Values in {spec.defaults.unit}." if spec.defaults.unit else ""
     images = f" n = {min(counts)} {spec.counted}." if len(counts) == 1 else ""
-    signs = " (the paper's value; = agrees: in the interval or the tolerance, ≠ differs, no sign: not judged)"
-    paper = signs if spec.quotes else ""
+    paper = f" ({HOW})" if spec.quotes else ""
     verdicts = Counter(cell.verdict for cell in cells)
     summary = ", ".join(f"{verdicts[name]} {name}" for name in sorted(verdicts))
     return f"Scale: {scales}.{unit}{images} Ours [95 % interval]{paper}. {NOTHING}: not run. Cells: {summary}."

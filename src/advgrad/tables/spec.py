@@ -20,6 +20,13 @@ class Row(Schema):
     cells: dict[str, Source] = Field(default={})  # column -> what is different there
 
 
+class Reference(Schema):
+    """What a cell is read against: the cell at another column of its row, else at another row of its column."""
+
+    columns: dict[str, str] = Field(default={})  # column -> the other column
+    rows: dict[str, str] = Field(default={})  # one key of a row's name -> what stands there in the other row's
+
+
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """One cell of a table before it has a value."""
@@ -28,6 +35,7 @@ class Wanted:
     column: str
     paper_value: float | None
     source: Source
+    reference: tuple[str, str] | None = None  # row and column of the cell that it is read against
 
 
 class Spec(Schema):
@@ -41,6 +49,7 @@ class Spec(Schema):
     counted: str = "images"  # what n counts
     keys: tuple[str, ...] = Field(min_length=1)  # headings of the parts of the rows' names
     defaults: Source = Source()
+    reference: Reference = Reference()
     columns: dict[str, Source] = Field(min_length=1)
     rows: dict[str, Row] = Field(min_length=1)
 
@@ -66,6 +75,8 @@ class Spec(Schema):
                 raise ValueError(f"row {name!r}: {len(row.paper)} paper values for {len(self.columns)} columns")
             if unknown := sorted(set(row.cells) - set(self.columns)):
                 raise ValueError(f"row {name!r}: no column {unknown[0]!r}; known: {', '.join(self.columns)}")
+        if (unknown := _names_nothing(self)) is not None:
+            raise ValueError(f"reference: no column or key {unknown!r}")
         wanted(self)
         return self
 
@@ -95,17 +106,42 @@ def _filled(source: Source, where: str) -> Source:
     return source.model_copy(update=texts)
 
 
+def _has(row: Row, position: int) -> bool:
+    """Whether there is a cell: a null in the paper's row is none."""
+    return row.paper is None or row.paper[position] is not None
+
+
+def _reference(spec: Spec, row: str, column: str) -> tuple[str, str] | None:
+    """Row and column of the cell that this one is read against, if there is one; ValueError where it names none."""
+    keys = row.split(SEPARATOR)
+    other = SEPARATOR.join(spec.reference.rows.get(key, key) for key in keys)
+    at = (row, spec.reference.columns[column]) if column in spec.reference.columns else (other, column)
+    if at == (row, column):
+        return None
+    if at[0] not in spec.rows or at[1] not in spec.columns:
+        raise ValueError(f"row {row!r}, column {column!r}: reference: no row {at[0]!r} with a column {at[1]!r}")
+    return at if _has(spec.rows[at[0]], list(spec.columns).index(at[1])) else None
+
+
+def _names_nothing(spec: Spec) -> str | None:
+    """A column or a key that the reference names, though the table has none."""
+    keys = {key for row in spec.rows for key in row.split(SEPARATOR)}
+    unknown = [*(spec.reference.columns.keys() - spec.columns.keys()), *(spec.reference.rows.keys() - keys)]
+    return min(unknown, default=None)
+
+
 def wanted(spec: Spec) -> list[Wanted]:
     """The table's cells, row by row; a null in the paper's row is no cell."""
     cells = []
     for row_name, row in spec.rows.items():
         values = row.paper or (None,) * len(spec.columns)
-        for (column, source), value in zip(spec.columns.items(), values, strict=True):
-            if row.paper is not None and value is None:
+        for position, ((column, source), value) in enumerate(zip(spec.columns.items(), values, strict=True)):
+            if not _has(row, position):
                 continue
             merged = _laid_over(spec.defaults, source, row.source, row.cells.get(column, Source()))
             filled = _filled(merged, f"row {row_name!r}, column {column!r}")
-            cells.append(Wanted(row=row_name, column=column, paper_value=value, source=filled))
+            reference = _reference(spec, row_name, column)
+            cells.append(Wanted(row=row_name, column=column, paper_value=value, source=filled, reference=reference))
     return cells
 
 

@@ -13,6 +13,7 @@ from advgrad.tables.claims_render import claims_csv, claims_json, claims_md
 from advgrad.tables.claims_spec import load_claims
 from advgrad.tables.files import report_files
 from advgrad.tables.findings import page
+from advgrad.tables.summary import summary
 
 
 def rendered(head: Path, folder: Path, scale: str) -> dict[str, bytes]:
@@ -28,7 +29,7 @@ def rendered(head: Path, folder: Path, scale: str) -> dict[str, bytes]:
         analyses=folder / "analyses", trainings=folder / "models", root=head,
     )  # fmt: skip
     files = {path: text.encode() for path, text in tables.items()} | _figures(head, folder, scale, absent)
-    for add in (_claims, _findings):
+    for add in (_claims, _findings, _summary):
         for path, content in files.items():
             write_bytes(folder / "reports" / path, content)
         files |= {path: text.encode() for path, text in add(head, folder, scale, judge).items()}
@@ -62,3 +63,8 @@ def _findings(head: Path, folder: Path, scale: str, judge: config.Judge) -> dict
     specs = head / "reports/specs"
     papers = [template.stem for template in sorted((specs / "findings").glob("*.md"))]
     return {f"findings/{paper}.md": page(specs, folder / "reports", paper, scale) for paper in papers}
+
+
+def _summary(head: Path, folder: Path, scale: str, judge: config.Judge) -> dict[str, str]:
+    """From the cells and claims' metrics that lie in folder/reports."""
+    return summary(folder / "reports", scale, specs=head / "reports/specs")
