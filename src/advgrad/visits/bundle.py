@@ -21,8 +21,8 @@ from advgrad.visits.plan import Plan
 
 Say = Callable[[str], None]
 SHEETS = Path(".advgrad/sheets")  # data sets as they travel, kept for the next bundle
-RENDERED = ("tables", "cells", "figures", "claims", "findings", "metrics")
-LEFT_OUT = ("archives", "tests", *(f"reports/{name}" for name in RENDERED))
+RENDERED = ("tables", "cells", "figures", "claims", "findings", "metrics", "index.html", "summary.md", "tables.tex")
+LEFT_OUT = ("archives", "docs", "tests", *(f"reports/{name}" for name in RENDERED))
 _OURS = (":(exclude)archives", ":(exclude)reports", ":(exclude)dvc.lock")  # results: they do not travel from HEAD
 LAUNCHER = """#!/bin/sh
 # The advgrad command of this folder, with the packages and data sets that came along.
