@@ -212,6 +212,7 @@ def test_every_spec_has_its_table_stage_with_what_it_reads(stages):
         assert f"reports/specs/{file.name}" in paths(stage)
         assert f"reports/cells/{name}.csv" in paths(stages["cells"])
     assert seen == {name for name in stages if name.startswith("table")}
+    assert outputs(stages["cells"]) == {f"reports/{name}" for name in ("cells.csv", "companions.csv", "tables.tex")}
     assert sum(isinstance(load_spec(file).table, int) for file in specs) == 20  # the papers' own
 
 
