@@ -11,7 +11,7 @@ from advgrad.config import PAPERS, load_paper, load_scale
 from advgrad.figures import spec as figures
 from advgrad.figures.spec import load_figure
 from advgrad.tables import claims_spec as claims
-from advgrad.tables import findings
+from advgrad.tables import findings_places as findings
 from advgrad.tables.spec import analysed, load_spec, models, parameters, trained, uses_measurements
 
 ROOT = Path(__file__).parents[2]
@@ -246,13 +246,15 @@ def test_every_papers_claims_have_their_stage_with_the_cells_they_judge(stages):
     assert {name for name in stages if name.startswith("claims")} == {f"claims-{file.stem}" for file in files}
 
 
-def test_every_page_of_findings_has_its_stage_with_the_cells_it_shows(stages):
+def test_every_page_of_findings_has_its_stage_with_the_cells_and_points_it_shows(stages):
     files = sorted((ROOT / "reports" / "specs" / "findings").glob("*.md"))
     assert files
     for file in files:
         name, stage = file.stem, stages[f"findings-{file.stem}"]
         assert stage.cmd == f"stages/run findings {name}"
-        shown = {f"reports/cells/{table}.csv" for table in findings.tables(file, file.read_text("utf-8"), name)}
+        text = file.read_text("utf-8")
+        shown = {f"reports/cells/{table}.csv" for table in findings.tables(file, text, name)}
+        shown |= {f"reports/figures/{figure}.csv" for figure in findings.figures(file, text, name)}
         own = {f"reports/specs/findings/{name}.md", f"reports/specs/claims/{name}.yaml", f"reports/claims/{name}.csv"}
         assert {path for path in paths(stage) if path.startswith("reports/")} == shown | own
         assert tracked(stage) == {"params.yaml": {"scale"}}
