@@ -7,9 +7,11 @@ import pytest
 from advgrad.errors import InputError
 from advgrad.tables.cells import Cell, write_cells
 from advgrad.tables.claims_render import COLUMNS
+from advgrad.tables.claims_spec import load_claims
 from advgrad.tables.findings import Line, page, read_claims
-from advgrad.tables.findings_places import Place, figures, places, tables
+from advgrad.tables.findings_places import PLACE, Place, figures, places, tables
 
+REPORTS = Path(__file__).parents[2] / "reports"
 TEMPLATE = """# GAAT at {scale}
 
 RAT keeps {mnist | RAT / last | PGD-100} %, the paper {mnist | RAT / last | PGD-100 | paper} %.
@@ -28,7 +30,7 @@ paper: gaat
 claims:
   saves: {says: a | b, where: Table 2, comparisons: [{tables: [2], relation: ">", value: 0}]}
   blank: {says: c, where: Table 2, comparisons: [{tables: [2], relation: ">", value: 0}]}
-  other: {says: c, where: Table 2, comparisons: [{tables: [2], relation: ">", value: 0}]}
+  other: {says: d, where: Table 2, most: true, comparisons: [{tables: [2], relation: ">", value: 0}]}
 """
 JUDGED = [
     ("saves", "contradicted", "holds", "holds"),
@@ -86,7 +88,7 @@ At 8: 33.33 \\[21.25, 48.44\\]; at 16: — (not\\_run); GAAT: 0.25.
 
 
 def test_a_claim_of_which_nothing_was_run(site: Path):
-    assert filled(site, "{claim | other}") == "not run"
+    assert filled(site, "{claim | other | says}: {claim | other}") == "d (mostly): not run"
 
 
 def test_a_claim_for_which_the_paper_gives_no_number(site: Path):
@@ -144,3 +146,14 @@ def test_something_else_than_judged_claims(site: Path):
     write(site, "claims/gaat.csv", "a,b\n1,2\n")
     with pytest.raises(InputError, match=r"claims/gaat.csv: columns must be claim,verdict,"):
         page(site / "specs", site, "gaat", "quick")
+
+
+@pytest.mark.parametrize("paper", ["attack-bnn", "gaat", "linbp"])
+def test_the_papers_pages_are_filled_and_say_how_each_claim_ends(paper: str):
+    """From the committed cells, points and claims, whatever their scale."""
+    template = REPORTS / "specs" / "findings" / f"{paper}.md"
+    text = page(REPORTS / "specs", REPORTS, paper, "tiny")
+    assert text.startswith("# ") and "Scale: tiny." in text and not PLACE.search(text)
+    asked = {at.parts[1] for at in places(template, template.read_text(encoding="utf-8")) if at.parts[0] == "claim"}
+    claims = load_claims(REPORTS / "specs" / "claims" / f"{paper}.yaml").claims
+    assert asked <= set(claims) and (paper == "gaat" or asked == set(claims))

@@ -96,7 +96,7 @@ def _claim(place: Place, told: Told) -> str:
     name = _pick(place, "claim", place.parts[1], told.claims)
     lines = [line for line in told.judged if line.claim == name]
     if place.parts[2:] == ("says",):
-        return told.claims[name].says
+        return told.claims[name].says + (" (mostly)" if told.claims[name].most else "")
     if place.parts[2:] == ("paper",):
         return _counted(line.paper_held for line in lines) or "gives no numbers"
     counted = _counted(line.held for line in lines)
