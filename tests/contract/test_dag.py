@@ -11,7 +11,7 @@ from advgrad.config import PAPERS, load_paper, load_scale, load_settings
 from advgrad.figures import spec as figures
 from advgrad.figures.spec import load_figure
 from advgrad.tables import claims_spec as claims
-from advgrad.tables import findings
+from advgrad.tables import findings_places as findings
 from advgrad.tables.spec import analysed, load_spec, models, parameters, trained, uses_measurements
 from advgrad.tables.summary import summary, with_summary
 
@@ -213,6 +213,7 @@ def test_every_spec_has_its_table_stage_with_what_it_reads(stages):
         assert f"reports/specs/{file.name}" in paths(stage)
         assert f"reports/cells/{name}.csv" in paths(stages["cells"])
     assert seen == {name for name in stages if name.startswith("table")}
+    assert outputs(stages["cells"]) == {f"reports/{name}" for name in ("cells.csv", "companions.csv", "tables.tex")}
     assert sum(isinstance(load_spec(file).table, int) for file in specs) == 20  # the papers' own
 
 
@@ -246,13 +247,15 @@ def test_every_papers_claims_have_their_stage_with_the_cells_they_judge(stages):
     assert {name for name in stages if name.startswith("claims")} == {f"claims-{file.stem}" for file in files}
 
 
-def test_every_page_of_findings_has_its_stage_with_the_cells_it_shows(stages):
+def test_every_page_of_findings_has_its_stage_with_the_cells_and_points_it_shows(stages):
     files = sorted((ROOT / "reports" / "specs" / "findings").glob("*.md"))
     assert files
     for file in files:
         name, stage = file.stem, stages[f"findings-{file.stem}"]
         assert stage.cmd == f"stages/run findings {name}"
-        shown = {f"reports/cells/{table}.csv" for table in findings.tables(file, file.read_text("utf-8"), name)}
+        text = file.read_text("utf-8")
+        shown = {f"reports/cells/{table}.csv" for table in findings.tables(file, text, name)}
+        shown |= {f"reports/figures/{figure}.csv" for figure in findings.figures(file, text, name)}
         own = {f"reports/specs/findings/{name}.md", f"reports/specs/claims/{name}.yaml", f"reports/claims/{name}.csv"}
         assert {path for path in paths(stage) if path.startswith("reports/")} == shown | own
         assert tracked(stage) == {"params.yaml": {"scale"}}

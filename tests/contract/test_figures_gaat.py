@@ -15,7 +15,8 @@ from advgrad.tables.claims_cells import read_grids
 from advgrad.tables.claims_render import claims_csv
 from advgrad.tables.claims_spec import load_claims
 from advgrad.tables.files import report_files
-from advgrad.tables.findings import PLACE, page
+from advgrad.tables.findings import page
+from advgrad.tables.findings_places import PLACE
 from advgrad.training import curve_values
 from tests.contract.test_figures import ROOT, SCALES, SPECS, evaluation, paper, sources, spec
 

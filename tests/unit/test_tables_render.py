@@ -79,20 +79,47 @@ def test_n_stands_in_the_cells_where_it_differs():
 def test_tex():
     lines = render(SPEC, CELLS)["tex"].split("\n")
     caption = next(line for line in lines if line.startswith(r"\caption"))
-    assert caption.startswith(r"\caption{gaat, Table 2: RAT \& GAAT: 100\% of C\_10. Scale: tiny. Values in \%.")
+    title = r"gaat, Table 2: RAT \& GAAT: 100\% of C\_10"
+    assert caption.startswith(rf"\caption[{{{title}}}]{{{title}. Scale: tiny. Values in \%.")
     assert r"\{a\} {*}b{*} \textbar{} c d \textasciitilde{} \textasciicircum{} \textbackslash{}" in caption
     assert r"R\_18 & RAT{*} & --- (189.00)\textsuperscript{1} & 40.00 {[}35.79, 44.36] ($=$ 42.10) \\" in lines
     assert r"{[}x] & GAAT & 9.00 ($\neq$ 132.00)\textsuperscript{1} & n/a \\" in lines
-    assert r"\par\smallskip\footnotesize \textsuperscript{1}~not\_measured" in lines
+    assert r"\par\smallskip \textsuperscript{1}~not\_measured" in lines
     assert {r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{llrr}"} <= set(lines)
+
+
+def wide(rows: int) -> str:
+    """Seven columns of shares, one with another n and a long name, and `rows` rows; as LaTeX."""
+    keys = ["a share", *"bcdef", "a name of several words"]
+    told = {"columns": {key: {} for key in keys}, "rows": {f"{at} / GAAT": {} for at in range(rows)}, "table": "wide"}
+    spec = Spec.model_validate(SPEC.model_dump(exclude_unset=True) | told)
+    cells = [replace(SHARE, row=row, column=key, n=500 + (key == "b")) for row in spec.rows for key in keys]
+    return render(spec, cells, ["A remark."])["tex"]
+
+
+def test_intervals_stand_below_the_values_of_a_wide_table():
+    lines = wide(1).split("\n")
+    at = lines.index(" & ".join(["0 & GAAT", *["40.00 ($=$ 42.10)"] * 7]) + r" \\")
+    small = [rf"{{\scriptsize {{[}}35.79, 44.36], n $=$ {500 + (column == 1)}}}" for column in range(7)]
+    assert lines[at + 1] == f"&  & {' & '.join(small)} " + r"\\ \addlinespace[2pt]"
+    assert lines[at - 2].endswith(r"& f & \shortstack[r]{a name of \\ several words} \\")
+
+
+@pytest.mark.parametrize(("rows", "sizes"), [(17, [17]), (18, [9, 9]), (36, [12, 12, 12]), (37, [13, 13, 11])])
+def test_long_tables_are_several_floats(rows: int, sizes: list[int]):
+    floats = wide(rows).split(r"\begin{table}")[1:]
+    assert [part.count("40.00 ($=$ 42.10)") // 7 for part in floats] == sizes
+    assert [r"\caption[]{" in part for part in floats] == [False] + [True] * (len(sizes) - 1)
+    assert [part.count("A remark.") for part in floats] == [0] * (len(sizes) - 1) + [1]
+    assert all(part.count(r"\toprule") == part.count(r"\end{table}") == 1 for part in floats)
 
 
 def test_remarks_stand_below_the_table():
     plain, marked = render(SPEC, CELLS), render(SPEC, CELLS, ["Trained in bf16: a, b_1.", "Trained in tf32: c."])
     assert marked["csv"] == plain["csv"]
     assert marked["md"] == plain["md"] + "\nTrained in bf16: a, b\\_1.\n\nTrained in tf32: c.\n"
-    added = r"\par\smallskip\footnotesize Trained in bf16: a, b\_1." + "\n"
-    added += r"\par\smallskip\footnotesize Trained in tf32: c." + "\n"
+    added = r"\par\smallskip Trained in bf16: a, b\_1." + "\n"
+    added += r"\par\smallskip Trained in tf32: c." + "\n"
     assert marked["tex"] == plain["tex"].replace("\\end{table}", added + "\\end{table}")
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from advgrad.tables.build import build_table, read_records, read_trainings, remarks
 from advgrad.tables.cells import Cell, cells_csv, metrics
+from advgrad.tables.document import TITLES, document
 from advgrad.tables.render import render
 from advgrad.tables.spec import Spec, load_spec
 
-PAPERS = ("linbp", "attack-bnn", "gaat")  # the order of their tables in cells.csv
+PAPERS = tuple(TITLES)  # the order of their tables in cells.csv
 
 
 def table_files(spec: Spec, cells: Sequence[Cell], last: Sequence[str]) -> dict[str, str]:
@@ -51,6 +52,7 @@ def report_files(
         partial = bool(absent)
         last = remarks(read_records(spec, results, partial=partial), read_trainings(spec, trainings, partial=partial))
         files |= table_files(spec, built[spec.name], last)
-    for name, group in collections(loaded.values()).items():
+    groups = collections(loaded.values())
+    for name, group in groups.items():
         files[name] = cells_csv(cell for spec in group for cell in built[spec.name])
-    return files
+    return files | {"tables.tex": document(groups["cells.csv"], groups["companions.csv"], scale)}

@@ -1,34 +1,18 @@
-"""A page of findings: a text whose numbers and verdicts come from built tables and judged claims.
-
-reports/specs/findings/PAPER.md is Markdown with places to fill:
-- {TABLE | ROW | COLUMN}: our value with its interval, or "—" and the reason, as PAPER-TABLE has it;
-- {TABLE | ROW | COLUMN | paper}: the paper's own number;
-- {claim | NAME}: the verdict, with how many comparisons hold; {claim | NAME | says}: what the claim says;
-- {scale}: the scale's name.
-"""
+"""A page of findings: a text whose numbers and verdicts come from built tables, figures and judged claims."""
 
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from advgrad.errors import InputError
 from advgrad.tables.cells import NOTHING, Cell, read_cells
+from advgrad.tables.claims_cells import Grid, read_figure
 from advgrad.tables.claims_render import COLUMNS, plain
 from advgrad.tables.claims_spec import Claim, load_claims
-
-PLACE = re.compile(r"\{([^{}]*)\}")
-WANTS = "wants {TABLE | ROW | COLUMN}, {TABLE | ROW | COLUMN | paper}, {claim | NAME}, {claim | NAME | says} or {scale}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """What stands between two braces of a template."""
-
-    where: str  # FILE:LINE
-    parts: tuple[str, ...]
+from advgrad.tables.findings_places import PLACE, WORDS, Place, figures, places, read_template, tables
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +22,7 @@ class Line:
     claim: str
     verdict: str  # of the whole claim
     held: str
+    paper_held: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,16 +31,9 @@ class Told:
 
     scale: str
     tables: Mapping[str, list[Cell]]  # PAPER-TABLE -> its cells
+    figures: Mapping[str, Grid]  # PAPER-NUMBER -> its points
     claims: Mapping[str, Claim]
     judged: list[Line]  # the comparisons of all claims
-
-
-def read_template(file: Path) -> str:
-    """reports/specs/findings/PAPER.md; InputError if there is no such file."""
-    try:
-        return file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
 
 
 def read_claims(file: Path) -> list[Line]:
@@ -65,28 +43,11 @@ def read_claims(file: Path) -> list[Line]:
             reader = csv.DictReader(text, strict=True)
             if tuple(reader.fieldnames or ()) != COLUMNS:
                 raise InputError(f"{file}: columns must be {','.join(COLUMNS)}")
-            return [Line(claim=line["claim"], verdict=line["verdict"], held=line["held"]) for line in reader]
+            return [Line(**{field.name: line[field.name] for field in fields(Line)}) for line in reader]
     except FileNotFoundError:
         raise InputError(f"{file}: no such file") from None
     except (ValueError, csv.Error) as error:
         raise InputError(f"{file}: not judged claims: {error}") from None
-
-
-def places(file: Path, text: str) -> Iterator[Place]:
-    """Those of the template in their order; InputError with file and line for one that is none of the four."""
-    for number, line in enumerate(text.split("\n"), start=1):
-        for found in PLACE.finditer(line):
-            parts, where = tuple(part.strip() for part in found[1].split("|")), f"{file}:{number}"
-            cell = len(parts) == 3 or (len(parts) == 4 and parts[3] == "paper")
-            claim = len(parts) == 2 or (len(parts) == 3 and parts[2] == "says")
-            if parts != ("scale",) and not (claim if parts[0] == "claim" else cell):
-                raise InputError(f"{where}: {found[0]}: {WANTS}")
-            yield Place(where=where, parts=parts)
-
-
-def tables(file: Path, text: str, paper: str) -> list[str]:
-    """The tables, PAPER-TABLE, whose cells the page shows, sorted."""
-    return sorted({f"{paper}-{at.parts[0]}" for at in places(file, text) if at.parts[0] not in ("claim", "scale")})
 
 
 def _pick(place: Place, what: str, name: str, known: Iterable[str]) -> str:
@@ -112,16 +73,40 @@ def _cell(place: Place, told: Told, paper: str) -> str:
     return (cell.paper_value or "no number") if own else shown(cell)
 
 
+def _figure(place: Place, told: Told, paper: str) -> str:
+    _, number, row, column = place.parts
+    points = told.figures[f"{paper}-{number}"]
+    _pick(place, f"curve of figure {number}", row, (at for at, _ in points))
+    point = points[row, _pick(place, f"x in figure {number}, {row},", column, (x for at, x in points if at == row))]
+    if point.ours is None:
+        return f"{NOTHING} ({point.reason})"
+    at, low, high = (f"{end:.4g}" for end in (point.ours.value, point.ours.low, point.ours.high))
+    return at if low == high else f"{at} [{low}, {high}]"
+
+
+def _counted(held: Iterable[str]) -> str:
+    """`1 of 7 hold`, of the comparisons that were run; "" if none was."""
+    counts = Counter(held)
+    run = counts.total() - counts["not run"]
+    return f"{counts['holds']} of {run} hold" if run else ""
+
+
 def _claim(place: Place, told: Told) -> str:
-    """`contradicted (1 of 7 holds)`: of the comparisons that were run."""
+    """`contradicted (1 of 7 hold)`; of the paper `1 of 7 hold`."""
     name = _pick(place, "claim", place.parts[1], told.claims)
-    if len(place.parts) == 3:
-        return told.claims[name].says
     lines = [line for line in told.judged if line.claim == name]
-    held = Counter(line.held for line in lines)
-    run = len(lines) - held["not run"]
-    part = f" ({held['holds']} of {run} hold)" if run else ""
-    return f"{lines[0].verdict}{part}" if lines else "not run"
+    if place.parts[2:] == ("says",):
+        return told.claims[name].says + (" (mostly)" if told.claims[name].most else "")
+    if place.parts[2:] == ("paper",):
+        return _counted(line.paper_held for line in lines) or "gives no numbers"
+    counted = _counted(line.held for line in lines)
+    return lines[0].verdict + (f" ({counted})" if counted else "") if lines else "not run"
+
+
+def _told(place: Place, told: Told, paper: str) -> str:
+    if place.parts[0] == "claim":
+        return _claim(place, told)
+    return _figure(place, told, paper) if place.parts[0] == "figure" else _cell(place, told, paper)
 
 
 def filled(file: Path, text: str, told: Told, paper: str) -> str:
@@ -130,25 +115,36 @@ def filled(file: Path, text: str, told: Told, paper: str) -> str:
 
     def one(_: re.Match[str]) -> str:
         place = next(found)
-        if place.parts == ("scale",):
-            return told.scale
-        return plain(_claim(place, told) if place.parts[0] == "claim" else _cell(place, told, paper))
+        return told.scale if place.parts == ("scale",) else plain(_told(place, told, paper))
 
     return PLACE.sub(one, text)
 
 
+def _asks_for_what_is_there(file: Path, text: str, specs: Path, paper: str) -> None:
+    names = {
+        kind: sorted(each.stem for each in folder.glob(f"{paper}-*.yaml"))
+        for kind, folder in (("table", specs), ("figure", specs / "figures"))
+    }
+    for place in places(file, text):
+        if place.parts[0] == "figure":
+            _pick(place, "figure", f"{paper}-{place.parts[1]}", names["figure"])
+        elif place.parts[0] not in WORDS:
+            _pick(place, "table", f"{paper}-{place.parts[0]}", names["table"])
+
+
 def page(specs: Path, reports: Path, paper: str, scale: str) -> str:
-    """reports/findings/PAPER.md. specs: with findings/PAPER.md, claims/PAPER.yaml and the tables' specs; reports: with
-    cells/ and claims/, as built. InputError if a file is missing or a place names nothing that is there.
+    """reports/findings/PAPER.md. specs: with findings/PAPER.md, claims/PAPER.yaml and the specs of tables and figures;
+    reports: with cells/, figures/ and claims/, as built. InputError if a file is missing or a place names nothing that
+    is there.
     """
     file = specs / "findings" / f"{paper}.md"
-    text, known = read_template(file), sorted(each.stem for each in specs.glob(f"{paper}-*.yaml"))
-    for place in places(file, text):
-        if place.parts[0] not in ("claim", "scale"):
-            _pick(place, "table", f"{paper}-{place.parts[0]}", known)
+    text = read_template(file)
+    _asks_for_what_is_there(file, text, specs, paper)
+    points = {name: reports / "figures" / f"{name}.csv" for name in figures(file, text, paper)}
     told = Told(
         scale=scale,
         tables={name: read_cells(reports / "cells" / f"{name}.csv") for name in tables(file, text, paper)},
+        figures={name: read_figure(at, name.removeprefix(f"{paper}-")) for name, at in points.items()},
         claims=load_claims(specs / "claims" / f"{paper}.yaml").claims,
         judged=read_claims(reports / "claims" / f"{paper}.csv"),
     )

@@ -1,7 +1,9 @@
 """Markdown and LaTeX of a table that is already laid out as text."""
 
+import math
 import re
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 TEX = {
@@ -18,6 +20,13 @@ TEX = {
     "*": "{*}",
     **{character: f"\\{character}" for character in "&%$#_{}"},
 }
+
+
+SPREAD = re.compile(r" (\[[^\[\]]*\](?:, n = \d+)?)")  # the interval in a cell's text, and n
+WIDE = 110  # characters in a line of a table; from there on intervals stand below the values
+NAME = 16  # characters in a line of a column's name
+GAP = 2  # between columns
+LONG = 34  # lines of a table that is one float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,34 +64,89 @@ def markdown(table: Layout) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
+    """text with every character that LaTeX would act on escaped."""
     return "".join(TEX.get(character, character) for character in text)
 
 
-def latex(table: Layout) -> str:
-    """A floating table to be \\input; needs the packages booktabs and graphicx. Wide tables are scaled to the text."""
+def _characters(rows: Sequence[Sequence[str]]) -> int:
+    """Those in a line, with each column as wide as its longest entry."""
+    return sum(max(map(len, column)) + GAP for column in zip(*rows, strict=True))
 
-    def line(entries: Sequence[tuple[str, int | None]]) -> str:
-        cells = (_tex(text) + (rf"\textsuperscript{{{note}}}" if note else "") for text, note in entries)
-        return rf"{' & '.join(cells)} \\"
 
+def _broken(name: str) -> list[str]:
+    """The lines of a column's name."""
+    return textwrap.wrap(name, NAME, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _halves(text: str) -> tuple[str, str]:
+    """A cell's text without its interval, and the interval with n; "" if there is none."""
+    found = SPREAD.search(text)
+    return (text[: found.start()] + text[found.end() :], found[1]) if found else (text, "")
+
+
+def _stacked(table: Layout) -> list[list[tuple[str, str]]]:
+    """For each entry of each row what it says and what stands below it: nothing unless the table is wide."""
+    rows = [[text for text, _ in line] for line in table.body]
+    wide = _characters([[max(_broken(name), key=len) for name in table.head], *rows]) > WIDE
+    return [[_halves(text) if wide and at >= table.keys else (text, "") for at, text in enumerate(row)] for row in rows]
+
+
+def _rows(table: Layout) -> list[list[str]]:
+    """The rows of the LaTeX table: one line each, or two where intervals stand below the values."""
+    rows = []
+    for line, pairs in zip(table.body, _stacked(table), strict=True):
+        marks = (rf"\textsuperscript{{{note}}}" if note else "" for _, note in line)
+        lines = [" & ".join(tex(text) + mark for (text, _), mark in zip(pairs, marks, strict=True)) + r" \\"]
+        if any(below for _, below in pairs):
+            small = (rf"{{\scriptsize {tex(below)}}}" if below else "" for _, below in pairs)
+            lines.append(" & ".join(small).strip() + r" \\ \addlinespace[2pt]")
+        rows.append(lines)
+    return rows
+
+
+def _parts(rows: list[list[str]]) -> Iterator[list[str]]:
+    """The lines of as few tables of about the same length as hold LONG lines each."""
+    count = math.ceil(sum(map(len, rows)) / LONG) or 1
+    size = math.ceil(len(rows) / count) or 1
+    for first in range(0, len(rows), size):
+        yield [line for row in rows[first : first + size] for line in row]
+
+
+def _head(name: str) -> str:
+    lines = [tex(line) for line in _broken(name)]
+    return r"\shortstack[r]{" + r" \\ ".join(lines) + "}" if lines[1:] else lines[0]
+
+
+def _float(table: Layout, caption: str, lines: Sequence[str], below: Sequence[str]) -> list[str]:
     columns = "l" * table.keys + "r" * (len(table.head) - table.keys)
-    notes = (rf"\textsuperscript{{{number}}}~{_tex(note)}" for number, note in enumerate(table.notes, start=1))
-    lines = [
-        "% needs the packages booktabs and graphicx",
+    return [
         r"\begin{table}",
-        r"\centering",
-        rf"\caption{{{_tex(f'{table.title}. {table.caption} {table.note}'.rstrip())}}}",
-        r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
+        r"\centering\footnotesize",
+        rf"\caption{caption}",
+        r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{{columns}}}",
         r"\toprule",
-        line([(text, None) for text in table.head]),
+        rf"{' & '.join(map(_head, table.head))} \\",
         r"\midrule",
-        *map(line, table.body),
+        *lines,
         r"\bottomrule",
         r"\end{tabular}}",
-        *([r"\par\smallskip\footnotesize " + "; ".join(notes)] if table.notes else []),
-        *(rf"\par\smallskip\footnotesize {_tex(text)}" for text in table.last),
+        *(rf"\par\smallskip {text}" for text in below),
         r"\end{table}",
     ]
+
+
+def latex(table: Layout) -> str:
+    """A floating table to be \\input; needs the packages booktabs and graphicx. In wide tables intervals stand below
+    the values, and what is wider than the line still is scaled to it; long ones are several floats.
+    """
+    notes = (rf"\textsuperscript{{{number}}}~{tex(note)}" for number, note in enumerate(table.notes, start=1))
+    title, text = tex(table.title), tex(f"{table.title}. {table.caption} {table.note}".rstrip())
+    below = [*(["; ".join(notes)] if table.notes else []), *map(tex, table.last)]
+    parts = list(_parts(_rows(table)))
+    lines = ["% needs the packages booktabs and graphicx"]
+    for at, part in enumerate(parts):
+        caption = rf"[]{{{title}, continued.}}" if at else rf"[{{{title}}}]{{{text}}}"
+        lines += _float(table, caption, part, below if part is parts[-1] else ())
     return "\n".join(lines) + "\n"
