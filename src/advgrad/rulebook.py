@@ -29,7 +29,8 @@ from advgrad.visits.schedule import home
 BOOK = Path(".advgrad/rules.json")
 STATES = Path(".advgrad/states")
 FRESH = "up to date\n"  # of a stage that dvc.lock describes as it is
-HERE = ("fetch", "table", "figure", "claims", "findings", "cells")  # seconds of work, or the network: not for a queue
+# seconds of work, or the network: not for a queue
+HERE = ("fetch", "table", "figure", "claims", "findings", "cells", "report")
 # Scales at which a model's stages share one job, if it has no GPU: of GPUs it would ask for as many as stages could use
 # side by side.
 SMALL = ("smoke", "quick")

@@ -21,7 +21,7 @@ from advgrad.visits.plan import Plan
 
 Say = Callable[[str], None]
 SHEETS = Path(".advgrad/sheets")  # data sets as they travel, kept for the next bundle
-RENDERED = ("tables", "cells", "figures", "claims", "findings", "metrics")
+RENDERED = ("tables", "cells", "figures", "claims", "findings", "metrics", "index.html")
 LEFT_OUT = ("archives", "tests", *(f"reports/{name}" for name in RENDERED))
 _OURS = (":(exclude)archives", ":(exclude)reports", ":(exclude)dvc.lock")  # results: they do not travel from HEAD
 LAUNCHER = """#!/bin/sh
