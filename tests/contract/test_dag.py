@@ -10,12 +10,14 @@ from dvc.repo import Repo
 from advgrad.config import PAPERS, load_paper, load_scale, load_settings
 from advgrad.figures import spec as figures
 from advgrad.figures.spec import load_figure
+from advgrad.report.where import origin, read_papers
 from advgrad.tables import claims_spec as claims
 from advgrad.tables import findings_places as findings
-from advgrad.tables.spec import analysed, load_spec, models, parameters, trained, uses_measurements
+from advgrad.tables.spec import analysed, load_spec, models, parameters, trained, uses_measurements, wanted
 from advgrad.tables.summary import summary, with_summary
 
 ROOT = Path(__file__).parents[2]
+FORMS = ("csv", "svg")  # of a figure
 # code that decides no result: messages, atomic writing, bookkeeping around a stage
 NEUTRAL = {"__init__", "errors", "files", "provenance", "stage", "tracking"}
 
@@ -279,6 +281,25 @@ def test_the_summary_in_the_readme_is_the_committed_reports():
     file = ROOT / "README.md"
     told = summary(ROOT / "reports", load_settings(ROOT).scale, base="reports/")["summary.md"]
     assert with_summary(file.read_text("utf-8"), told, file) == file.read_text("utf-8"), "run `advgrad readme`"
+
+
+def test_the_report_reads_all_that_is_shown_and_names_stages_that_are_there(stages):
+    stage, specs = stages["report"], ROOT / "reports" / "specs"
+    read = {f"reports/cells/{file.stem}.csv" for file in specs.glob("*.yaml")}
+    read |= {f"reports/figures/{file.stem}.{form}" for file in (specs / "figures").glob("*.yaml") for form in FORMS}
+    read |= {f"reports/claims/{file.stem}.csv" for file in (specs / "claims").glob("*.yaml")}
+    read |= {f"reports/findings/{file.name}" for file in (specs / "findings").glob("*.md")}
+    read |= {"reports/specs", "reports/cost.json", "reports/fingerprint.json"}
+    assert {path for path in paths(stage) if path.startswith("reports/")} == read
+    assert {f"params/{paper}.yaml" for paper in PAPERS} <= paths(stage)
+    assert tracked(stage) == {"params.yaml": {"scale", "seed"}}
+    assert outputs(stage) == {"reports/index.html"}
+    papers = read_papers(ROOT, load_settings(ROOT).scale)
+    for file in specs.glob("*.yaml"):
+        spec = load_spec(file)
+        for cell in wanted(spec):
+            made = origin(cell.source, cell.row, cell.column, spec.paper, papers, file.stem).stage
+            assert {name for name in made.split(" and ") if name} <= set(stages), (file.stem, cell.row, cell.column)
 
 
 @pytest.mark.parametrize("paper", PAPERS)

@@ -1,0 +1,67 @@
+// Filters over what the page already shows; without this script it shows everything.
+(() => {
+  "use strict";
+  const root = document.documentElement, form = document.forms[0], main = document.querySelector("main");
+  const names = ["paper", "network", "verdict"], said = form.querySelector("output"), everything = said.textContent;
+  const papers = [...document.querySelectorAll("[data-paper]")], groups = [...document.querySelectorAll(".group")];
+  const tables = [...document.querySelectorAll("section.table")].map((table) => ({
+    table,
+    paper: table.closest("[data-paper]").dataset.paper,
+    cells: [...table.querySelectorAll(".grid td[data-verdict]")],
+    rows: [...table.querySelectorAll(".grid tbody tr")],
+    lines: [...table.querySelectorAll(".long tbody tr")],
+    links: document.querySelectorAll(`.contents a[href="#${table.id}"]`),
+  }));
+
+  function apply() {
+    const want = Object.fromEntries(names.map((name) => [name, form[name].value]));
+    const ofCells = Boolean(want.network || want.verdict); // which figures, claims and findings have nothing to do with
+    const fits = ({ dataset }) =>
+      (!want.network || dataset.network === want.network) && (!want.verdict || dataset.verdict === want.verdict);
+    const left = {}; // paper -> cells
+    for (const { table, paper, cells, rows, lines, links } of tables) {
+      for (const cell of cells) cell.classList.toggle("hit", fits(cell));
+      for (const row of rows) row.hidden = !row.querySelector(".hit");
+      for (const line of lines) line.hidden = !fits(line);
+      const found = lines.filter((line) => !line.hidden).length;
+      for (const one of [table, ...links]) one.hidden = !found;
+      left[paper] = (left[paper] || 0) + found;
+    }
+    for (const group of groups) group.hidden = !group.querySelector("section.table:not([hidden])");
+    for (const one of papers) {
+      const paper = one.dataset.paper;
+      one.hidden = Boolean(want.paper && want.paper !== paper) || (ofCells && !left[paper]);
+    }
+    const filtered = Boolean(want.paper) || ofCells;
+    const shown = Object.keys(left).reduce((sum, paper) => sum + (!want.paper || want.paper === paper ? left[paper] : 0), 0);
+    root.classList.toggle("filtered", filtered);
+    root.classList.toggle("cells-only", ofCells);
+    said.textContent = filtered ? `${shown} of ${everything}` : everything;
+  }
+
+  function keep() {
+    const told = String(new URLSearchParams(names.map((name) => [name, form[name].value]).filter(([, value]) => value)));
+    history.replaceState(null, "", told ? `#${told}` : location.pathname + location.search);
+    apply();
+    if (main.getBoundingClientRect().top < 0) main.scrollIntoView();
+  }
+
+  function restore() {
+    const hash = location.hash.slice(1);
+    if (!hash.includes("=")) return; // a place on the page
+    const told = new URLSearchParams(hash);
+    for (const name of names) {
+      form[name].value = told.get(name) || "";
+      if (form[name].selectedIndex < 0) form[name].value = ""; // no such paper, network or verdict
+    }
+    apply();
+  }
+
+  form.addEventListener("change", keep);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("reset", () => setTimeout(keep));
+  addEventListener("hashchange", restore);
+  root.classList.add("js");
+  apply();
+  restore();
+})();
