@@ -27,8 +27,9 @@ TITLES = {  # name, title, arXiv's number
 }  # fmt: skip
 MEANINGS = {
     "agrees": "the paper's value lies in our 95 % interval, or within the table's tolerance of ours",
-    "same direction": "the value differs, what it shows goes the same way as in the paper",
-    "differs": "neither",
+    "same direction": "it does not, but lies on the paper's side of the cell that it is read against: PGD++ below PGD, "
+    "LinBP above BP",
+    "differs": "neither; or there is no cell that it is read against",
     "not judged at this scale": "shown beside the paper's value, not held against it: the scale's budget is smaller "
     "than the paper's, or the machine is another",
     "not run": "there is no value; the reason says why",
