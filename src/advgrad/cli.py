@@ -96,7 +96,10 @@ def compare(_: object, told: argparse.Namespace) -> int:
     found = compare(told.a, told.b, ROOT, names=told.tables, alpha=told.alpha)
     text = render(found, told.format, every=told.all)
     if told.out:
-        write_text(told.out, text)
+        try:
+            write_text(told.out, text)
+        except OSError as error:
+            raise InputError(f"--out: {told.out}: cannot be written: {error.strerror}") from None
     say(summary(found) if told.out else text.rstrip("\n"))
     return int(FAILS[told.fail_on](found))
 

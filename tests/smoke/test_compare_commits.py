@@ -73,9 +73,7 @@ def test_one_attack_parameter_and_its_cells(project):
     change(project / "params/linbp.yaml", f"{attack}2.55,", f"{attack}25.5,")
     after = committed(project)
     changed = {cell for cell in before if before[cell] != after[cell]}
-    assert {column for _, column in changed} == {"LeNet-5 0.1"}, (
-        "the other attack is as it was; no attack moves the MLP"
-    )
+    assert {column for _, column in changed} == {"LeNet-5 0.1"}, "the other attack is as it was; none moves the MLP"
     assert len(changed) >= 3, "of six"
 
     told = advgrad(project, "compare", "HEAD~1", "HEAD", "--format", "csv")

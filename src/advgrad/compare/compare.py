@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from advgrad.compare.pairing import MEASURED, Evidence, evidence, tested
+from advgrad.compare.pairing import MEASURED, Evidence, assess, evidence
 from advgrad.compare.sides import Side, locked, opened, records, sources, tables
 from advgrad.compare.significance import Tested, holm
 from advgrad.errors import InputError
@@ -108,7 +108,7 @@ def _evidence(side: Side, found: dict[str, list[Cell]]) -> dict[Key, Evidence]:
 
 
 def _compared(key: Key, a: Evidence, b: Evidence) -> Compared:
-    test, why = tested(a, b)
+    test, why = assess(a, b)
     changes = tuple(name for name in SHOWN if getattr(a.cell, name) != getattr(b.cell, name))
     return Compared(key=key, a=a.cell, b=b.cell, changes=changes, tested=test, why=why)
 

@@ -102,7 +102,7 @@ def _interval(cell: Cell) -> tuple[float, float, float] | None:
     return cell.number, float(cell.low), float(cell.high)
 
 
-def tested(a: Evidence, b: Evidence) -> tuple[Tested | None, str]:
+def assess(a: Evidence, b: Evidence) -> tuple[Tested | None, str]:
     """The test and, if it is not paired, why; no test and why, "exact" if any difference is one.
 
     On the same images McNemar's exact test or, of means, the paired t test. Else Fisher's exact test of shares, and z
