@@ -98,6 +98,22 @@ def restore(_: config.Settings, told: argparse.Namespace) -> int:
     return 0
 
 
+def compare(_: object, told: argparse.Namespace) -> int:
+    from advgrad.compare.compare import FAILS, compare, summary
+    from advgrad.compare.render import render
+    from advgrad.files import write_text
+
+    found = compare(told.a, told.b, ROOT, names=told.tables, alpha=told.alpha)
+    text = render(found, told.format, every=told.all)
+    if told.out:
+        try:
+            write_text(told.out, text)
+        except OSError as error:
+            raise InputError(f"--out: {told.out}: cannot be written: {error.strerror}") from None
+    say(summary(found) if told.out else text.rstrip("\n"))
+    return int(FAILS[told.fail_on](found))
+
+
 def say(line: str) -> None:
     print(line, flush=True)
 
@@ -106,11 +122,10 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="advgrad", description=__doc__)
     commands = top.add_subparsers(dest="command", required=True)
 
-    def add(
-        name: str, about: str, does: Callable[[config.Settings, argparse.Namespace], int]
-    ) -> argparse.ArgumentParser:
+    def add(name: str, about: str, does: Does, *, anywhere: bool = False) -> argparse.ArgumentParser:
+        """anywhere: without a checkout, too, so no parameter file is read; `does` gets None for the settings."""
         command = commands.add_parser(name, help=about, description=about)
-        command.set_defaults(does=does)
+        command.set_defaults(does=does, anywhere=anywhere)
         return command
 
     add("check", "hold every parameter file against its schema", lambda *_: 0)
@@ -129,6 +144,8 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--scale", help="take results of this scale only; default: the one that all parts are of")
     command = add("restore", "make archives/SCALE the active results: params.yaml, dvc.lock, outputs, cache", restore)
     command.add_argument("scale")
+    about = "which cells differ between two sets of results, and which by more than chance; exits 1 if any does"
+    _add_compare(add("compare", about, compare, anywhere=True))
     return top
 
 
@@ -159,10 +176,23 @@ def _add_run(command: argparse.ArgumentParser) -> None:
     command.add_argument("--dry-run", action="store_true", help="say what would run, and how long it would take")
 
 
+def _add_compare(command: argparse.ArgumentParser) -> None:
+    what = "a Git revision, an experiment of `dvc exp run`, a folder, a scale in archives/, a .tar.gz of an archive"
+    command.add_argument("a", nargs="?", default="HEAD", metavar="A", help=f"{what}; default: %(default)s")
+    command.add_argument("b", nargs="?", default=".", metavar="B", help="another one; default: this folder")
+    command.add_argument("--tables", nargs="+", default=[], metavar="NAME", help="only these, such as linbp-1")
+    command.add_argument("--all", action="store_true", help="cells that do not differ, too")
+    command.add_argument("--alpha", type=float, default=0.05, help="level of significance; default: %(default)s")
+    command.add_argument("--fail-on", choices=["changed", "significant", "verdict", "never"], default="changed",
+                         help="what makes the exit status 1; default: %(default)s")  # fmt: skip
+    command.add_argument("--format", choices=["text", "md", "json", "csv"], default="text")
+    command.add_argument("--out", type=Path, metavar="FILE", help="write it there and print the last line only")
+
+
 def main(argv: list[str] | None = None) -> int:
     told = parser().parse_args(argv)
     try:
-        return told.does(check(), told)
+        return told.does(None if told.anywhere else check(), told)
     except InputError as error:
         print(f"advgrad: {error}", file=sys.stderr)
         return 2

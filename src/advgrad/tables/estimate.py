@@ -44,20 +44,51 @@ def _mark(run: tuple[int, ...], source: Source) -> int | None:
     return marks.index(source.mark) if len(run) == len(marks) else None
 
 
-def attacked(record: Record, source: Source) -> Estimate:
-    """Adversarial accuracy over all images, or the attack's success over the correctly classified ones."""
+def _outcome(record: Record, source: Source) -> tuple[np.ndarray, tuple[int, ...]]:
+    """The attack's outcomes (restarts, marks, k) and the steps of its marks."""
     name = source.outcome or ""
     if name not in record.outcomes:
         raise InputError(f"{record.file}: no {name!r}; has: {', '.join(sorted(record.outcomes))}")
-    outcome, steps = record.outcomes[name], record.steps[name]
-    mark, restarts = _mark(steps, source), min(source.restarts, len(outcome))
-    if mark is None:
+    return record.outcomes[name], record.steps[name]
+
+
+def _halvings(record: Record, source: Source) -> np.ndarray:
+    """(k,) iterations before the halving number `place`; NaN: it never came."""
+    name, place = source.outcome or "", source.place or 1
+    if name not in record.halvings:
+        known = ", ".join(sorted(record.halvings)) or "none"
+        raise InputError(f"{record.file}: no halvings of {name!r}; has: {known}")
+    found = record.halvings[name]
+    column = found[:, place - 1].astype(float) if place <= found.shape[1] else np.full(len(found), np.nan)
+    return np.where(column >= 0, column, np.nan)
+
+
+def per_image(record: Record, source: Source) -> np.ndarray | None:
+    """(k,) what each of the record's first k images adds to the cell: 1 or 0, or iterations; NaN: it is not counted.
+
+    Success counts images that are classified correctly before the attack only. None: the mark was not run.
+    """
+    if source.metric == "clean":
+        return record.clean.astype(float)
+    if source.metric == "halving":
+        return _halvings(record, source)
+    outcome, steps = _outcome(record, source)
+    if (mark := _mark(steps, source)) is None:
+        return None
+    correct = outcome[min(source.restarts, len(outcome)) - 1, mark].astype(float)
+    return np.where(record.clean[: len(correct)] == 1, 1 - correct, np.nan) if source.metric == "success" else correct
+
+
+def attacked(record: Record, source: Source) -> Estimate:
+    """Adversarial accuracy over all images, or the attack's success over the correctly classified ones."""
+    outcome, steps = _outcome(record, source)
+    mark, restarts, hits = _mark(steps, source), min(source.restarts, len(outcome)), per_image(record, source)
+    if mark is None or hits is None:
         return Estimate(reason=f"{source.mark} steps were not run at this scale")
-    correct = outcome[restarts - 1, mark]
-    k, n = len(correct), len(record.clean)
+    k, n = len(hits), len(record.clean)
     if k == 0 < n:
         return Estimate(reason="not run at this scale")
-    estimate = share(1 - correct[record.clean[:k] == 1] if source.metric == "success" else correct)
+    estimate = share(hits[~np.isnan(hits)])
     part = f"first {k} of {n} images" if k < n else ""
     short = [f"{restarts} of {source.restarts} restarts"] if restarts < source.restarts else []
     short += [f"{steps[mark]} of {source.mark} steps"] if steps[mark] != source.mark else []
@@ -76,13 +107,8 @@ def mean(numbers: np.ndarray) -> Estimate:
 
 def halved(record: Record, source: Source) -> Estimate:
     """Mean iterations before the step's halving number `place`, over the images whose step was halved that often."""
-    name, place = source.outcome or "", source.place or 1
-    if name not in record.halvings:
-        known = ", ".join(sorted(record.halvings)) or "none"
-        raise InputError(f"{record.file}: no halvings of {name!r}; has: {known}")
-    found, steps = record.halvings[name], record.steps.get(name, ())
-    column = found[:, place - 1].astype(float) if place <= found.shape[1] else np.zeros(0)
-    column = column[column >= 0]
+    found, steps, place = _halvings(record, source), record.steps.get(source.outcome or "", ()), source.place or 1
+    column = found[~np.isnan(found)]
     if len(column) == 0:
         return Estimate(reason=f"no image's step was halved {place} times")
     cut = source.mark is not None and steps != (source.mark,)

@@ -31,6 +31,7 @@ class Record:
     # ATTACK/GRADIENT -> (k, H): for each attacked image the iterations before its step was halved for the 1st, 2nd ...
     # time; negative: it never was
     halvings: Mapping[str, np.ndarray] = field(default_factory=dict)
+    index: np.ndarray | None = None  # (n,) numbers of the test images
 
 
 class Measurement(BaseModel):
@@ -117,6 +118,7 @@ def read_record(results: Path, name: str) -> Record:
         outcomes=outcomes,
         steps=steps,
         halvings=halvings,
+        index=arrays.get("index"),
         **_training(told, metrics),
     )
 
