@@ -74,6 +74,7 @@ def _root(about: About, files: Mapping[str, bytes], made: Mapping[str, Any]) -> 
         "datePublished": about.date,
         "license": ref(_license(cited)),
         "author": ref(AUTHORS),
+        "publisher": ref(AUTHORS),
         "conformsTo": [ref(profile) for profile in PROFILES],
         "mainEntity": ref(WORKFLOW),
         "mentions": [ref(name) for name in actions],
@@ -139,6 +140,7 @@ def _files(about: About, files: Mapping[str, bytes], lock: Mapping[str, Any]) ->
         found["README.md"]["about"] = ref("./")
     found[WORKFLOW] |= {
         "@type": ["File", "SoftwareSourceCode", "ComputationalWorkflow", "HowTo"],
+        "conformsTo": ref("https://bioschemas.org/profiles/ComputationalWorkflow/1.0-RELEASE"),
         "programmingLanguage": ref("#dvc"),
         "version": about.commit,
         "hasPart": [ref(tool) for tool in sorted(tools)],

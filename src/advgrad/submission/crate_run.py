@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +15,12 @@ AUTHORS, ENGINE, WHOLE = "#authors", "#engine", "#run"
 
 def ref(name: str) -> Ref:
     return {"@id": name}
+
+
+def _refs(names: Iterable[str]) -> Ref | list[Ref]:
+    """One reference alone, several as a list: as JSON-LD is compacted."""
+    found = [ref(name) for name in names]
+    return found[0] if len(found) == 1 else found
 
 
 def tool_of(cmd: str) -> str:
@@ -77,8 +83,8 @@ def _stage(
             "description": stage["cmd"],
             "instrument": tool,
             "agent": ref(AUTHORS),
-            "object": [ref(place) for place in dict.fromkeys(read)],
-            "result": [ref(places[out["path"]]) for out in stage["outs"]],
+            "object": _refs(dict.fromkeys(read)),
+            "result": _refs(places[out["path"]] for out in stage["outs"]),
         },
         f"#control/{mark}": {"@type": "ControlAction", "name": name, "instrument": ref(step), "object": ref(run)},
     }
@@ -101,14 +107,14 @@ def _whole(about: About, lock: Mapping[str, Any], places: Mapping[str, str]) -> 
             "description": f"As dvc.lock of commit {about.commit} records them; when they ran is not recorded.",
             "instrument": ref("dvc.yaml"),
             "agent": ref(AUTHORS),
-            "object": [ref(quote(file)) for file in parameters],
-            "result": [ref(place) for place in shown],
+            "object": _refs(map(quote, parameters)),
+            "result": _refs(shown),
         },
         "#orchestration": {
             "@type": "OrganizeAction",
             "name": "DVC, one stage after what it needs",
             "instrument": ref(ENGINE),
-            "object": [ref(f"#control/{quote(name)}") for name in lock],
+            "object": _refs(f"#control/{quote(name)}" for name in lock),
             "result": ref(WHOLE),
         },
     }
