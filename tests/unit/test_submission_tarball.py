@@ -158,6 +158,14 @@ def test_links_and_folders(packed: bytes, kind: bytes):
         unpack(rewrapped(bytes(tar), packed, honest=True), "x")
 
 
+def test_a_member_of_another_time(packed: bytes):
+    tar = bytearray(plain(packed))
+    at = tar.index(f"{TOP}/a/empty".encode())
+    tar[at : at + 512] = tarballs._header(f"{TOP}/a/empty", 0, 0o644, TIME + 1)
+    with pytest.raises(DamagedError, match=r"^x: a/empty: of another time"):
+        unpack(rewrapped(bytes(tar), packed, honest=True), "x")
+
+
 def test_twice_the_same_member(packed: bytes):
     tar = plain(packed)
     at, size = tar.index(f"{TOP}/README.md".encode()), 1024

@@ -147,41 +147,38 @@ def _walk(tar: bytes, told: bytes | None) -> tuple[Tarball, bytes]:
     top = path.partition("/")[0]
     if path != f"{top}/{MANIFEST}" or not TOP.fullmatch(top):
         raise DamagedError(f"{MANIFEST}: its tar header is damaged")
-    listed, at, time = _read(tar, 0, top, MANIFEST, None)
-    if told is not None and told != _sha256(listed.content):
-        raise DamagedError(f"{MANIFEST}: its content is damaged")
+    listed, at, time = _read(tar, 0, f"{top}/{MANIFEST}", told)
     files: dict[str, File] = {}
     for name, digest in _lines(listed.content):
-        files[name], at, _ = _read(tar, at, top, name, time)
-        if hashlib.sha256(files[name].content).hexdigest() != digest:
-            raise DamagedError(f"{name}: its content is not what {MANIFEST} says")
+        files[name], at, made = _read(tar, at, f"{top}/{name}", digest.encode())
+        if made != time:
+            raise DamagedError(f"{name}: of another time than {MANIFEST}")
     end = 2 * BLOCK + -(at + 2 * BLOCK) % RECORD
     if tar[at:] != bytes(end):
         raise DamagedError(f"what follows the last member is not {end} bytes of nothing")
     return Tarball(folder=top, time=time, files=files), listed.content
 
 
-def _read(tar: bytes, at: int, top: str, name: str, time: int | None) -> tuple[File, int, int]:
-    """(the member at this place, where the next one is, its time), which must be `time` if one is given."""
-    head = tar[at : at + BLOCK]
+def _read(tar: bytes, at: int, path: str, told: bytes | None) -> tuple[File, int, int]:
+    """(the member at this place, where the next one is, its time). told: its sha256, if it is known."""
+    head, name = tar[at : at + BLOCK], path.partition("/")[2]
     try:
-        mode, size, made = (int(head[start:end], 8) for start, end in ((100, 107), (124, 135), (136, 147)))
-        good = (
-            size >= 0
-            and mode in MODES.values()
-            and head == _header(f"{top}/{name}", size, mode, made if time is None else time)
-        )
+        mode, size, time = (int(head[start:end], 8) for start, end in ((100, 107), (124, 135), (136, 147)))
+        good = size >= 0 and mode in MODES.values() and head == _header(path, size, mode, time)
     except ValueError:
-        raise DamagedError(f"{name}: its tar header is damaged") from None
+        good, mode, size, time = False, 0, 0, 0
     if not good:
         raise DamagedError(f"{name}: its tar header is damaged")
     start = at + BLOCK
     end = start + size + -size % BLOCK
+    content = tar[start : start + size]
     if len(tar) < end:
         raise DamagedError(f"{name}: damaged, or cut off")
+    if told is not None and told != _sha256(content):
+        raise DamagedError(f"{name}: its content is damaged: its sha256 differs")
     if any(tar[start + size : end]):
         raise DamagedError(f"{name}: what pads it is not empty")
-    return File(content=tar[start : start + size], executable=mode == MODES[True]), end, made
+    return File(content=content, executable=mode == MODES[True]), end, time
 
 
 def _lines(text: bytes) -> Iterator[tuple[str, str]]:
