@@ -138,6 +138,21 @@ def test_other_tampering(tarball: Tarball, tmp_path: Path):
     assert "archive.json: of another scale" in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("path", "content", "says"),
+    [
+        (OUTCOMES, b"garbage", f"{OUTCOMES}: not a safetensors file"),
+        ("reports/specs/linbp-2.yaml", b"a: 1", "reports/specs/linbp-2.yaml: paper: "),
+        ("dvc.lock", b"stages: {a: 1}", "dvc.lock: not there, or not as DVC writes it"),
+        ("params/scales/quick.yaml", b"x", "params/scales/quick.yaml: "),
+    ],
+)
+def test_contents_that_nothing_can_be_made_of(tarball: Tarball, tmp_path: Path, path: str, content: bytes, says: str):
+    status, lines = found(tampered(tarball, tmp_path / "x", {path: content}))
+    assert status == 1
+    assert lines[-1].startswith(says)
+
+
 def test_restored_into_a_folder(file: Path, tarball: Tarball, tmp_path: Path):
     lines: list[str] = []
     target = tmp_path / "new" / "folder"

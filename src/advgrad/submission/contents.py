@@ -91,11 +91,15 @@ def gather(root: Path) -> tuple[About, dict[str, File]]:
 
 
 def read_lock(files: Files) -> dict[str, Any]:
-    """Stage -> its entry in dvc.lock. InputError: there is none."""
+    """Stage -> its entry in dvc.lock. InputError: there is none, or it is not as DVC writes it."""
     try:
-        return dict(parse_yaml(files[LOCK].content.decode(), LOCK)["stages"])
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{LOCK}: not there, or without stages; `make repro` writes it") from None
+        stages = dict(parse_yaml(files[LOCK].content.decode(), LOCK)["stages"])
+        for stage in stages.values():
+            assert isinstance(stage["cmd"], str)
+            assert all(isinstance(out["path"] + out["md5"], str) and out["size"] >= 0 for out in stage["outs"])
+    except (KeyError, TypeError, ValueError, AssertionError):
+        raise InputError(f"{LOCK}: not there, or not as DVC writes it; `make repro` does") from None
+    return stages
 
 
 def is_small(path: str) -> bool:

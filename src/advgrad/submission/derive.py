@@ -4,6 +4,7 @@ import importlib
 import tempfile
 from pathlib import Path
 
+from advgrad.errors import InputError
 from advgrad.files import write_bytes
 from advgrad.submission.appendix import appendix
 from advgrad.submission.contents import ABOUT, ADDED, APPENDIX, CRATE, PAGE, About, File, Files, about_json, is_rendered
@@ -18,15 +19,21 @@ def derive(about: About, files: Files) -> dict[str, bytes]:
     """
     base = {path: file for path, file in files.items() if not is_rendered(path) and path not in ADDED}
     with tempfile.TemporaryDirectory(prefix="advgrad-") as name:
-        folder = Path(name)
-        lay_out(folder, base)
-        shown = {f"reports/{path}": content for path, content in rendered(folder, folder, about.scale).items()}
-        for path, content in shown.items():
-            write_bytes(folder / path, content)
-        page = _page(folder, about)
-        shown |= {} if page is None else {PAGE: page}
-        every = {**{path: file.content for path, file in base.items()}, **shown, ABOUT: about_json(about)}
-        shown[APPENDIX] = every[APPENDIX] = appendix(folder, about, every)
+        try:
+            return _derive(Path(name), about, base)
+        except InputError as error:  # less a folder that nobody will find
+            raise InputError(str(error).replace(f"{name}/", "")) from None
+
+
+def _derive(folder: Path, about: About, base: Files) -> dict[str, bytes]:
+    lay_out(folder, base)
+    shown = {f"reports/{path}": content for path, content in rendered(folder, folder, about.scale).items()}
+    for path, content in shown.items():
+        write_bytes(folder / path, content)
+    page = _page(folder, about)
+    shown |= {} if page is None else {PAGE: page}
+    every = {**{path: file.content for path, file in base.items()}, **shown, ABOUT: about_json(about)}
+    shown[APPENDIX] = every[APPENDIX] = appendix(folder, about, every)
     return {**shown, CRATE: metadata(about, every)}
 
 

@@ -27,14 +27,18 @@ def verify(file: Path, say: Say, tell: Say, *, render: bool = True) -> int:
     except DamagedError as error:
         say(f"damaged: {error}")
         return 1
-    flaws = [f"{path}: not there, or not what {LOCK} says" for path in unlike_lock(tarball.files)]
+    flaws: list[str] = []
     shown: dict[str, bytes] = {}
-    if render:
-        for line in _unlike_here(tarball.files):
-            tell(line)
-        tell("making tables, figures and claims from the outcomes")
-        shown = derive(about, tarball.files)
-        flaws += differences(shown, tarball.files)
+    try:
+        flaws += [f"{path}: not there, or not what {LOCK} says" for path in unlike_lock(tarball.files)]
+        if render:
+            for line in _unlike_here(tarball.files):
+                tell(line)
+            tell("making tables, figures and claims from the outcomes")
+            shown = derive(about, tarball.files)
+            flaws += differences(shown, tarball.files)
+    except InputError as error:
+        flaws.append(str(error))
     for flaw in flaws:
         say(f"{file}: {flaw}")
     if not flaws:
