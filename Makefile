@@ -4,7 +4,7 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro parallel test bundle lint lock clean
+.PHONY: repro parallel test bundle archive lint lock clean
 
 repro: $(BIN)/.ready
 	@$(BIN)/advgrad repro
@@ -19,6 +19,10 @@ test: $(BIN)/.ready
 # all that a GPU machine without network needs, in dist/bundle
 bundle: $(BIN)/.ready
 	@$(BIN)/advgrad bundle --scale gpu
+
+# the last commit and its results as one file, in dist
+archive: $(BIN)/.ready
+	@$(BIN)/advgrad archive create
 
 lint: $(BIN)/.ready
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && \

@@ -4,13 +4,14 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from advgrad import config
 from advgrad.errors import InputError
 
 ROOT = Path()
 MIB = 2**20
-Does = Callable[[config.Settings, argparse.Namespace], int]  # (settings, arguments) -> exit status
+Does = Callable[[Any, argparse.Namespace], int]  # (settings; None where a command runs anywhere, arguments) -> status
 
 
 def check() -> config.Settings:
@@ -114,8 +115,36 @@ def compare(_: object, told: argparse.Namespace) -> int:
     return int(FAILS[told.fail_on](found))
 
 
+def archive_create(_: config.Settings | None, told: argparse.Namespace) -> int:
+    from advgrad.submission.create import create
+
+    create(ROOT, told.out, say)
+    return 0
+
+
+def archive_verify(_: config.Settings | None, told: argparse.Namespace) -> int:
+    from advgrad.submission.verify import verify
+
+    return verify(told.file, say, tell, render=not told.no_render)
+
+
+def archive_restore(_: config.Settings | None, told: argparse.Namespace) -> int:
+    from advgrad.submission import restore
+
+    if told.into is None:
+        restore.active(ROOT, told.file, say)
+    else:
+        restore.into(told.file, told.into, say)
+    return 0
+
+
 def say(line: str) -> None:
     print(line, flush=True)
+
+
+def tell(line: str) -> None:
+    """What is going on, beside what comes of it."""
+    print(line, file=sys.stderr, flush=True)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -146,7 +175,30 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("scale")
     about = "which cells differ between two sets of results, and which by more than chance; exits 1 if any does"
     _add_compare(add("compare", about, compare, anywhere=True))
+    _add_archive(commands.add_parser("archive", help="one file for a submission: create, verify, restore"))
     return top
+
+
+def _add_archive(command: argparse.ArgumentParser) -> None:
+    commands = command.add_subparsers(dest="action", required=True)
+
+    def add(name: str, about: str, does: Does, *, anywhere: bool = False) -> argparse.ArgumentParser:
+        found = commands.add_parser(name, help=about, description=about)
+        found.set_defaults(does=does, anywhere=anywhere)
+        return found
+
+    one = add("create", "the last commit and its results as one file; the same commit gives the same bytes",
+              archive_create)  # fmt: skip
+    one.add_argument("--out", type=Path, help="default: dist/advgrad-SCALE-COMMIT.tar.gz")
+    one = add("verify", "check every byte, and make tables, figures and claims again from the outcomes. Exit status 1: "
+              "something is damaged or differs, and is named; 2: not an archive", archive_verify,
+              anywhere=True)  # fmt: skip
+    one.add_argument("file", type=Path)
+    one.add_argument("--no-render", action="store_true", help="check the bytes only")
+    one = add("restore", "make an archive's results the active ones, or all of its files a folder", archive_restore,
+              anywhere=True)  # fmt: skip
+    one.add_argument("file", type=Path)
+    one.add_argument("--into", type=Path, metavar="FOLDER", help="a new or empty folder for all of its files")
 
 
 def _add_bundle(command: argparse.ArgumentParser) -> None:

@@ -273,8 +273,9 @@ THERE = {"torch", "torchvision", "numpy", "safetensors", "PIL"}  # on the other 
 HOME = {"dvc", "dvc_data", "mlflow"}  # imported inside functions that do not run there
 LAZY = {"foolbox", "numba", "pyautoattack"}  # imported by the attacks that need them
 UNUSED = {"setuptools"}  # foolbox asks for it and does not import it; torch brings one
-NOT_THERE = ("advgrad.pipeline", "advgrad.tables", "advgrad.tracking.store", "advgrad.visits.bundle",
-             "advgrad.visits.collect", "advgrad.visits.restore", "advgrad.visits.packages")  # fmt: skip
+NOT_THERE = ("advgrad.pipeline", "advgrad.submission", "advgrad.tables", "advgrad.tracking.store",
+             "advgrad.visits.bundle", "advgrad.visits.collect", "advgrad.visits.restore",
+             "advgrad.visits.packages")  # fmt: skip
 DISTRIBUTION = {"yaml": "pyyaml"}
 
 

@@ -10,6 +10,9 @@ from dvc.utils.serialize import dumps_yaml
 
 from advgrad import config, provenance
 from advgrad.errors import InputError
+from advgrad.submission import restore as submission
+from advgrad.submission.contents import About, File, about_json
+from advgrad.submission.tarball import Tarball, pack
 from advgrad.visits import archive, collect, ledger
 from advgrad.visits import plan as plans
 from advgrad.visits.plan import Plan
@@ -177,6 +180,29 @@ def test_refusals(root: Path, plan: Plan, monkeypatch: pytest.MonkeyPatch):
     assert file.read_text() != text
     toy.commit(root)
     refuses(root, "smoke", f"params/attack_bnn.yaml: .*@bnn-mlp-wq .* made at commit {plan.commit}")
+
+
+def test_a_submissions_archive_is_restored_alike(root: Path, plan: Plan, tmp_path: Path):
+    """From the one file; what it does not have, weights, stays away."""
+    about = About(scale="smoke", commit=plan.commit.ljust(40, "0"), time=1, fingerprint=None)
+    held = {"dvc.lock": (root / "archives/smoke/dvc.lock").read_bytes(), "archive.json": about_json(about)}
+    held |= {path: content for path, content in archive.read(root, "smoke").files.items() if "packed" not in path}
+    (tmp_path / "x.tar.gz").write_bytes(
+        pack(
+            Tarball(folder=about.folder, time=1, files={path: File(content=content) for path, content in held.items()})
+        )
+    )
+    lines: list[str] = []
+    submission.active(root, tmp_path / "x.tar.gz", lines.append)
+    missing = ", ".join(f"models/{model}/weights.safetensors" for model in (A, B))
+    assert lines[0].startswith(f"{tmp_path}/x.tar.gz is active: 4 stages")
+    assert lines[1] == f"not in the archive, and missing here: {missing}"
+    lock = provenance.read_lock(root)["stages"]
+    entries = {name: done.entry for name, done in archive.read(root, "smoke").stages.items()}
+    assert {name: lock[name] for name in entries} == entries
+    assert (root / f"results/{A}/metrics.json").read_bytes() == toy.files(A, 0)[f"results/{A}/metrics.json"]
+    with pytest.raises(InputError, match="uncommitted changes"):
+        submission.active(root, tmp_path / "x.tar.gz", lines.append)
 
 
 def test_other_code_is_said(root: Path, plan: Plan):

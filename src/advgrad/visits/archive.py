@@ -28,6 +28,11 @@ class Archive:
     scale: str
     stages: dict[str, Done] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)  # path in it -> content; all but archive.json, dvc.lock
+    source: str = ""  # what messages call it, if it is not archives/SCALE
+
+    @property
+    def name(self) -> str:
+        return self.source or (FOLDER / self.scale).as_posix()
 
 
 def read(root: Path, scale: str) -> Archive:

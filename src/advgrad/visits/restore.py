@@ -31,8 +31,14 @@ def restore(root: Path, scale: str, say: Say) -> int:
     if not found.stages:
         known = ", ".join(archive.scales(root)) or "none"
         raise InputError(f"archives/{scale}: no such archive; there are: {known}")
+    activate(root, found, say)
+    return 0
+
+
+def activate(root: Path, found: Archive, say: Say) -> None:
+    """What `restore` does with an archive that is read."""
     _check_clean(root)
-    plan = plans.at_commit(root, scale, costs=False)
+    plan = plans.at_commit(root, found.scale, costs=False)
     _check_parameters(found, plan)
     files = _outputs(found)
     _check_saved(root, found)
@@ -40,11 +46,10 @@ def restore(root: Path, scale: str, say: Say) -> int:
         write_bytes(root / path, content)
     _merge_measured(root, found)
     _merge_lock(root, found)
-    plans.set_scale(root, scale)
+    plans.set_scale(root, found.scale)
     absent = _into_cache(root, found)
     for line in _told(found, plan, absent):
         say(line)
-    return 0
 
 
 def _check_clean(root: Path) -> None:
@@ -60,7 +65,7 @@ def _check_clean(root: Path) -> None:
 def _check_parameters(found: Archive, plan: Plan) -> None:
     """The stages have the parameters that made the archive."""
     for name, done in found.stages.items():
-        stage, made = plan.stages.get(name), f"archives/{found.scale}, made at commit {done.facts['commit']}"
+        stage, made = plan.stages.get(name), f"{found.name}, made at commit {done.facts['commit']}"
         if stage is None:
             raise InputError(f"dvc.yaml: no stage {name}, which is in {made}")
         ours, theirs = stage.params, done.entry.get("params", {})
@@ -149,7 +154,7 @@ def _into_cache(root: Path, found: Archive) -> list[str]:
 
 def _told(found: Archive, plan: Plan, absent: list[str]) -> Iterator[str]:
     scale = found.scale
-    yield f"archives/{scale} is active: {len(found.stages)} stages; `dvc repro --allow-missing` makes its tables"
+    yield f"{found.name} is active: {len(found.stages)} stages; `dvc repro --allow-missing` makes its tables"
     if absent:
         yield f"not in the archive, and missing here: {', '.join(absent)}"
     if other := [name for name, done in found.stages.items() if not ledger.agrees(plan.stages[name], done.entry)]:
