@@ -13,7 +13,7 @@ from advgrad.tables.files import PAPERS
 
 KINDS = (
     *("fetch", "train", "fork", "attack", "further", "transfer", "analyse", "curves", "simulate"),
-    *("table", "figure", "claims", "findings", "cells", "report"),
+    *("table", "figure", "claims", "findings", "cells", "summary", "report"),
 )  # in the DAG's order
 SHARED = "shared"  # data sets, and what reads all papers' results
 

@@ -112,7 +112,7 @@ def is_rendered(path: str) -> bool:
     """Whether a file below reports/ is made from the outcomes."""
     parts = PurePosixPath(path).parts
     top_csv = len(parts) == 2 and path.endswith(".csv")
-    return parts[0] == "reports" and (top_csv or (len(parts) > 2 and parts[1] in RENDERED))
+    return parts[0] == "reports" and (top_csv or parts[1] in RENDERED)
 
 
 def unlike_lock(files: Files) -> list[str]:

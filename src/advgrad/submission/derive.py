@@ -1,11 +1,11 @@
 """What an archive has that follows from the rest of it: reports/, the report as a page, the appendix, the crate."""
 
-import importlib
 import tempfile
 from pathlib import Path
 
 from advgrad.errors import InputError
 from advgrad.files import write_bytes
+from advgrad.report.page import page
 from advgrad.submission.appendix import appendix
 from advgrad.submission.contents import ABOUT, ADDED, APPENDIX, CRATE, PAGE, About, File, Files, about_json, is_rendered
 from advgrad.submission.crate import metadata
@@ -30,8 +30,7 @@ def _derive(folder: Path, about: About, base: Files) -> dict[str, bytes]:
     shown = {f"reports/{path}": content for path, content in rendered(folder, folder, about.scale).items()}
     for path, content in shown.items():
         write_bytes(folder / path, content)
-    page = _page(folder, about)
-    shown |= {} if page is None else {PAGE: page}
+    shown[PAGE] = page(folder, scale=about.scale, commit=about.commit[:12]).encode()
     every = {**{path: file.content for path, file in base.items()}, **shown, ABOUT: about_json(about)}
     shown[APPENDIX] = every[APPENDIX] = appendix(folder, about, every)
     return {**shown, CRATE: metadata(about, every)}
@@ -52,14 +51,3 @@ def differences(shown: dict[str, bytes], files: dict[str, File]) -> list[str]:
     same = {path: files[path].content == content for path, content in shown.items() if path in files}
     lines |= {path: "not as it is made from the outcomes" for path, equal in same.items() if not equal}
     return [f"{path}: {lines[path]}" for path in sorted(lines)]
-
-
-def _page(folder: Path, about: About) -> bytes | None:
-    """The report; None where the package has none."""
-    try:
-        page = importlib.import_module("advgrad.report.page").page
-    except ModuleNotFoundError as error:
-        if error.name not in ("advgrad.report", "advgrad.report.page"):
-            raise
-        return None
-    return page(folder, scale=about.scale, commit=about.commit[:12]).encode()

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from advgrad import config, provenance
 from advgrad.errors import InputError
@@ -177,14 +178,40 @@ def _archive(root: Path, scale: str, merge: Merge) -> Archive:
 
 
 def _reports(head: Path, scale: str, merge: Merge) -> dict[str, bytes]:
-    times = json.dumps({scale: measured(merge.stages)}, indent=2, sort_keys=True) + "\n"
+    about = {
+        provenance.MEASURED: {scale: measured(merge.stages)},
+        provenance.COST: {scale: cost(merge.stages)} if merge.stages else {},
+        provenance.FINGERPRINT: fingerprint(merge.stages),
+    }
+    told = {path.as_posix(): (json.dumps(value, indent=2, sort_keys=True) + "\n") for path, value in about.items()}
     with tempfile.TemporaryDirectory(prefix="advgrad-") as name:
         folder = Path(name)
         for path, content in merge.files.items():
             write_bytes(folder / path, content)
-        write_text(folder / "reports/measured.json", times)
+        for path, text in told.items():
+            write_text(folder / path, text)
         shown = rendered(head, folder, scale)
-    return {"reports/measured.json": times.encode()} | {f"reports/{path}": content for path, content in shown.items()}
+    files = {path: text.encode() for path, text in told.items()}
+    return files | {f"reports/{path}": content for path, content in shown.items()}
+
+
+def fingerprint(stages: Mapping[str, Done]) -> dict[str, Any]:
+    """Of the machine that made most of the stages."""
+    kinds = [json.dumps(done.facts["fingerprint"], sort_keys=True) for done in stages.values()]
+    return json.loads(max(sorted(set(kinds)), key=kinds.count, default="{}"))
+
+
+def cost(stages: Mapping[str, Done]) -> dict[str, Any]:
+    """What reports/cost.json holds of a scale: see provenance.write_cost."""
+    facts = {name: done.facts for name, done in sorted(stages.items())}
+    return {
+        "machine": " and ".join(sorted({told["machine"] for told in facts.values()})),
+        "jobs": max(int(told.get("jobs", 1)) for told in facts.values()),
+        "stages": {
+            name: {"seconds": told["seconds"], "gib": told.get("gpu_gib", told.get("gib", 0.0))}
+            for name, told in facts.items()
+        },
+    }
 
 
 def measured(stages: Mapping[str, Done]) -> dict[str, dict[str, float | str]]:

@@ -109,6 +109,7 @@ def _done(visit: Visit, one: processes.Running) -> Done:
         "seconds": round(one.seconds(), 3),
         "wall": round(one.seconds(), 3),
         "alone": one.alone,
+        "jobs": 1 if one.alone else visit.jobs,
         "fingerprint": notes.get("fingerprint", {}),
         **notes.get(stage.name, {}),  # the stage's own: seconds without its start, with epochs of earlier visits
     }

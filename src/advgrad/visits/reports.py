@@ -1,5 +1,6 @@
-"""What an archive shows of its results: what the stages table, cells, figure, claims and findings write."""
+"""What an archive shows of its results: what the stages that write below reports/ do."""
 
+import shutil
 from pathlib import Path
 
 from advgrad import config
@@ -7,6 +8,7 @@ from advgrad.figures.build import build_figure, points_csv
 from advgrad.figures.draw import draw
 from advgrad.figures.spec import load_figure
 from advgrad.files import write_bytes
+from advgrad.report.page import page as report
 from advgrad.tables.claims import judge_claims
 from advgrad.tables.claims_cells import read_grids
 from advgrad.tables.claims_render import claims_csv, claims_json, claims_md
@@ -19,8 +21,8 @@ from advgrad.tables.summary import summary
 def rendered(head: Path, folder: Path, scale: str) -> dict[str, bytes]:
     """Path below reports/ -> content. What has not been run is said to be so.
 
-    head: a checkout, for specs and parameters; folder: with models/, results/, analyses/ and reports/measured.json,
-    written to.
+    head: a checkout, for specs and parameters; folder: with models/, results/, analyses/ and, in reports/,
+    measured.json, cost.json and fingerprint.json, written to.
     """
     judge, absent = config.load_scale(scale, head).judge, f"not run yet at scale {scale}"
     measured = folder / "reports/measured.json"
@@ -29,7 +31,7 @@ def rendered(head: Path, folder: Path, scale: str) -> dict[str, bytes]:
         analyses=folder / "analyses", trainings=folder / "models", root=head,
     )  # fmt: skip
     files = {path: text.encode() for path, text in tables.items()} | _figures(head, folder, scale, absent)
-    for add in (_claims, _findings, _summary):
+    for add in (_claims, _findings, _summary, _index):
         for path, content in files.items():
             write_bytes(folder / "reports" / path, content)
         files |= {path: text.encode() for path, text in add(head, folder, scale, judge).items()}
@@ -68,3 +70,12 @@ def _findings(head: Path, folder: Path, scale: str, judge: config.Judge) -> dict
 def _summary(head: Path, folder: Path, scale: str, judge: config.Judge) -> dict[str, str]:
     """From the cells and claims' metrics that lie in folder/reports."""
     return summary(folder / "reports", scale, specs=head / "reports/specs")
+
+
+def _index(head: Path, folder: Path, scale: str, judge: config.Judge) -> dict[str, str]:
+    """From all that lies in folder/reports, with the specs and parameters beside it."""
+    if not folder.samefile(head):
+        shutil.copytree(head / "reports/specs", folder / "reports/specs")
+        shutil.copytree(head / "params", folder / "params")
+        shutil.copy(head / "params.yaml", folder)
+    return {"index.html": report(folder, scale=scale)}

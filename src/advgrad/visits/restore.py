@@ -107,11 +107,15 @@ def _repo(root: Path) -> "Repo":
 
 
 def _merge_measured(root: Path, found: Archive) -> None:
-    file = root / provenance.MEASURED
-    times: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    for scale, rows in json.loads(found.files[provenance.MEASURED.as_posix()]).items():
-        times[scale] = {**times.get(scale, {}), **rows}
-    write_text(file, json.dumps(times, indent=2, sort_keys=True) + "\n")
+    """Seconds and cost of the archive's scale beside those of others; the fingerprint is the archive's."""
+    for path, indent in ((provenance.MEASURED, 2), (provenance.COST, 1)):
+        file, new = root / path, found.files.get(path.as_posix(), b"{}")
+        times: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        for scale, rows in json.loads(new).items():
+            times[scale] = {**times.get(scale, {}), **rows}
+        write_text(file, json.dumps(times, indent=indent, sort_keys=True) + "\n")
+    if made := json.loads(found.files.get(provenance.FINGERPRINT.as_posix(), b"{}")):
+        provenance.write_fingerprint(root, made)
 
 
 def _merge_lock(root: Path, found: Archive) -> None:
