@@ -65,9 +65,9 @@ def test_a_readme_without_the_marks(readme: str):
 
 
 def test_broken_metrics_of_claims(tmp_path: Path):
-    for name in ("specs", "cells"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "metrics").mkdir()
+    for name in ("specs/claims", "cells", "metrics"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "specs" / "claims" / "linbp.yaml").touch()
     (tmp_path / "metrics" / "claims-linbp.json").write_text("[1]")
     with pytest.raises(InputError, match=r"claims-linbp\.json: not counts"):
         summary(tmp_path, "quick")

@@ -38,6 +38,10 @@ def summarise(specs: Sequence[Spec], cells: Mapping[str, Sequence[Cell]]) -> lis
     return [Line(spec=spec, counts=Counter(cell.verdict for cell in cells[spec.name])) for spec in groups]
 
 
+def _papers(lines: Sequence[Line]) -> list[str]:
+    return list(dict.fromkeys(line.spec.paper for line in lines))
+
+
 def _total(lines: Sequence[Line], paper: str) -> Counter[Verdict]:
     return sum((line.counts for line in lines if line.spec.paper == paper), Counter())
 
@@ -51,7 +55,7 @@ def summary_json(lines: Sequence[Line]) -> str:
     told = {
         paper: {"all": counted(_total(lines, paper))}
         | {str(line.spec.table): counted(line.counts) for line in lines if line.spec.paper == paper}
-        for paper in PAPERS
+        for paper in _papers(lines)
     }
     return json.dumps(told, indent=2) + "\n"
 
@@ -73,15 +77,14 @@ def _told(lines: Sequence[Line], claims: Mapping[str, Mapping[str, int]], scale:
     yield from (f"Scale: {scale}. Cells that have a value of the paper's, by verdict:", "")
     yield f"| paper | table | cells | {' | '.join(COMPARED)} |"
     yield f"|---|---|{'---:|' * (1 + len(COMPARED))}"
-    for paper in PAPERS:
+    for paper in _papers(lines):
         for line in (line for line in lines if line.spec.paper == paper):
             yield _row([paper, f"[{line.name}]({base}tables/{line.spec.name}.md)"], line.counts)
         yield _row([f"**{paper}**", "**all**"], _total(lines, paper))
     yield ""
-    for paper in PAPERS:
-        known = claims.get(paper, {})
+    for paper, known in claims.items():
         told = ", ".join(f"{known[name]} {name}" for name in get_args(ClaimVerdict) if known.get(name))
-        yield f"- [Claims of {paper}]({base}claims/{paper}.md): {told or 'not judged yet'}."
+        yield f"- [Claims of {paper}]({base}claims/{paper}.md): {told}."
 
 
 def summary(reports: Path, scale: str, *, specs: Path | None = None, base: str = "") -> dict[str, str]:
@@ -89,9 +92,11 @@ def summary(reports: Path, scale: str, *, specs: Path | None = None, base: str =
 
     specs: folder of the tables' specs; None: that in reports. InputError: a file is missing or broken.
     """
-    loaded = [load_spec(file) for file in sorted((specs or reports / "specs").glob("*.yaml"))]
+    folder = specs or reports / "specs"
+    loaded = [load_spec(file) for file in sorted(folder.glob("*.yaml"))]
     cells = {spec.name: read_cells(reports / "cells" / f"{spec.name}.csv") for spec in loaded if spec.quotes}
-    lines, claims = summarise(loaded, cells), {paper: _claims(reports, paper) for paper in PAPERS}
+    claimed = [paper for paper in PAPERS if (folder / "claims" / f"{paper}.yaml").is_file()]
+    lines, claims = summarise(loaded, cells), {paper: _claims(reports, paper) for paper in claimed}
     return {"summary.md": summary_md(lines, claims, scale, base), "metrics/summary.json": summary_json(lines)}
 
 
