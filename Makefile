@@ -35,8 +35,8 @@ $(BIN)/.ready: requirements.lock pyproject.toml | $(UV)
 	@touch $@
 
 $(UV): requirements-uv.lock
-	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
-	  { echo "needs Python 3.11 or newer with its venv module (Debian: apt install python3-venv)" >&2; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null || \
+	  { echo "needs Python 3.11, 3.12 or 3.13 with its venv module (Debian: apt install python3-venv)" >&2; exit 2; }
 	@$(PYTHON) -m venv .tools && .tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-uv.lock
 	@touch $@
 

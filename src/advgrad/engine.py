@@ -90,7 +90,6 @@ def _loop(work: Work, nursery: processes.Nursery) -> None:
                 work.settled.add(name)
                 work.forecast.skip(name)
                 continue
-            stage.remove_outs(ignore_remove=False, force=False)
             work.running[name] = stage, processes.start(nursery, name, stage.cmd)
             work.forecast.start(name, time.monotonic())
             if len(work.running) > 1:
@@ -111,9 +110,10 @@ def _next(work: Work) -> Any:
 
 
 def _restored(work: Work, stage: Any) -> bool:
-    """Whether DVC's run cache had the stage's outputs, which are then in place."""
+    """Whether DVC's run cache had the stage's outputs, which are then in place; else they are gone, as before a run."""
     from dvc.stage.cache import RunCacheNotFoundError
 
+    stage.remove_outs(ignore_remove=False, force=False)  # DVC would ask before it replaces what its cache has not
     try:
         work.repo.stage_cache.restore(stage)
     except RunCacheNotFoundError:

@@ -11,7 +11,7 @@ from advgrad.config import Settings
 from advgrad.data.datasets import DATASETS
 from advgrad.engine import commit, dump
 from advgrad.errors import InputError
-from advgrad.parsing import quick_yaml
+from advgrad.parsing import one_line, quick_yaml
 from advgrad.pipeline import ROOT, closing, committed_lock, missing_data, waiting_for
 from advgrad.rulebook import finished, resolve, rule_name
 from advgrad.visits.run import alone
@@ -55,7 +55,7 @@ def record(settings: Settings, missing: dict[str, list[str]]) -> list[str]:
     from dvc.repo import Repo, lock_repo
 
     done = finished(ROOT, resolve(ROOT))
-    with quick_yaml(), Repo(str(ROOT)) as repo, lock_repo(repo):
+    with one_line(), quick_yaml(), Repo(str(ROOT)) as repo, lock_repo(repo):
         stages: list[Any] = repo.index.stages
         new = [stage for stage in stages if stage.addressing in done and stage.changed()]
         for stage in new:

@@ -1,4 +1,7 @@
-"""DVC's YAML, read with libyaml and once, parameters looked up key by key: where most of its idle seconds go."""
+"""DVC's YAML, read with libyaml and once, parameters looked up key by key: where most of its idle seconds go.
+
+And what DVC says, in one line.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +46,17 @@ def quick_yaml() -> Iterator[None]:
         yield
     finally:
         param.load_path, strictyaml.parse_yaml, param.read_param_file = load, parse, read
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """Inside, what DVC finds wrong (dvc.yaml, dvc.lock, a lock that another command holds) is an InputError."""
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except DvcException as error:
+        raise InputError(f"DVC: {str(error).splitlines()[0]}") from error
 
 
 ABSENT = object()

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from advgrad.data.datasets import DATASETS
 from advgrad.data.sources import mirror_folder, probe
 from advgrad.engine import reproduce
 from advgrad.errors import InputError
-from advgrad.parsing import quick_yaml
+from advgrad.parsing import one_line, quick_yaml
 
 ROOT = Path()
 
@@ -34,7 +35,7 @@ def repro(settings: Settings, targets: Sequence[str] = (), jobs: int | None = No
     tracking.start(ROOT, settings.tracking)
     missing = missing_data(DATASETS, settings)
     before = committed_lock()
-    with quick_yaml(), Repo(str(ROOT)) as repo:
+    with one_line(), quick_yaml(), Repo(str(ROOT)) as repo:
         left_out = waiting_for(repo, {f"fetch@{name}" for name in missing})
         unasked = not_needed(repo, targets)
         status = reproduce(ROOT, repo, jobs or free_jobs(settings), {*left_out, *unasked}, say, settings.scale)
@@ -95,7 +96,8 @@ def not_needed(repo: Any, targets: Sequence[str]) -> set[str]:
     graph = repo.index.graph
     stages = {stage.addressing: stage for stage in graph}
     if unknown := [name for name in targets if name not in stages]:
-        raise InputError(f"no stage {unknown[0]!r} in dvc.yaml; known: {', '.join(sorted(stages))}")
+        near = ", ".join(get_close_matches(unknown[0], sorted(stages), n=5, cutoff=0.4)) or "none"
+        raise InputError(f"no stage {unknown[0]!r} in dvc.yaml; near: {near}; all: dvc stage list --name-only")
     asked = {stages[name] for name in targets}
     needed = asked | {below for stage in asked for below in nx.descendants(graph, stage)}
     return {name for name, stage in stages.items() if stage not in needed} if targets else set()
@@ -126,7 +128,8 @@ def against_committed(before: dict[str, Any], after: dict[str, Any], left_out: l
         return []
     changed = [name for name in provenance.differences(before, after) if name not in left_out]
     if not changed:
-        return [f"{len(set(after['stages']) - set(left_out))} stages: the same bits as committed."]
+        same = set(after["stages"]) - set(left_out)
+        return [f"{len(same)} stages: the same bits as committed."] if same else []
     lines = [f"Other bits than committed: {', '.join(changed)}."]
     here, there = provenance.notes(ROOT).get("fingerprint", {}), provenance.read_fingerprint(ROOT) or {}
     if apart := provenance.unlike(here, there):

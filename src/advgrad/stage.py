@@ -160,7 +160,9 @@ def tracked(
     """The MLflow run of stage KIND@ITEM, or as DVC calls it. Enter it before importing torch."""
     name = os.environ.get("DVC_STAGE") or (f"{kind}@{item}" if item else kind)
     if absent := [path for path in inputs if not path.exists()]:
-        raise InputError(f"{absent[0]}: no such file; it is the output of an earlier stage: dvc repro {name}")
+        raise InputError(
+            f"{absent[0]}: no such file; an earlier stage makes it: dvc repro {name}, if its deps in dvc.yaml name it"
+        )
     hashes = {path.as_posix(): provenance.file_md5(path) for path in inputs}
     told = json.dumps([name, settings.scale, params, hashes, provenance.code()], sort_keys=True, default=str)
     key = hashlib.sha256(told.encode()).hexdigest()[:24]

@@ -105,6 +105,7 @@ def test_only_what_a_change_touches_and_back_from_the_cache(project: Path) -> No
     assert run(project, 2) == 0
     assert ran(project) == ["models/b", "results/b", "table"]
     (project / "other.yaml").write_text("of: {a: 1, b: 2}\n")
+    (project / "table").write_text("of another machine, as `git checkout` brings it: DVC's cache has it not")
     assert run(project, 2) == 0
     assert not ran(project)  # all are back from DVC's run cache
     assert (project / "table").read_text() == table

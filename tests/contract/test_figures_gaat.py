@@ -99,7 +99,8 @@ def attacked(file: PaperFile, name: str, folder: Path) -> None:
     for attack, entry in evaluation(file, name).attacks.items():
         rows = np.ones((1, len(entry.steps), IMAGES), np.uint8)
         rows[:, :, 0] = 0
-        arrays[f"{attack}/plain"], runs[f"{attack}/plain"] = rows, {"steps": list(entry.steps)}
+        for gradient in entry.gradients:
+            arrays[f"{attack}/{gradient}"], runs[f"{attack}/{gradient}"] = rows, {"steps": list(entry.steps)}
     write_arrays(folder / name / "outcomes.safetensors", arrays)
     write_json(folder / name / "metrics.json", {"runs": runs})
 

@@ -6,6 +6,7 @@ from dvc.repo import Repo
 from advgrad import pipeline, provenance
 from advgrad.config import load_settings
 from advgrad.errors import InputError
+from advgrad.parsing import one_line
 
 
 def lock(**md5):
@@ -38,8 +39,8 @@ def test_targets_bring_what_they_need_and_nothing_else(repo):
                         "gaat100-resnet18", "gaat100-resnet50")),
     }  # fmt: skip
     assert pipeline.not_needed(repo, []) == set()
-    with pytest.raises(InputError, match=r"no stage 'table' in dvc\.yaml; known: .*cells"):
-        pipeline.not_needed(repo, ["table"])
+    with pytest.raises(InputError, match=r"^no stage 'table-gat-2' in dvc\.yaml; near: table-gaat-2, .*; all: dvc"):
+        pipeline.not_needed(repo, ["table-gat-2"])
 
 
 def test_missing_data_is_what_is_neither_here_nor_reachable(tmp_path, monkeypatch):
@@ -68,6 +69,23 @@ def test_results_are_compared_with_the_committed_ones(tmp_path, monkeypatch):
     provenance.note(tmp_path, "fingerprint", {"cpu": "old"})
     assert "of the same kind" in pipeline.against_committed(before, lock(a="1", b="9", c="3"), [])[1]
     assert pipeline.against_committed({"stages": {}}, before, []) == []
+    assert pipeline.against_committed(before, before, ["a", "b", "c"]) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("stages: {", r"^DVC: unable to read: '.*dvc\.yaml', YAML file structure is corrupted$"),
+        ("stages: {a: {foreach: [1], do: {cmd: '${item.gib}'}}}", r"^DVC: failed to parse 'stages\.a@1\.cmd'"),
+        ("stages: {a: {cmd: x, params: [b.yaml: [c]]}}", r"^DVC: Parameters 'c' are missing from 'b\.yaml'\.$"),
+    ],
+)
+def test_what_dvc_finds_wrong_is_one_line(tmp_path, content, line):
+    (tmp_path / "dvc.yaml").write_text(content)
+    (tmp_path / "b.yaml").write_text("d: 1")
+    Repo.init(str(tmp_path), no_scm=True).close()
+    with pytest.raises(InputError, match=line), one_line(), Repo(str(tmp_path)) as found:
+        [stage.save_deps() for stage in found.index.stages]
 
 
 @pytest.mark.parametrize("committed", [True, False])
