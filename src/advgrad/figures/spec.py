@@ -7,6 +7,7 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from advgrad.config import load_yaml, parse
 from advgrad.errors import InputError
+from advgrad.tables.papers import Paper
 from advgrad.tables.source import Schema, Source
 from advgrad.tables.spec import Row, Spec, analysed, models, trained, uses_measurements
 
@@ -105,7 +106,7 @@ class Panel(Schema):
 class Figure(Schema):
     """reports/specs/figures/PAPER-FIGURE.yaml."""
 
-    paper: Literal["linbp", "attack-bnn", "gaat"]
+    paper: Paper
     figure: PositiveInt | str  # the paper's number; a word: a companion of ours
     title: str
     note: str = ""  # grid, readings, traps

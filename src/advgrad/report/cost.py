@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt, TypeA
 from advgrad.clock import clock
 from advgrad.config import PaperFile
 from advgrad.errors import InputError
-from advgrad.tables.files import PAPERS
+from advgrad.tables.papers import ORDER
 
 KINDS = (
     *("fetch", "train", "fork", "attack", "further", "transfer", "analyse", "curves", "simulate"),
@@ -96,7 +96,7 @@ def _sum(stages: Iterable[Stage]) -> Sum | None:
 def bill(cost: Cost, papers: Mapping[str, PaperFile]) -> Bill:
     """The cost by kind of stage, in the DAG's order, and paper. papers: as where.read_papers gives them."""
     places = {name: (_kind(name), _paper(name, papers)) for name in cost.stages}
-    columns = tuple(paper for paper in (*PAPERS, SHARED) if any(paper == column for _, column in places.values()))
+    columns = tuple(paper for paper in (*ORDER, SHARED) if any(paper == column for _, column in places.values()))
 
     def over(kind: str | None, column: str | None = None) -> Sum | None:
         return _sum(

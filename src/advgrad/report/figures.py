@@ -9,7 +9,7 @@ from pathlib import Path
 from advgrad.errors import InputError
 from advgrad.figures.spec import Figure, load_figure
 from advgrad.tables.claims_cells import FIGURE_COLUMNS
-from advgrad.tables.files import PAPERS
+from advgrad.tables.papers import ORDER
 
 FEW = 6  # points of a series that are written out
 POINT = 96 / 72  # CSS pixels of a point
@@ -119,6 +119,6 @@ def read_pictures(reports: Path) -> list[Picture]:
     def place(picture: Picture) -> tuple[int, bool, int, str]:
         number = picture.spec.figure
         own = isinstance(number, int)
-        return PAPERS.index(picture.spec.paper), not own, number if own else 0, picture.spec.name
+        return ORDER.index(picture.spec.paper), not own, number if own else 0, picture.spec.name
 
     return sorted(found, key=place)

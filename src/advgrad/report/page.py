@@ -15,16 +15,9 @@ from advgrad.report.cost import bill, read_cost
 from advgrad.report.figures import Picture, read_pictures
 from advgrad.report.tables import COMMAND, VERDICTS, Entry, Table, counted, read_tables
 from advgrad.report.where import read_papers
-from advgrad.tables.files import PAPERS
+from advgrad.tables.papers import PAPERS, Paper
 
 TEMPLATES = Path(__file__).parent / "templates"
-TITLES = {  # name, title, arXiv's number
-    "linbp": ("LinBP", "A Theoretical View of Linear Backpropagation and Its Convergence", "2112.11018"),
-    "attack-bnn": (
-        "attack-bnn", "Improved Gradient based Adversarial Attacks for Quantized Networks (PGD++)", "2003.13511"
-    ),
-    "gaat": ("GAAT", "Reducing Adversarial Training Cost with Gradient Approximation", "2309.09464"),
-}  # fmt: skip
 MEANINGS = {
     "agrees": "the paper's value lies in our 95 % interval, or within the table's tolerance of ours",
     "same direction": "it does not, but lies on the paper's side of the cell that it is read against: PGD++ below PGD, "
@@ -46,7 +39,7 @@ JUDGED: dict[config.Judge, str] = {
 class Part:
     """What the page has of one paper."""
 
-    key: str
+    key: Paper
     tables: list[Table]
     pictures: list[Picture]
     judged: Judged | None
@@ -54,15 +47,15 @@ class Part:
 
     @property
     def name(self) -> str:
-        return TITLES[self.key][0]
+        return PAPERS[self.key].name
 
     @property
     def title(self) -> str:
-        return TITLES[self.key][1]
+        return PAPERS[self.key].title
 
     @property
     def arxiv(self) -> str:
-        return TITLES[self.key][2]
+        return PAPERS[self.key].arxiv
 
     @property
     def own(self) -> list[Table]:

@@ -10,7 +10,7 @@ from advgrad.config import PaperFile
 from advgrad.errors import InputError
 from advgrad.report.where import Origin, origin
 from advgrad.tables.cells import NOTHING, Cell, read_cells
-from advgrad.tables.files import PAPERS
+from advgrad.tables.papers import ORDER
 from advgrad.tables.spec import SEPARATOR, Spec, Wanted, load_spec, wanted
 from advgrad.tables.verdict import Verdict
 
@@ -147,6 +147,6 @@ def read_tables(reports: Path, papers: Mapping[str, PaperFile]) -> list[Table]:
     def place(table: Table) -> tuple[int, bool, int, str]:
         number = table.spec.table
         own = isinstance(number, int)
-        return PAPERS.index(table.spec.paper), not own, number if own else 0, table.spec.name
+        return ORDER.index(table.spec.paper), not own, number if own else 0, table.spec.name
 
     return sorted(found, key=place)

@@ -7,6 +7,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_
 
 from advgrad.config import load_yaml, parse
 from advgrad.errors import InputError
+from advgrad.tables.papers import Paper
 from advgrad.tables.source import Schema
 
 Relation = Literal["<=", "<", ">=", ">", "within", "closer", "spread"]
@@ -75,7 +76,7 @@ class Claim(Schema):
 class Claims(Schema):
     """reports/specs/claims/PAPER.yaml."""
 
-    paper: Literal["linbp", "attack-bnn", "gaat"]
+    paper: Paper
     note: str = ""
     claims: dict[str, Claim] = Field(min_length=1)
 

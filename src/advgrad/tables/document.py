@@ -3,13 +3,9 @@ r"""reports/tables.tex: one LaTeX document that \inputs every table, for a submi
 from collections.abc import Iterator, Sequence
 
 from advgrad.tables.markup import tex
+from advgrad.tables.papers import PAPERS
 from advgrad.tables.spec import Spec
 
-TITLES = {  # in the order of their tables
-    "linbp": "LinBP: A Theoretical View of Linear Backpropagation and Its Convergence (arXiv 2112.11018)",
-    "attack-bnn": "attack-bnn: Improved Gradient based Adversarial Attacks for Quantized Networks (arXiv 2003.13511)",
-    "gaat": "GAAT: Reducing Adversarial Training Cost with Gradient Approximation (arXiv 2309.09464)",
-}
 HEAD = r"""% every table of reports/tables: run `pdflatex tables.tex` in reports/, twice for the list of tables
 \documentclass[10pt]{article}
 \usepackage[a4paper,landscape,margin=16mm,includefoot]{geometry}
@@ -39,6 +35,7 @@ def document(tables: Sequence[Spec], companions: Sequence[Spec], scale: str) -> 
     """
     lines = [rf"\section*{{Tables at scale {tex(scale)}}}", r"\listoftables"]
     for kind, specs in (("", tables), (", companions", companions)):
-        for paper, title in TITLES.items():
+        for paper, told in PAPERS.items():
+            title = f"{told.name}: {told.title} (arXiv {told.arxiv})"
             lines += _part(f"{paper}{kind}" if kind else title, [spec for spec in specs if spec.paper == paper])
     return HEAD + "\n".join([*lines, r"\end{document}"]) + "\n"

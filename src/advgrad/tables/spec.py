@@ -3,12 +3,13 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from pydantic import Field, PositiveInt, ValidationError, model_validator
 
 from advgrad.config import load_yaml, merge
 from advgrad.errors import InputError
+from advgrad.tables.papers import Paper
 from advgrad.tables.source import AGAINST, NEEDS, RECORDED, TEMPLATES, TIMED, TRAINED, Schema, Source
 
 SEPARATOR = " / "  # between the keys of a row's name
@@ -41,7 +42,7 @@ class Wanted:
 class Spec(Schema):
     """reports/specs/PAPER-TABLE.yaml."""
 
-    paper: Literal["linbp", "attack-bnn", "gaat"]
+    paper: Paper
     table: PositiveInt | str  # the paper's number; a word: a companion of ours
     prose: bool = False  # a companion whose paper values stand in the paper's text
     title: str

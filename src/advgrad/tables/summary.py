@@ -10,7 +10,8 @@ from typing import get_args
 from advgrad.errors import InputError
 from advgrad.tables.cells import Cell, read_cells
 from advgrad.tables.claims import Verdict as ClaimVerdict
-from advgrad.tables.files import PAPERS, collections
+from advgrad.tables.files import collections
+from advgrad.tables.papers import ORDER
 from advgrad.tables.records import read_json
 from advgrad.tables.spec import Spec, load_spec
 from advgrad.tables.verdict import Verdict
@@ -34,7 +35,7 @@ class Line:
 def summarise(specs: Sequence[Spec], cells: Mapping[str, Sequence[Cell]]) -> list[Line]:
     """Tables with values of the papers: the papers' own, then companions. cells: PAPER-TABLE -> its cells."""
     groups = [spec for group in collections(specs).values() for spec in group if spec.quotes]
-    groups.sort(key=lambda spec: PAPERS.index(spec.paper))  # stable: a paper's own tables stay first
+    groups.sort(key=lambda spec: ORDER.index(spec.paper))  # stable: a paper's own tables stay first
     return [Line(spec=spec, counts=Counter(cell.verdict for cell in cells[spec.name])) for spec in groups]
 
 
@@ -95,7 +96,7 @@ def summary(reports: Path, scale: str, *, specs: Path | None = None, base: str =
     folder = specs or reports / "specs"
     loaded = [load_spec(file) for file in sorted(folder.glob("*.yaml"))]
     cells = {spec.name: read_cells(reports / "cells" / f"{spec.name}.csv") for spec in loaded if spec.quotes}
-    claimed = [paper for paper in PAPERS if (folder / "claims" / f"{paper}.yaml").is_file()]
+    claimed = [paper for paper in ORDER if (folder / "claims" / f"{paper}.yaml").is_file()]
     lines, claims = summarise(loaded, cells), {paper: _claims(reports, paper) for paper in claimed}
     return {"summary.md": summary_md(lines, claims, scale, base), "metrics/summary.json": summary_json(lines)}
 
