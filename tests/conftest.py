@@ -3,5 +3,10 @@
 import pytest
 
 
+def _minutes(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("slow")
+    return marker.kwargs.get("minutes", 1) if marker else 0
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=_minutes, reverse=True)

@@ -3,65 +3,30 @@
 import csv
 import io
 import json
-import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from advgrad.data.datasets import DATASETS
+from tests.project import change, commit_all, copied, run
 
-ROOT = Path(__file__).parents[2]
 TABLE = "linbp-mnist"  # two small networks on MNIST, attacked within two radii
-MADE = ("reports/tables", "reports/cells", "reports/figures", "reports/claims", "reports/findings", "dvc.lock")
-
-
-def tracked_files() -> list[str]:
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A copy of the working tree at scale smoke, without any result."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in filter(None, tracked_files()):
-        if (ROOT / name).is_file() and not name.startswith(MADE):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, folder / name)
-    change(folder / "params.yaml", "scale: quick", "scale: smoke")
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    return folder
-
-
-def change(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert text.count(old) == 1
-    file.write_text(text.replace(old, new))
+    return copied(tmp_path_factory.mktemp("project"))
 
 
 def advgrad(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return run(folder, "advgrad.cli", *words)
-
-
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    kept["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-    if all((ROOT / "data" / f"{name}.safetensors").is_file() for name in DATASETS):
-        kept["ADVGRAD_DATA_MIRROR"] = str(ROOT / "data")  # else what the user has set, and the network
-    command = [sys.executable, "-m", *words]
-    return subprocess.run(command, cwd=folder, env=kept, capture_output=True, text=True, timeout=600)
+    return run(folder, ["-m", "advgrad.cli", *words])
 
 
 def committed(folder: Path) -> dict[tuple[str, str], str]:
     """Make the table and commit everything; its values by row and column."""
     made = advgrad(folder, "repro", f"table-{TABLE}")
     assert made.returncode == 0, made.stdout[-2000:] + made.stderr[-2000:]
-    user = ("-c", "user.name=x", "-c", "user.email=x@example.org")
-    for words in (["add", "-A"], [*user, "commit", "-qm", "x"]):
-        subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True)
+    commit_all(folder)
     with (folder / "reports/cells" / f"{TABLE}.csv").open(encoding="utf-8", newline="") as text:
         return {(cell["row"], cell["column"]): cell["value"] for cell in csv.DictReader(text)}
 
@@ -87,8 +52,8 @@ def test_one_attack_parameter_and_its_cells(project):
         apart = 100 * (int(row["only_b"]) - int(row["only_a"])) / int(row["images"])
         assert float(row["b"]) - float(row["a"]) == pytest.approx(apart, abs=0.011)
 
-    words = ("metrics", "diff", "HEAD~1", "HEAD", "--targets", f"reports/metrics/{TABLE}.json", "--json")
-    dvcs = json.loads(run(project, "dvc", *words).stdout)[f"reports/metrics/{TABLE}.json"]
+    words = ("-m", "dvc", "metrics", "diff", "HEAD~1", "HEAD", "--targets", f"reports/metrics/{TABLE}.json", "--json")
+    dvcs = json.loads(run(project, words).stdout)[f"reports/metrics/{TABLE}.json"]
     assert set(dvcs) == {f"{row}.{column}" for row, column in changed}, "as DVC has it"
 
     same = advgrad(project, "compare", "HEAD", ".")

@@ -1,51 +1,20 @@
 """docs/add-an-attack.md, done as it says: its diff on a copy of the project gives a table its new column."""
 
 import csv
-import os
 import re
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from advgrad.data.datasets import DATASETS
+from tests.project import ROOT, change, copied, run
 
-ROOT = Path(__file__).parents[2]
-TAKEN = ("src/", "stages/", "params/", "params.yaml", "dvc.yaml", ".dvc/config", ".dvcignore", "reports/specs/")
 COLUMN, MOST = "MI-FGSM-100", 25  # lines of Python
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the working tree at scale smoke, without any result."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
-    for name in listed:
-        if name.startswith(TAKEN) and (ROOT / name).is_file():
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tmp_path / name)
-    settings = tmp_path / "params.yaml"
-    settings.write_text(re.sub(r"^scale: \w+", "scale: smoke", settings.read_text(), flags=re.MULTILINE))
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
-    return tmp_path
-
-
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    """Python, with the copy's code."""
-    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
-    kept |= {"PYTHONPATH": str(folder / "src"), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"}
-    if all((ROOT / "data" / f"{name}.safetensors").is_file() for name in DATASETS):
-        kept["ADVGRAD_DATA_MIRROR"] = str(ROOT / "data")  # else what the user has set, and the network
-    command = [sys.executable, *words]
-    return subprocess.run(command, cwd=folder, env=kept, capture_output=True, text=True, timeout=600)
-
-
-def change(file: Path, old: str, new: str) -> None:
-    text = file.read_text()
-    assert text.count(old) == 1
-    file.write_text(text.replace(old, new))
+    return copied(tmp_path)
 
 
 def refused(done: subprocess.CompletedProcess[str], line: str) -> None:
@@ -79,12 +48,12 @@ def test_a_new_gradient_is_a_tables_column(project: Path):
     refused_before = "evaluations.mnist.attacks.pgd.gradients.momentum.[key]: input should be 'plain', "
     subprocess.run(["git", "apply", "-"], cwd=project, input=the_diff(), text=True, check=True)
     change(project / "src/advgrad/config/attack.py", ', "momentum"]', "]")
-    refused(run(project, "-m", "advgrad.cli", "check"), refused_before)
+    refused(run(project, ["-m", "advgrad.cli", "check"]), refused_before)
     change(project / "src/advgrad/config/attack.py", '"taylor"]', '"taylor", "momentum"]')
-    by_hand = run(project, str(ROOT / "tests" / "smoke" / "momentum_by_hand.py"))
+    by_hand = run(project, [str(ROOT / "tests" / "smoke" / "momentum_by_hand.py")])
     assert by_hand.returncode == 0, by_hand.stderr
 
-    made = run(project, "-m", "advgrad.cli", "repro", "table-gaat-mnist")
+    made = run(project, ["-m", "advgrad.cli", "repro", "table-gaat-mnist"])
     assert made.returncode == 0, made.stdout + made.stderr
     with (project / "reports/cells/gaat-mnist.csv").open(newline="") as file:
         cells = [cell for cell in csv.DictReader(file) if cell["column"] == COLUMN]
@@ -95,5 +64,5 @@ def test_a_new_gradient_is_a_tables_column(project: Path):
 
     change(project / "reports/specs/gaat-mnist.yaml", "outcome: pgd/momentum", "outcome: pgd/momentun")
     refused(
-        run(project, "stages/table.py", "gaat-mnist"), "no 'pgd/momentun'; has: fgsm/plain, pgd/momentum, pgd/plain"
+        run(project, ["stages/table.py", "gaat-mnist"]), "no 'pgd/momentun'; has: fgsm/plain, pgd/momentum, pgd/plain"
     )

@@ -91,7 +91,7 @@ def entries(folder: Path) -> dict:
     return {name: found.get(name) for name in STAGES}
 
 
-@pytest.mark.slow
+@pytest.mark.slow(minutes=3)
 def test_two_visits_one_of_them_killed_are_one_run(home: Path) -> None:
     whole = uninterrupted(home)
     tables = [f"reports/tables/{TABLE}.{form}" for form in ("csv", "md", "tex")] + [f"reports/cells/{TABLE}.csv"]
