@@ -1,6 +1,7 @@
 """What a scale costs on a machine, by the cost model alone: PYTHONPATH=src python benchmarks/estimate.py --help.
 
-Prints the table of docs/gpu.md, or each stage: nothing runs, and no such machine need be here. Attacks are upper bounds.
+Prints the table of docs/gpu.md, or each stage: nothing runs, and no such machine need be here. Attacks are upper
+bounds.
 """
 
 import argparse
