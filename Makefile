@@ -4,7 +4,7 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro parallel test bundle archive lint lock clean
+.PHONY: repro parallel test showcase bundle archive lint lock clean
 
 repro: $(BIN)/.ready
 	@$(BIN)/advgrad repro
@@ -15,6 +15,10 @@ parallel: $(BIN)/.ready
 
 test: $(BIN)/.ready
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# the full-size binary ResNet-18 of archives/gpu under PGD and PGD++, with pictures: minutes, without a GPU
+showcase: $(BIN)/.ready
+	@$(BIN)/advgrad showcase
 
 # all that a GPU machine without network needs, in dist/bundle
 bundle: $(BIN)/.ready

@@ -115,6 +115,12 @@ def compare(_: object, told: argparse.Namespace) -> int:
     return int(FAILS[told.fail_on](found))
 
 
+def showcase(_: config.Settings | None, told: argparse.Namespace) -> int:
+    from advgrad.showcase.run import showcase
+
+    return showcase(ROOT, told.scale, told.model, told.images, told.out, say)
+
+
 def archive_create(_: config.Settings | None, told: argparse.Namespace) -> int:
     from advgrad.submission.create import create
 
@@ -175,6 +181,13 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("scale")
     about = "which cells differ between two sets of results, and which by more than chance; exits 1 if any does"
     _add_compare(add("compare", about, compare, anywhere=True))
+    command = add("showcase", "attack a trained network of archives/SCALE by PGD and PGD++, with pictures", showcase)
+    command.add_argument("--scale", default="gpu", help="whose archive has it; default: %(default)s")
+    command.add_argument("--model", default="bnn-resnet18-wq", help="default: %(default)s")
+    command.add_argument(
+        "--images", type=int, default=64, metavar="N", help="first N test images; default: %(default)s"
+    )
+    command.add_argument("--out", type=Path, default=Path("dist/showcase"), help="default: %(default)s")
     _add_archive(commands.add_parser("archive", help="one file for a submission: create, verify, restore"))
     return top
 

@@ -1,0 +1,1 @@
+"""A trained network of an archive, attacked anew, with pictures."""
