@@ -1,4 +1,4 @@
-"""The `advgrad` command."""
+"""The `advgrad` command: its words and options."""
 
 import argparse
 import sys
@@ -6,210 +6,77 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from advgrad import config
+from advgrad import commands, config
 from advgrad.errors import InputError
 
-ROOT = Path()
-MIB = 2**20
-Does = Callable[[Any, argparse.Namespace], int]  # (settings; None where a command runs anywhere, arguments) -> status
-
-
-def check() -> config.Settings:
-    """Every parameter file against its schema, at every scale."""
-    settings = config.load_settings()
-    for scale in {settings.scale, *config.scales()}:
-        for paper in config.PAPERS:
-            config.load_paper(paper, config.load_scale(scale))
-    return settings
-
-
-def repro(settings: config.Settings, told: argparse.Namespace) -> int:
-    from advgrad.pipeline import repro
-
-    return repro(settings, told.targets, told.jobs)
-
-
-def parallel(settings: config.Settings, told: argparse.Namespace) -> int:
-    from advgrad.parallel import parallel
-
-    return parallel(settings, told.profile, told.targets)
-
-
-def record(_: config.Settings, __: argparse.Namespace) -> int:
-    from advgrad.provenance import record
-
-    record(ROOT)
-    return 0
-
-
-def readme(settings: config.Settings, _: argparse.Namespace) -> int:
-    from advgrad.files import write_text
-    from advgrad.tables.summary import summary, with_summary
-
-    file = ROOT / "README.md"
-    told = summary(ROOT / "reports", settings.scale, base="reports/")["summary.md"]
-    write_text(file, with_summary(file.read_text(encoding="utf-8"), told, file))
-    return 0
-
-
-def bundle(settings: config.Settings, told: argparse.Namespace) -> int:
-    from advgrad.visits.bundle import bundle
-
-    bundle(
-        ROOT, told.scale or settings.scale, told.out, datasets=told.data, source_only=told.source_only,
-        part_limit=told.part * MIB, python=told.python, platform=told.platform, say=say,
-    )  # fmt: skip
-    return 0
-
-
-def run(_: config.Settings, told: argparse.Namespace) -> int:
-    from advgrad.visits.run import Order, run
-    from advgrad.visits.schedule import duration
-
-    order = Order(
-        budget=None if told.budget is None else duration(told.budget),
-        papers=tuple(told.papers),
-        targets=tuple(told.targets),
-        jobs=told.jobs,
-        memory=told.memory,
-        whole=told.whole,
-        any_code=told.any_code,
-        out=told.out,
-        weights=told.weights,
-        part=told.part * MIB,
-        most=told.most * MIB,
-        dry=told.dry_run,
-    )
-    return run(ROOT, order, say)
-
-
-def collect(settings: config.Settings, told: argparse.Namespace) -> int:
-    from advgrad import tracking
-    from advgrad.visits.collect import collect
-
-    status = collect(ROOT, told.parts, say, scale=told.scale)
-    tracking.drain_now(ROOT, settings.tracking)
-    return status
-
-
-def restore(_: config.Settings, told: argparse.Namespace) -> int:
-    from advgrad.visits.restore import restore
-
-    restore(ROOT, told.scale, say)
-    return 0
-
-
-def compare(_: object, told: argparse.Namespace) -> int:
-    from advgrad.compare.compare import FAILS, compare, summary
-    from advgrad.compare.render import render
-    from advgrad.files import write_text
-
-    found = compare(told.a, told.b, ROOT, names=told.tables, alpha=told.alpha)
-    text = render(found, told.format, every=told.all)
-    if told.out:
-        try:
-            write_text(told.out, text)
-        except OSError as error:
-            raise InputError(f"--out: {told.out}: cannot be written: {error.strerror}") from None
-    say(summary(found) if told.out else text.rstrip("\n"))
-    return int(FAILS[told.fail_on](found))
-
-
-def showcase(_: config.Settings | None, told: argparse.Namespace) -> int:
-    from advgrad.showcase.run import showcase
-
-    return showcase(ROOT, told.scale, told.model, told.images, told.out, say)
-
-
-def archive_create(_: config.Settings | None, told: argparse.Namespace) -> int:
-    from advgrad.submission.create import create
-
-    create(ROOT, told.out, say)
-    return 0
-
-
-def archive_verify(_: config.Settings | None, told: argparse.Namespace) -> int:
-    from advgrad.submission.verify import verify
-
-    return verify(told.file, say, tell, render=not told.no_render)
-
-
-def archive_restore(_: config.Settings | None, told: argparse.Namespace) -> int:
-    from advgrad.submission import restore
-
-    if told.into is None:
-        restore.active(ROOT, told.file, say)
-    else:
-        restore.into(told.file, told.into, say)
-    return 0
-
-
-def say(line: str) -> None:
-    print(line, flush=True)
-
-
-def tell(line: str) -> None:
-    """What is going on, beside what comes of it."""
-    print(line, file=sys.stderr, flush=True)
+Does = Callable[[Any, argparse.Namespace], int]  # one of `commands`
 
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="advgrad", description=__doc__)
-    commands = top.add_subparsers(dest="command", required=True)
+    known = top.add_subparsers(dest="command", required=True)
 
     def add(name: str, about: str, does: Does, *, anywhere: bool = False) -> argparse.ArgumentParser:
         """anywhere: without a checkout, too, so no parameter file is read; `does` gets None for the settings."""
-        command = commands.add_parser(name, help=about, description=about)
+        command = known.add_parser(name, help=about, description=about)
         command.set_defaults(does=does, anywhere=anywhere)
         return command
 
     add("check", "hold every parameter file against its schema", lambda *_: 0)
-    command = add("repro", "bring every result up to date, less what needs data that cannot be had here", repro)
+    command = add(
+        "repro", "bring every result up to date, less what needs data that cannot be had here", commands.repro
+    )
     command.add_argument("targets", nargs="*", metavar="STAGE", help="with all that it needs; default: everything")
     command.add_argument("--jobs", type=int, help="stages at once; default: one on a GPU, else as threads allow")
-    command = add("parallel", "the same by Snakemake, on all cores or on a cluster; DVC records what is done", parallel)
+    command = add(
+        "parallel", "the same by Snakemake, on all cores or on a cluster; DVC records what is done", commands.parallel
+    )
     command.add_argument("targets", nargs="*", metavar="STAGE", help="with all that it needs; default: everything")
     command.add_argument("--profile", default="default", help="a folder of profiles/; default: %(default)s")
-    add("record", "take this machine's measured seconds and fingerprint into reports/", record)
-    add("readme", "bring README.md's summary of the verdicts up to date", readme)
-    _add_bundle(add("bundle", "write all that a machine without network needs, as parts", bundle))
-    _add_run(add("run", "run the stages that are still missing, within a budget of time", run))
-    command = add("collect", "take the results of `advgrad run` into archives/SCALE", collect)
+    add("record", "take this machine's measured seconds and fingerprint into reports/", commands.record)
+    add("readme", "bring README.md's summary of the verdicts up to date", commands.readme)
+    _add_bundle(add("bundle", "write all that a machine without network needs, as parts", commands.bundle))
+    _add_run(add("run", "run the stages that are still missing, within a budget of time", commands.run))
+    command = add("collect", "take the results of `advgrad run` into archives/SCALE", commands.collect)
     command.add_argument("parts", nargs="+", type=Path, metavar="PART", help="files, or folders with them")
     command.add_argument("--scale", help="take results of this scale only; default: the one that all parts are of")
-    command = add("restore", "make archives/SCALE the active results: params.yaml, dvc.lock, outputs, cache", restore)
+    command = add(
+        "restore", "make archives/SCALE the active results: params.yaml, dvc.lock, outputs, cache", commands.restore
+    )
     command.add_argument("scale")
     about = "which cells differ between two sets of results, and which by more than chance; exits 1 if any does"
-    _add_compare(add("compare", about, compare, anywhere=True))
-    command = add("showcase", "attack a trained network of archives/SCALE by PGD and PGD++, with pictures", showcase)
+    _add_compare(add("compare", about, commands.compare, anywhere=True))
+    command = add(
+        "showcase", "attack a trained network of archives/SCALE by PGD and PGD++, with pictures", commands.showcase
+    )
     command.add_argument("--scale", default="gpu", help="whose archive has it; default: %(default)s")
     command.add_argument("--model", default="bnn-resnet18-wq", help="default: %(default)s")
     command.add_argument(
         "--images", type=int, default=64, metavar="N", help="first N test images; default: %(default)s"
     )
     command.add_argument("--out", type=Path, default=Path("dist/showcase"), help="default: %(default)s")
-    _add_archive(commands.add_parser("archive", help="one file for a submission: create, verify, restore"))
+    _add_archive(known.add_parser("archive", help="one file for a submission: create, verify, restore"))
     return top
 
 
 def _add_archive(command: argparse.ArgumentParser) -> None:
-    commands = command.add_subparsers(dest="action", required=True)
+    known = command.add_subparsers(dest="action", required=True)
 
     def add(name: str, about: str, does: Does, *, anywhere: bool = False) -> argparse.ArgumentParser:
-        found = commands.add_parser(name, help=about, description=about)
+        found = known.add_parser(name, help=about, description=about)
         found.set_defaults(does=does, anywhere=anywhere)
         return found
 
     one = add("create", "the last commit and its results as one file; the same commit gives the same bytes",
-              archive_create)  # fmt: skip
+              commands.archive_create)  # fmt: skip
     one.add_argument("--out", type=Path, help="default: dist/advgrad-SCALE-COMMIT.tar.gz")
     one = add("verify", "check every byte, and make tables, figures and claims again from the outcomes. Exit status 1: "
-              "something is damaged or differs, and is named; 2: not an archive", archive_verify,
+              "something is damaged or differs, and is named; 2: not an archive", commands.archive_verify,
               anywhere=True)  # fmt: skip
     one.add_argument("file", type=Path)
     one.add_argument("--no-render", action="store_true", help="check the bytes only")
-    one = add("restore", "make an archive's results the active ones, or all of its files a folder", archive_restore,
-              anywhere=True)  # fmt: skip
+    about = "make an archive's results the active ones, or all of its files a folder"
+    one = add("restore", about, commands.archive_restore, anywhere=True)
     one.add_argument("file", type=Path)
     one.add_argument("--into", type=Path, metavar="FOLDER", help="a new or empty folder for all of its files")
 
@@ -257,7 +124,7 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
 def main(argv: list[str] | None = None) -> int:
     told = parser().parse_args(argv)
     try:
-        return told.does(None if told.anywhere else check(), told)
+        return told.does(None if told.anywhere else commands.check(), told)
     except InputError as error:
         print(f"advgrad: {error}", file=sys.stderr)
         return 2

@@ -273,9 +273,11 @@ THERE = {"torch", "torchvision", "numpy", "safetensors", "PIL"}  # on the other 
 HOME = {"dvc", "dvc_data", "mlflow"}  # imported inside functions that do not run there
 LAZY = {"foolbox", "numba", "pyautoattack"}  # imported by the attacks that need them
 UNUSED = {"setuptools"}  # foolbox asks for it and does not import it; torch brings one
-NOT_THERE = ("advgrad.pipeline", "advgrad.submission", "advgrad.tables", "advgrad.tracking.store",
-             "advgrad.visits.bundle", "advgrad.visits.collect", "advgrad.visits.restore",
-             "advgrad.visits.packages")  # fmt: skip
+NOT_THERE = (
+    *("advgrad.compare", "advgrad.pipeline", "advgrad.showcase", "advgrad.submission", "advgrad.tables"),
+    *("advgrad.tracking.store", "advgrad.visits.bundle", "advgrad.visits.collect", "advgrad.visits.restore"),
+    "advgrad.visits.packages",
+)
 DISTRIBUTION = {"yaml": "pyyaml"}
 
 
@@ -352,8 +354,8 @@ class Gate:
 sys.meta_path.insert(0, Gate())
 """
 COMMAND = """
-import advgrad.cli, advgrad.config, advgrad.stage, advgrad.visits.run
-advgrad.cli.check()
+import advgrad.cli, advgrad.commands, advgrad.config, advgrad.stage, advgrad.visits.run
+advgrad.commands.check()
 """
 PEERS = """
 from advgrad.attacks import peers
