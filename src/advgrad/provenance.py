@@ -86,16 +86,23 @@ def write_cost(root: Path, found: Mapping[str, Mapping[str, Any]], machine: str)
     cost = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     for scale in sorted({str(value["scale"]) for value in found.values()}):
         now = {name: value for name, value in found.items() if value["scale"] == scale}
-        stages = cost.get(scale, {}).get("stages", {}) | {
-            name: {"seconds": value["seconds"], "gib": value.get("gpu_gib", value.get("gib", 0.0))}
-            for name, value in now.items()
-        }
+        stages = cost.get(scale, {}).get("stages", {}) | {name: spent(value) for name, value in now.items()}
         cost[scale] = {
             "machine": machine,
             "jobs": max(int(value.get("jobs", 1)) for value in now.values()),
             "stages": {name: stages[name] for name in sorted(stages) if name in known},
         }
     write_text(file, json.dumps(cost, indent=1, sort_keys=True) + "\n")
+
+
+def peak(facts: Mapping[str, Any]) -> float:
+    """GiB that a noted stage took at most: of the GPU, if it ran on one."""
+    return facts.get("gpu_gib", facts.get("gib", 0.0))
+
+
+def spent(facts: Mapping[str, Any]) -> dict[str, float]:
+    """What reports/cost.json holds of a stage, from its note."""
+    return {"seconds": facts["seconds"], "gib": peak(facts)}
 
 
 def timed(stage: str, facts: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -106,7 +113,7 @@ def timed(stage: str, facts: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """
     kind, _, model = stage.partition("@")
     if kind in ("train", "fork") and "training" in facts:
-        return {model: {**facts["training"], "gib": facts.get("gpu_gib", facts.get("gib", 0.0))}}
+        return {model: {**facts["training"], "gib": peak(facts)}}
     clocked = facts.get("clocked", {}) if kind == "analyse" else {}
     return {f"{model} {name}": {"seconds": round(value, 6)} for name, value in clocked.items()}
 

@@ -1,6 +1,5 @@
 """What a side's name may be, in which order, and one clear line for what is none."""
 
-import io
 import re
 import tarfile
 from pathlib import Path
@@ -12,6 +11,8 @@ from advgrad.compare.revisions import commit_of
 from advgrad.compare.sides import cache_of, locked, opened, records, sources, tables
 from advgrad.errors import InputError
 from advgrad.files import write_text
+from advgrad.submission.contents import File
+from advgrad.submission.tarball import Tarball, pack
 from advgrad.visits import archive
 from advgrad.visits.archive import Archive
 from advgrad.visits.ledger import Done
@@ -39,16 +40,12 @@ def outcome(root: Path, name: str) -> int | None:
         return int(found["m"].outcomes["pgd/plain"].sum()) if found else None
 
 
-def packed(root: Path, file: Path, top: str = "advgrad-x", more: dict[str, bytes] | None = None) -> Path:
-    """A .tar.gz of the checkout, as `advgrad archive create` writes one."""
-    with tarfile.open(file, "w:gz") as tar:
-        for place in ("reports", "dvc.lock", "results"):
-            if (root / place).exists():
-                tar.add(root / place, f"{top}/{place}")
-        for name, content in (more or {}).items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+def packed(root: Path, file: Path, more: dict[str, bytes] | None = None) -> Path:
+    """The checkout as an archive."""
+    places = [root / "dvc.lock", *(path for name in ("reports", "results") for path in (root / name).rglob("*"))]
+    files = {path.relative_to(root).as_posix(): path.read_bytes() for path in places if path.is_file()} | (more or {})
+    told = {path: File(content=content) for path, content in files.items()}
+    file.write_bytes(pack(Tarball(folder="advgrad-smoke-0123456789ab", time=0, files=told)))
     return file
 
 
@@ -113,15 +110,15 @@ def test_a_packed_archive_has_its_outcomes_with_it(tmp_path):
     assert outcome(tmp_path, str(tmp_path / "a.tar.gz")) == 30
 
 
-def test_nothing_leaves_the_folder_that_is_unpacked_to(tmp_path):
-    odd = {"t/../../reports/cells/x.csv": b"", "t/results/../dvc.lock": b"", "t/results/m/run.sh": b""}
-    packed(project(tmp_path / "made", broken=5), tmp_path / "a.tar.gz", "t", odd)
+def test_only_what_is_compared_is_unpacked_and_nothing_stays(tmp_path):
+    more = {"results/m/run.sh": b"", "reports/index.html": b"", "src/x.py": b""}
+    packed(project(tmp_path / "made", broken=5), tmp_path / "a.tar.gz", more)
     with opened("a.tar.gz", tmp_path) as side:
         there = {path.relative_to(side.folder).as_posix() for path in side.folder.rglob("*") if path.is_file()}
         assert {path for path in there if "results" not in path} == {
             "dvc.lock", f"reports/cells/{TABLE}.csv", f"reports/specs/{TABLE}.yaml",
         }  # fmt: skip
-        assert "results/m/run.sh" not in there
+        assert not there & more.keys()
         assert [path.name for path in side.work.iterdir()] == ["tree"]
     assert not side.work.exists()
 
@@ -183,13 +180,15 @@ def damaged(root: Path, how: str) -> str:
         case "cut":
             whole = packed(root, root / "b.tar.gz").read_bytes()
             (root / "a.tar.gz").write_bytes(whole[: len(whole) // 2])
-        case "two folders":
-            packed(root, root / "a.tar.gz", more={"other/x": b""})
-        case "empty":
+        case "damaged":
+            whole = bytearray(packed(root, root / "b.tar.gz").read_bytes())
+            whole[len(whole) // 2] ^= 1
+            (root / "a.tar.gz").write_bytes(whole)
+        case "another's":
             tarfile.open(root / "a.tar.gz", "w:gz").close()
         case _:
             return how
-    if how in ("no gzip", "cut", "two folders", "empty"):
+    if how in ("no gzip", "cut", "damaged", "another's"):
         return "a.tar.gz"
     commit(root)
     return "HEAD"
@@ -208,10 +207,10 @@ def damaged(root: Path, how: str) -> str:
         ("cells", r"HEAD: commit [0-9a-f]{12} without cells: wants reports/cells/TABLE\.csv"),
         ("lock", r"HEAD: dvc\.lock: not a dvc\.lock"),
         ("yaml", r"HEAD: dvc\.lock:\d: not YAML: .*"),
-        ("no gzip", r"a\.tar\.gz: not a \.tar\.gz: .*"),
-        ("cut", r"a\.tar\.gz: not a \.tar\.gz: .*"),
-        ("two folders", r"a\.tar\.gz: wants one folder with everything in it; has: advgrad-x, other"),
-        ("empty", r"a\.tar\.gz: wants one folder with everything in it; has: nothing"),
+        ("no gzip", r"a\.tar\.gz: not an archive that `advgrad archive create` wrote"),
+        ("cut", r"a\.tar\.gz: .*damaged"),
+        ("damaged", r"a\.tar\.gz: .*damaged"),
+        ("another's", r"a\.tar\.gz: not an archive that `advgrad archive create` wrote"),
     ],
 )
 def test_one_line_for_what_is_no_side(repo, how, says, monkeypatch):

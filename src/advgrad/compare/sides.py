@@ -1,14 +1,12 @@
 """One side of a comparison: a folder, a commit, an archive; its cells and the outcome records behind them."""
 
 import re
-import tarfile
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from configparser import ConfigParser, Error
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from advgrad import provenance
@@ -26,7 +24,6 @@ NAME = r"[^/.][^/]*"
 _KEPT = re.compile(
     rf"reports/cells/{NAME}\.csv|reports/specs/{NAME}\.yaml|dvc\.lock|results/{NAME}/({'|'.join(FILES)})"
 )
-MOST = 2**29  # bytes that are read from a .tar.gz
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,20 +109,11 @@ def _archived(root: Path, scale: str) -> dict[str, bytes]:
 
 
 def _packed(file: Path) -> dict[str, bytes]:
-    """The files that matter, below the single folder of a .tar.gz."""
-    try:
-        with tarfile.open(file, "r:gz") as tar:
-            members = {PurePosixPath(member.name).parts: member for member in tar if member.isfile()}
-            tops = sorted({parts[0] for parts in members if parts})
-            if len(tops) != 1:
-                raise InputError(f"{file}: wants one folder with everything in it; has: {', '.join(tops) or 'nothing'}")
-            paths = {"/".join(parts[1:]): member for parts, member in members.items()}
-            kept = {path: member for path, member in paths.items() if _KEPT.fullmatch(path)}
-            if sum(member.size for member in kept.values()) > MOST:
-                raise InputError(f"{file}: cells and outcomes of more than {MOST >> 20} MiB")
-            return {path: read.read() for path, member in kept.items() if (read := tar.extractfile(member))}
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{file}: not a .tar.gz: {error}") from None
+    """The files that matter, of a whole archive."""
+    from advgrad.submission.tarball import unpack  # brings the plan's modules with it
+
+    files = unpack(file.read_bytes(), file.name).files
+    return {path: one.content for path, one in files.items() if _KEPT.fullmatch(path)}
 
 
 @contextmanager

@@ -1,11 +1,11 @@
 """What analyses and trainings wrote for figures: sweeps over beta (sweep.csv), curves over steps or epochs."""
 
-import csv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from advgrad.errors import InputError
+from advgrad.tables.lines import read_lines
 
 Sweep = list[dict[str, float]]  # rows of analyses/MODEL/sweep.csv
 
@@ -24,17 +24,7 @@ class Curve:
 
 
 def _lines(file: Path) -> list[dict[str, str]]:
-    """The lines as text; InputError if there is no such file, or no such table in it."""
-    try:
-        with file.open(encoding="utf-8", newline="") as text:
-            lines = list(csv.DictReader(text, strict=True))
-        if any(None in line or None in line.values() for line in lines):
-            raise ValueError("a line is too short or too long")
-        return lines
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{file}: not a table of numbers: {error}") from None
+    return read_lines(file, "a table of numbers")
 
 
 def read_sweep(analyses: Path, model: str) -> Sweep:

@@ -1,6 +1,5 @@
 """The claims of the page: each with its verdict, how many comparisons hold, and those that do not."""
 
-import csv
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import get_args
 
 from advgrad.errors import InputError
 from advgrad.tables.claims import Held, Verdict
-from advgrad.tables.claims_render import COLUMNS
+from advgrad.tables.claims_render import read_judged
 from advgrad.tables.claims_spec import Claim, Claims, load_claims
 
 HELD: tuple[Held, ...] = get_args(Held)
@@ -64,16 +63,7 @@ class Judged:
 
 
 def _lines(file: Path) -> list[dict[str, str]]:
-    try:
-        with file.open(encoding="utf-8", newline="") as text:
-            reader = csv.DictReader(text, strict=True)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise InputError(f"{file}: columns must be {','.join(COLUMNS)}")
-            lines = list(reader)
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{file}: not judged claims: {error}") from None
+    lines = read_judged(file)
     for line in lines:
         if line["held"] not in HELD or line["paper_held"] not in HELD or line["verdict"] not in VERDICTS:
             raise InputError(f"{file}: {line['claim']}: verdicts must be of {', '.join(VERDICTS)}; {', '.join(HELD)}")

@@ -1,6 +1,5 @@
 """A figure of the page: its picture within the page, and what is drawn in it as text."""
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +7,8 @@ from pathlib import Path
 
 from advgrad.errors import InputError
 from advgrad.figures.spec import Figure, load_figure
-from advgrad.tables.claims_cells import FIGURE_COLUMNS
-from advgrad.tables.papers import ORDER
+from advgrad.tables.claims_cells import read_points
+from advgrad.tables.papers import place
 
 FEW = 6  # points of a series that are written out
 POINT = 96 / 72  # CSS pixels of a point
@@ -81,20 +80,8 @@ def _line(panel: str, series: str, rows: Sequence[dict[str, str]]) -> Line:
 
 def read_lines(file: Path) -> tuple[Line, ...]:
     """reports/figures/NAME.csv, series by series; InputError if it is missing or something else."""
-    try:
-        with file.open(encoding="utf-8", newline="") as text:
-            reader = csv.DictReader(text, strict=True)
-            if tuple(reader.fieldnames or ()) != FIGURE_COLUMNS:
-                raise InputError(f"{file}: columns must be {','.join(FIGURE_COLUMNS)}")
-            rows = list(reader)
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{file}: not the points of a figure: {error}") from None
-    if any(None in row.values() for row in rows):
-        raise InputError(f"{file}: not the points of a figure: a line is too short")
     series: dict[tuple[str, str], list[dict[str, str]]] = {}
-    for row in rows:
+    for row in read_points(file):
         series.setdefault((row["panel"], row["series"]), []).append(row)
     return tuple(_line(*key, found) for key, found in series.items())
 
@@ -115,10 +102,4 @@ def read_picture(spec_file: Path, figures: Path) -> Picture:
 def read_pictures(reports: Path) -> list[Picture]:
     """All of them: a paper's own by number, then ours by name."""
     found = [read_picture(file, reports / "figures") for file in sorted((reports / "specs/figures").glob("*.yaml"))]
-
-    def place(picture: Picture) -> tuple[int, bool, int, str]:
-        number = picture.spec.figure
-        own = isinstance(number, int)
-        return ORDER.index(picture.spec.paper), not own, number if own else 0, picture.spec.name
-
-    return sorted(found, key=place)
+    return sorted(found, key=lambda picture: place(picture.spec.paper, picture.spec.figure))

@@ -10,7 +10,7 @@ from advgrad.config import PaperFile
 from advgrad.errors import InputError
 from advgrad.report.where import Origin, origin
 from advgrad.tables.cells import NOTHING, Cell, read_cells
-from advgrad.tables.papers import ORDER
+from advgrad.tables.papers import place
 from advgrad.tables.spec import SEPARATOR, Spec, Wanted, load_spec, wanted
 from advgrad.tables.verdict import Verdict
 
@@ -143,10 +143,4 @@ def read_tables(reports: Path, papers: Mapping[str, PaperFile]) -> list[Table]:
     if not files:
         raise InputError(f"{reports / 'specs'}: no table's spec in it")
     found = [read_table(file, reports / "cells" / f"{file.stem}.csv", papers) for file in files]
-
-    def place(table: Table) -> tuple[int, bool, int, str]:
-        number = table.spec.table
-        own = isinstance(number, int)
-        return ORDER.index(table.spec.paper), not own, number if own else 0, table.spec.name
-
-    return sorted(found, key=place)
+    return sorted(found, key=lambda table: place(table.spec.paper, table.spec.table))

@@ -80,10 +80,7 @@ def on_all_cores(settings: config.Settings) -> config.Settings:
 
 def of_archive(root: Path, scale: str, model: str) -> Network:
     """The model as archives/SCALE has it. InputError: see `showcase`."""
-    found = archive.read(root, scale)
-    if not found.stages:
-        known = ", ".join(archive.scales(root)) or "none"
-        raise InputError(f"archives/{scale}: no such archive; there are: {known}")
+    found = archive.existing(root, scale)
     path = payload.packed_path(f"models/{model}/weights.safetensors")
     if path not in found.files:
         known = ", ".join(_with_weights(found)) or "none"

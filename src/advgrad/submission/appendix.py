@@ -1,7 +1,5 @@
 """ARTIFACT.md: an artifact appendix in ACM's form, every number of which is a fact of the archive it lies in."""
 
-import csv
-import io
 import json
 import re
 from collections import Counter
@@ -14,7 +12,7 @@ from advgrad.config import parse_yaml
 from advgrad.data.datasets import DATASETS
 from advgrad.figures.spec import load_figure
 from advgrad.submission.contents import LOCK, About, is_small
-from advgrad.tables.claims_render import plain
+from advgrad.tables.claims_render import plain, read_judged
 from advgrad.tables.claims_spec import load_claims
 from advgrad.tables.spec import load_spec
 
@@ -143,7 +141,7 @@ def _names(root: Path, kind: str) -> list[str]:
 
 def _claims(root: Path, paper: str) -> Iterator[Row]:
     spec, judged = load_claims(root / f"reports/specs/claims/{paper}.yaml"), root / f"reports/claims/{paper}.csv"
-    lines = list(csv.DictReader(io.StringIO(judged.read_text(encoding="utf-8"))))
+    lines = read_judged(judged)
     for name, claim in spec.claims.items():
         own = [line for line in lines if line["claim"] == name]
         held = f"{sum(line['held'] == 'holds' for line in own)} of {len(own)}"

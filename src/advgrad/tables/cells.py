@@ -9,6 +9,7 @@ from typing import cast, get_args
 
 from advgrad.errors import InputError
 from advgrad.files import write_text
+from advgrad.tables.lines import read_lines
 from advgrad.tables.spec import Spec
 from advgrad.tables.verdict import Verdict
 
@@ -55,8 +56,6 @@ def write_cells(path: Path, cells: Iterable[Cell]) -> None:
 
 
 def _cell(line: dict[str, str]) -> Cell:
-    if None in line.values():
-        raise ValueError("a line is too short")
     if line["verdict"] not in get_args(Verdict):
         raise ValueError(f"verdict {line['verdict']!r}")
     n = int(line["n"]) if line["n"] else None
@@ -65,15 +64,10 @@ def _cell(line: dict[str, str]) -> Cell:
 
 def read_cells(path: Path) -> list[Cell]:
     """What write_cells wrote; InputError if it is missing or something else."""
+    lines = read_lines(path, "a table of cells", COLUMNS)
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise InputError(f"{path}: columns must be {','.join(COLUMNS)}")
-            return [_cell(line) for line in reader]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (ValueError, TypeError, csv.Error) as error:
+        return [_cell(line) for line in lines]
+    except ValueError as error:
         raise InputError(f"{path}: not a table of cells: {error}") from None
 
 

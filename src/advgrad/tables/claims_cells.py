@@ -1,6 +1,5 @@
 """The cells that claims compare: of built tables (reports/cells) and of figures (reports/figures), on one footing."""
 
-import csv
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 from advgrad.errors import InputError
 from advgrad.tables.cells import Cell, read_cells
 from advgrad.tables.claims_spec import Claims, figures, tables
+from advgrad.tables.lines import read_lines
 from advgrad.tables.spec import SEPARATOR
 
 FIGURE_COLUMNS = ("panel", "series", "x", "y", "low", "high", "n", "reason")
@@ -64,18 +64,17 @@ def _of_figure(line: Mapping[str, str], number: str) -> Told:
     return Told(name=name, ours=ours, paper=None, text=line["y"] or "—", reason=line["reason"])
 
 
+def read_points(file: Path) -> list[dict[str, str]]:
+    """The lines of reports/figures/NAME.csv; InputError if it is missing or something else."""
+    return read_lines(file, "the points of a figure", FIGURE_COLUMNS)
+
+
 def read_figure(file: Path, number: str) -> Grid:
     """reports/figures/PAPER-NUMBER.csv; InputError if it is missing or something else."""
+    lines = read_points(file)
     try:
-        with file.open(encoding="utf-8", newline="") as text:
-            reader = csv.DictReader(text, strict=True)
-            if tuple(reader.fieldnames or ()) != FIGURE_COLUMNS:
-                raise InputError(f"{file}: columns must be {','.join(FIGURE_COLUMNS)}")
-            lines = list(reader)
         return {(f"{at['panel']}{SEPARATOR}{at['series']}", at["x"]): _of_figure(at, number) for at in lines}
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
-    except (ValueError, TypeError, csv.Error) as error:
+    except ValueError as error:
         raise InputError(f"{file}: not the points of a figure: {error}") from None
 
 

@@ -6,10 +6,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import get_args
 
 from advgrad.tables.claims import Finding, Judged, Verdict
 from advgrad.tables.claims_spec import Claims
+from advgrad.tables.lines import read_lines
 
 COLUMNS = (
     "claim", "verdict", "left", "left_value", "relation", "right", "right_value", "held", "reason", "paper_left",
@@ -39,6 +41,11 @@ def claims_csv(findings: Sequence[Finding], scale: str) -> str:
         known = {"claim": finding.name, "verdict": finding.verdict, "scale": scale}
         writer.writerows([known.get(key) or getattr(one, key) for key in COLUMNS] for one in finding.judged)
     return text.getvalue()
+
+
+def read_judged(file: Path) -> list[dict[str, str]]:
+    """The lines of reports/claims/PAPER.csv; InputError if it is missing or something else."""
+    return read_lines(file, "judged claims", COLUMNS)
 
 
 def claims_json(findings: Sequence[Finding]) -> str:

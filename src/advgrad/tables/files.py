@@ -7,7 +7,7 @@ from pathlib import Path
 from advgrad.tables.build import build_table, read_records, read_trainings, remarks
 from advgrad.tables.cells import Cell, cells_csv, metrics
 from advgrad.tables.document import document
-from advgrad.tables.papers import ORDER
+from advgrad.tables.papers import place
 from advgrad.tables.render import render
 from advgrad.tables.spec import Spec, load_spec
 
@@ -23,7 +23,7 @@ def collections(specs: Iterable[Spec]) -> dict[str, list[Spec]]:
     """cells.csv: the papers' tables by paper and number; companions.csv: ours by name."""
     every = list(specs)
     tables = [spec for spec in every if isinstance(spec.table, int)]
-    tables.sort(key=lambda spec: (ORDER.index(spec.paper), int(spec.table)))
+    tables.sort(key=lambda spec: place(spec.paper, spec.table))
     companions = [spec for spec in every if not isinstance(spec.table, int)]
     return {"cells.csv": tables, "companions.csv": sorted(companions, key=lambda spec: spec.name)}
 

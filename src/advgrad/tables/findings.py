@@ -1,6 +1,5 @@
 """A page of findings: a text whose numbers and verdicts come from built tables, figures and judged claims."""
 
-import csv
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 from advgrad.errors import InputError
 from advgrad.tables.cells import NOTHING, Cell, read_cells
 from advgrad.tables.claims_cells import Grid, read_figure
-from advgrad.tables.claims_render import COLUMNS, plain
+from advgrad.tables.claims_render import plain, read_judged
 from advgrad.tables.claims_spec import Claim, load_claims
 from advgrad.tables.findings_places import PLACE, WORDS, Place, figures, places, read_template, tables
 
@@ -38,16 +37,7 @@ class Told:
 
 def read_claims(file: Path) -> list[Line]:
     """reports/claims/PAPER.csv; InputError if it is missing or something else."""
-    try:
-        with file.open(encoding="utf-8", newline="") as text:
-            reader = csv.DictReader(text, strict=True)
-            if tuple(reader.fieldnames or ()) != COLUMNS:
-                raise InputError(f"{file}: columns must be {','.join(COLUMNS)}")
-            return [Line(**{field.name: line[field.name] for field in fields(Line)}) for line in reader]
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"{file}: not judged claims: {error}") from None
+    return [Line(**{field.name: line[field.name] for field in fields(Line)}) for line in read_judged(file)]
 
 
 def _pick(place: Place, what: str, name: str, known: Iterable[str]) -> str:

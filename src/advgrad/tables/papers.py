@@ -31,3 +31,9 @@ PAPERS: dict[Paper, Published] = {  # in the order in which they are shown
     ),
 }
 ORDER: tuple[Paper, ...] = tuple(PAPERS)
+
+
+def place(paper: Paper, number: int | str) -> tuple[int, bool, int, str]:
+    """Where a table or figure stands among all: by paper, its own by number, then ours by name."""
+    own = isinstance(number, int)
+    return ORDER.index(paper), not own, number if own else 0, "" if own else number

@@ -10,8 +10,7 @@ from typing import get_args
 from advgrad.errors import InputError
 from advgrad.tables.cells import Cell, read_cells
 from advgrad.tables.claims import Verdict as ClaimVerdict
-from advgrad.tables.files import collections
-from advgrad.tables.papers import ORDER
+from advgrad.tables.papers import ORDER, place
 from advgrad.tables.records import read_json
 from advgrad.tables.spec import Spec, load_spec
 from advgrad.tables.verdict import Verdict
@@ -34,9 +33,8 @@ class Line:
 
 def summarise(specs: Sequence[Spec], cells: Mapping[str, Sequence[Cell]]) -> list[Line]:
     """Tables with values of the papers: the papers' own, then companions. cells: PAPER-TABLE -> its cells."""
-    groups = [spec for group in collections(specs).values() for spec in group if spec.quotes]
-    groups.sort(key=lambda spec: ORDER.index(spec.paper))  # stable: a paper's own tables stay first
-    return [Line(spec=spec, counts=Counter(cell.verdict for cell in cells[spec.name])) for spec in groups]
+    quoted = sorted((spec for spec in specs if spec.quotes), key=lambda spec: place(spec.paper, spec.table))
+    return [Line(spec=spec, counts=Counter(cell.verdict for cell in cells[spec.name])) for spec in quoted]
 
 
 def _papers(lines: Sequence[Line]) -> list[str]:

@@ -56,6 +56,14 @@ def read(root: Path, scale: str) -> Archive:
     return Archive(scale=scale, stages=stages, files=files)
 
 
+def existing(root: Path, scale: str) -> Archive:
+    """As `read`, but InputError if there is none."""
+    found = read(root, scale)
+    if not found.stages:
+        raise InputError(f"archives/{scale}: no such archive; there are: {', '.join(scales(root)) or 'none'}")
+    return found
+
+
 def write(root: Path, archive: Archive) -> None:
     """Replace archives/SCALE: built beside it, then put in its place. Killed, it leaves the old one or the new one."""
     folder = root / FOLDER / archive.scale

@@ -207,10 +207,7 @@ def cost(stages: Mapping[str, Done]) -> dict[str, Any]:
     return {
         "machine": " and ".join(sorted({told["machine"] for told in facts.values()})),
         "jobs": max(int(told.get("jobs", 1)) for told in facts.values()),
-        "stages": {
-            name: {"seconds": told["seconds"], "gib": told.get("gpu_gib", told.get("gib", 0.0))}
-            for name, told in facts.items()
-        },
+        "stages": {name: provenance.spent(told) for name, told in facts.items()},
     }
 
 

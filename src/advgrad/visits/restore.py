@@ -27,10 +27,7 @@ def restore(root: Path, scale: str, say: Say) -> int:
 
     Nothing is run. Weights that are neither in the archive nor in DVC's cache stay away: `dvc repro --allow-missing`.
     """
-    found = archive.read(root, scale)
-    if not found.stages:
-        known = ", ".join(archive.scales(root)) or "none"
-        raise InputError(f"archives/{scale}: no such archive; there are: {known}")
+    found = archive.existing(root, scale)
     activate(root, found, say)
     return 0
 
