@@ -24,7 +24,7 @@ def train(name: str) -> None:
         from advgrad.data.pack import read_split
         from advgrad.draws import seeded
         from advgrad.models import count, imported, registry, weights
-        from advgrad.training import loop
+        from advgrad.training import loop, validation
 
         seed, curve = this.seed + recipe.seed, folder / "curve.csv"
         with seeded(seed, "init"):
@@ -37,7 +37,7 @@ def train(name: str) -> None:
             write_text(curve, ",".join(imported.COLUMNS) + "\n")  # an output of the stage has to exist
             metrics, epochs = done.metrics(), None
         else:
-            data, held_out = loop.split(recipe, *read_split(pack, "train"))
+            data, held_out = validation.split(recipe, *read_split(pack, "train"))
             done = loop.train(
                 recipe, this.network, model, data, held_out,
                 seed=seed, device=device, checkpoint=saved, key=run.state(device), on_epoch=run.log,

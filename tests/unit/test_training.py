@@ -23,7 +23,7 @@ from advgrad.errors import InputError
 from advgrad.models import registry
 from advgrad.models.layers import Normalised
 from advgrad.models.weights import load_weights, save_weights, to_bytes, trained_with
-from advgrad.training import loop
+from advgrad.training import loop, validation
 from advgrad.training.adversaries import adversarial, attacked
 from advgrad.training.init import xavier
 from advgrad.training.metrics import measure
@@ -273,7 +273,8 @@ def test_selection_measures_plain_pgd_whatever_the_adversary(monkeypatch: pytest
         asked.append(adversary.linbp)
         return made(model, x, y, adversary, **more)
 
-    monkeypatch.setattr(loop, "adversarial", spy)
+    for module in (loop, validation):
+        monkeypatch.setattr(module, "adversarial", spy)
     adversary = PGD.model_copy(update={"linbp": True})
     run(recipe(epochs=1, adversary=adversary, validation=40, select="best"), tmp_path, network=LINBP)
     assert asked == [True] * 5 + [False] * 2  # batches of training, then of validation
@@ -437,15 +438,15 @@ def test_unknown_activations_are_input_errors_where_they_are_used(tmp_path: Path
 
 def test_split_holds_out_the_last_images() -> None:
     images, labels = toy_data(20)
-    (x, y), held_out = loop.split(recipe(images=12, validation=5), images, labels)
+    (x, y), held_out = validation.split(recipe(images=12, validation=5), images, labels)
     assert held_out is not None
     assert (x.tobytes(), y.tobytes()) == (images[:12].tobytes(), labels[:12].tobytes())
     assert (held_out[0].tobytes(), held_out[1].tobytes()) == (images[15:].tobytes(), labels[15:].tobytes())
-    assert len(loop.split(recipe(validation=5), images, labels)[0][1]) == 15
-    assert loop.split(recipe(), images, labels)[1] is None
+    assert len(validation.split(recipe(validation=5), images, labels)[0][1]) == 15
+    assert validation.split(recipe(), images, labels)[1] is None
     for changes in ({"images": 16, "validation": 5}, {"validation": 21}, {"images": 21}):
         with pytest.raises(InputError, match="of 20 training images"):
-            loop.split(recipe(**changes), images, labels)
+            validation.split(recipe(**changes), images, labels)
 
 
 def test_metrics_are_those_of_the_selected_epoch(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from advgrad.data.batches import to_device
 from advgrad.errors import InputError
 from advgrad.models import weights
 from advgrad.models.weights import to_bytes
-from advgrad.training.loop import Trained
 from advgrad.training.probe import under_pgd
+from advgrad.training.trained import Trained
 from tests.unit.training_toy import GAAT, PGD, SGD, fingerprint, recipe, run, toy_data, toy_network
 
 FGSM = AttackSpec(eps=8, step=8, steps=(1,), start="none")
@@ -152,7 +152,7 @@ def test_seconds_leave_out_what_is_measured_after_an_epoch(tmp_path: Path, monke
         now += 100.0
         return 0.5
 
-    monkeypatch.setattr("advgrad.training.loop.under_pgd", slow)
+    monkeypatch.setattr("advgrad.training.validation.under_pgd", slow)
     monkeypatch.setattr("advgrad.training.loop.time.perf_counter", lambda: now)
     assert run(recipe(**WATCHED, optimizer=SGD), tmp_path).seconds == [0.0] * 4
     assert now == 4 * 300.0

@@ -26,7 +26,8 @@ from advgrad.draws import seeded
 from advgrad.models.layers import Normalised
 from advgrad.models.registry import build
 from advgrad.training import probe
-from advgrad.training.loop import Trained, train
+from advgrad.training.loop import train
+from advgrad.training.trained import Trained
 from advgrad.visits import analyses, calls, cost, speed
 from advgrad.visits import plan as plans
 from advgrad.visits import training as trainings

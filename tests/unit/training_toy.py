@@ -14,7 +14,9 @@ from advgrad.config import Adversary, Binary, CurvesRun, Network, Optimizer, Tra
 from advgrad.draws import seeded
 from advgrad.models.layers import Normalise, Normalised
 from advgrad.models.weights import to_bytes
-from advgrad.training.loop import Data, Observe, Trained, train
+from advgrad.training.loop import Observe, train
+from advgrad.training.trained import Trained
+from advgrad.training.validation import Data
 
 CLASSES = 4
 MANY = 5000  # images for epochs long enough to be killed in

@@ -194,6 +194,22 @@ def _bba(library: ModuleType, steps: int, seed: int, restart: int) -> Attack:
     return attack
 
 
+def compile_bba() -> None:
+    """Have numba compile BBA's solver, which takes half a minute, for this process and those forked from it later.
+
+    On arguments of the types that foolbox passes; starts no thread. ImportError: foolbox or numba is not installed.
+    """
+    with _quiet():
+        import numba  # noqa: F401  # without it foolbox would run the solver as Python
+
+        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
+        from foolbox.attacks.brendel_bethge import LinfOptimizer
+
+        image, boundary = np.full(3, 0.5, np.float32), np.ones(3, np.float32)
+        image.flags.writeable = False
+        LinfOptimizer().solve(image, image, boundary, 0, 1, np.float32(0.1), np.float64(0.2))
+
+
 def _library(name: str, peer: Peer) -> ModuleType:
     """The package, imported where it is needed: foolbox takes seconds. InputError: it or what it needs is not here."""
     try:

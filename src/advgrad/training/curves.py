@@ -21,9 +21,10 @@ from advgrad.models.layers import Normalised
 from advgrad.models.layout import memory_format
 from advgrad.training import curve_values, linear, probe, residual
 from advgrad.training.curve_values import Curve
-from advgrad.training.loop import Data, Observe, split, train
+from advgrad.training.loop import Observe, train
 from advgrad.training.metrics import measure
 from advgrad.training.schedules import plan
+from advgrad.training.validation import Data, split
 
 BATCH = 500  # test images measured at once
 Report = Callable[[str, int, dict[str, float]], None]  # variant, epoch from 1, its row

@@ -1,4 +1,5 @@
-"""A process that forks stages: PyTorch is loaded once, which takes seconds, and not by each stage.
+"""A process that forks stages: what takes seconds is done once, and not by each stage. That is to load PyTorch, and
+to compile the solver of one attack.
 
 `python -m advgrad.visits.nursery` reads orders as lines of JSON, {"name", "cmd", "log"}, and answers in the same order
 with {"pid"}; when a stage ends it says {"pid", "status"}: the exit status, or minus the signal. At the end of its input
@@ -14,7 +15,8 @@ import select
 import shlex
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # Linux: the kernel sends this signal when the parent dies
@@ -34,8 +36,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who gives the orders stops the stages
     for order in _orders():
         if order is not None:
-            if _script(order["cmd"])[:1] in NEED_TORCH:
+            script = _script(order["cmd"])
+            if script[:1] in NEED_TORCH:
                 _load_torch()
+            if script[:1] == ["stages/attack.py"] and _runs_bba(script[1:]):
+                _compile_bba()
             _say({"pid": _fork(order)})
         with contextlib.suppress(ChildProcessError):
             while (ended := os.waitpid(-1, os.WNOHANG))[0]:
@@ -78,6 +83,26 @@ def _load_torch() -> None:
 
     determinism.prepare(config.load_settings().determinism)
     import torch._dynamo  # noqa: F401  # each optimiser wants it, and it takes as long to load as torch itself
+
+
+def _runs_bba(words: Sequence[str]) -> bool:
+    """Whether the attacks on this model have BBA among them; False too if the stage will find that it cannot run."""
+    from advgrad import config
+    from advgrad.errors import InputError
+
+    try:
+        peers = config.load_run("".join(words), config.load_settings()).evaluation.peers
+    except InputError:
+        return False
+    return any(peer.attack == "bba" and peer.images != 0 for peer in peers.values())
+
+
+@cache
+def _compile_bba() -> None:
+    from advgrad.attacks.peers import compile_bba
+
+    with contextlib.suppress(ImportError):  # the stage says what is lacking
+        compile_bba()
 
 
 def _fork(order: dict[str, str]) -> int:

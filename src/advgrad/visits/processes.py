@@ -15,6 +15,7 @@ from advgrad.errors import InputError
 from advgrad.visits.nursery import die_with_parent
 
 LOGS = Path(".advgrad/logs")
+LINGER = 2.0  # seconds that a nursery has to end when there is no stage left
 
 
 @dataclass(kw_only=True)
@@ -80,7 +81,11 @@ def nursery(root: Path, lock: int, environment: Mapping[str, str] | None = None)
     finally:
         assert process.stdin is not None
         process.stdin.close()
-        process.wait()
+        try:
+            process.wait(LINGER)
+        except subprocess.TimeoutExpired:
+            process.kill()  # it was busy with something for a stage that shall not start any more
+            process.wait()
         if process.stdout is not None:
             process.stdout.close()
 

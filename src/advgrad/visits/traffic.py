@@ -14,7 +14,7 @@ from advgrad.data.datasets import DATASETS
 Pass = Literal["forward", "gradient", "gradient-train", "row", "update"]
 # gradient: forward and backward to the input, in evaluation mode (-train: in training mode); row: one more backward
 # pass to the input; update: forward and backward to weights and input, in training mode.
-BATCH = 61  # no layer has so many channels: a tensor of that length is one of activations
+BATCH = 1021  # prime, and no layer's width has it as a factor: what a tensor's size has it in are activations
 # What a kernel reads once more than its arguments say: batch statistics, and the two halves of a backward pass.
 AGAIN = {"native_batch_norm": 1, "native_batch_norm_backward": 2, "convolution_backward": 1}
 UNMOVED = {"detach", "empty", "_unsafe_view"}  # as views: nothing is read or written
@@ -45,7 +45,8 @@ class Profile:
 class Sums:
     """Of one pass over a batch, in values."""
 
-    moved: float = 0.0
+    images: float = 0.0  # moved for each image
+    fixed: float = 0.0  # moved for the whole batch
     kernels: int = 0
     largest: float = 0.0  # of the activations
 
@@ -68,12 +69,11 @@ def _profile(network: str, dataset: Dataset) -> Profile:
     held: dict[Pass, float] = {}
     largest = 0.0
     for kind in ("gradient", "gradient-train", "update"):
-        one, two = (_passes(model, dataset, kind, images) for images in (BATCH, 2 * BATCH))
-        moved[kind] = _affine(one[:2], two[:2])
-        held[kind] = (two[2] - one[2]) / BATCH
-        largest = max(largest, one[0].largest / BATCH)
+        forward, backward, held[kind] = _passes(model, dataset, kind)
+        moved[kind] = _moved(forward, backward)
+        largest = max(largest, forward.largest / BATCH)
         if kind == "gradient":
-            moved["forward"], moved["row"] = _affine(one[:1], two[:1]), _affine(one[1:2], two[1:2])
+            moved["forward"], moved["row"] = _moved(forward), _moved(backward)
     return Profile(
         macs=macs(model, DATASETS[dataset].shape),
         parameters=parameters(model),
@@ -84,20 +84,22 @@ def _profile(network: str, dataset: Dataset) -> Profile:
     )
 
 
-def _affine(one: tuple[Any, ...], two: tuple[Any, ...]) -> Moved:
-    """From the sums of a batch and of one twice as large."""
-    first, second = sum(s.moved for s in one), sum(s.moved for s in two)
-    return Moved(values=(second - first) / BATCH, fixed=2 * first - second, kernels=sum(s.kernels for s in one))
+def _moved(*parts: Sums) -> Moved:
+    return Moved(
+        values=sum(part.images for part in parts) / BATCH,
+        fixed=sum(part.fixed for part in parts),
+        kernels=sum(part.kernels for part in parts),
+    )
 
 
-def _passes(model: Any, dataset: Dataset, kind: Pass, images: int) -> tuple[Sums, Sums, float]:
-    """(forward, backward, values kept in between) of a batch through the model, in the mode of the pass."""
+def _passes(model: Any, dataset: Dataset, kind: Pass) -> tuple[Sums, Sums, float]:
+    """(forward, backward, values of an image kept in between) of a batch through the model, in the mode of the pass."""
     import torch
 
     update = kind == "update"
     model.train(kind != "gradient").requires_grad_(update)
-    x = torch.zeros(images, *DATASETS[dataset].shape, device="meta").requires_grad_(not update)
-    y = torch.zeros(images, dtype=torch.int64, device="meta")
+    x = torch.zeros(BATCH, *DATASETS[dataset].shape, device="meta").requires_grad_(not update)
+    y = torch.zeros(BATCH, dtype=torch.int64, device="meta")
     forward, backward = Sums(), Sums()
     kept: dict[int, Any] = {}
 
@@ -105,12 +107,13 @@ def _passes(model: Any, dataset: Dataset, kind: Pass, images: int) -> tuple[Sums
         kept[tensor.untyped_storage()._cdata] = tensor  # holds it, so that no other gets its address
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), _counting(forward, images):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor), _counting(forward):
         loss = torch.nn.functional.cross_entropy(model(x), y)
     wanted = list(model.parameters()) if update else [x]
-    with _counting(backward, images):
+    with _counting(backward):
         torch.autograd.grad(loss, wanted, allow_unused=True)
-    return forward, backward, sum(tensor.untyped_storage().nbytes() for tensor in kept.values()) / 4
+    values = [tensor.untyped_storage().nbytes() // 4 for tensor in kept.values()]
+    return forward, backward, sum(count for count in values if count % BATCH == 0) / BATCH
 
 
 def _dense(name: str, args: Any, out: Any, moved: int) -> bool:
@@ -120,7 +123,7 @@ def _dense(name: str, args: Any, out: Any, moved: int) -> bool:
     return name == "convolution_backward" and args[0].numel() * args[2][0].numel() > DENSE * moved
 
 
-def _counting(sums: Sums, images: int) -> AbstractContextManager[Any]:
+def _counting(sums: Sums) -> AbstractContextManager[Any]:
     """Inside, torch's kernels are added to `sums`."""
     import torch
     from torch.utils._python_dispatch import TorchDispatchMode
@@ -136,10 +139,12 @@ def _counting(sums: Sums, images: int) -> AbstractContextManager[Any]:
             if func.is_view or name in UNMOVED:
                 return out
             read, written = tensors((args, kwargs)), tensors(out)
-            moved = sum(tensor.numel() for tensor in [*read, *read[: AGAIN.get(name, 0)], *written])
-            sums.moved += 0 if _dense(name, args, out, moved) else moved
+            moved = [tensor.numel() for tensor in [*read, *read[: AGAIN.get(name, 0)], *written]]
+            if not _dense(name, args, out, sum(moved)):
+                sums.images += sum(count for count in moved if count % BATCH == 0)
+                sums.fixed += sum(count for count in moved if count % BATCH)
             sums.kernels += len(written) if name == "convolution_backward" else 1
-            sums.largest = max([sums.largest, *(t.numel() for t in written if t.dim() and t.shape[0] == images)])
+            sums.largest = max([sums.largest, *(t.numel() for t in written if t.dim() and t.shape[0] == BATCH)])
             return out
 
     return Counting()
