@@ -8,9 +8,10 @@ from advgrad.clock import clock
 
 
 def remembered(root: Path, scale: str) -> dict[str, float]:
-    """Seconds that stages took when they last ran here at this scale."""
+    """Seconds that stages took when they last ran at this scale: here, else where the committed results were made."""
     notes = provenance.notes(root)
-    return {name: note["seconds"] for name, note in notes.items() if note.get("scale") == scale and "seconds" in note}
+    here = {name: note["seconds"] for name, note in notes.items() if note.get("scale") == scale and "seconds" in note}
+    return provenance.committed_seconds(root, scale) | here
 
 
 class Forecast:

@@ -95,6 +95,15 @@ def write_cost(root: Path, found: Mapping[str, Mapping[str, Any]], machine: str)
     write_text(file, json.dumps(cost, indent=1, sort_keys=True) + "\n")
 
 
+def committed_seconds(root: Path, scale: str) -> dict[str, float]:
+    """stage -> its seconds in reports/cost.json; none if the file does not say."""
+    try:
+        stages = json.loads((root / COST).read_text(encoding="utf-8"))[scale]["stages"]
+        return {name: float(facts["seconds"]) for name, facts in stages.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
 def peak(facts: Mapping[str, Any]) -> float:
     """GiB that a noted stage took at most: of the GPU, if it ran on one."""
     return facts.get("gpu_gib", facts.get("gib", 0.0))

@@ -1,6 +1,7 @@
 """A whole analysis: what is asked for, what is kept, and what its numbers do not depend on."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,28 @@ def test_iprop_is_asked_with_its_settings(monkeypatch: pytest.MonkeyPatch) -> No
     wanted = {"eps": [2.55], "step": 1, "steps": 2}
     assert analysed({"iprop": wanted}).values == {"iprop": {"n": 4}}
     assert heard == [Iprop.model_validate(wanted), 7]
+
+
+def test_what_iprop_has_found_is_kept_until_it_is_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    iprop = pytest.importorskip("advgrad.analysis.iprop")
+    seen: list[Any] = []
+
+    def flip_rates(*_: Any, kept: dict[str, Any], keep: Callable[[], None], **__: Any) -> dict[str, Any]:
+        seen.append(dict(kept))
+        if not kept:
+            kept["2.55"] = [[True, False]]
+            keep()
+            raise Interrupted
+        return {"n": 4}
+
+    monkeypatch.setattr(iprop, "flip_rates", flip_rates)
+    store = Store(folder=tmp_path, key="key", every=0.0)
+    wanted = {"iprop": {"eps": [2.55], "step": 1, "steps": 2}}
+    with pytest.raises(Interrupted):
+        analysed(wanted, store)
+    assert analysed(wanted, store).values == {"iprop": {"n": 4}}
+    assert seen == [{}, {"2.55": [[True, False]]}]
+    assert (store.load() or ({}, {}))[1]["kept"] == {}
 
 
 def test_clean_spec_moves_nothing() -> None:

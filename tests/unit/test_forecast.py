@@ -1,5 +1,6 @@
 """How long a run takes yet, with a clock of our own."""
 
+import json
 import logging
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
-from advgrad.forecast import Forecast
+from advgrad import provenance
+from advgrad.forecast import Forecast, remembered
 from snakemake_logger_plugin_advgrad import LogHandler
 
 
@@ -26,6 +28,19 @@ def test_stages_of_unknown_length_take_what_their_kind_took():
     assert forecast.end("table-c", 11.0) == 1.0
     assert forecast.left(11.0) == pytest.approx(10.0)
     assert forecast.line("x", 11.0) == "   11 s  2/3  x; 0 running; about 10 s left"
+
+
+def test_what_is_remembered_is_of_this_machine_else_of_the_committed_results(tmp_path: Path) -> None:
+    assert remembered(tmp_path, "quick") == {}
+    file = tmp_path / "reports/cost.json"
+    file.parent.mkdir()
+    file.write_text("[1]")
+    assert remembered(tmp_path, "quick") == {}
+    stages = {name: {"seconds": seconds, "gib": 1} for name, seconds in {"train@a": 3, "train@b": 4}.items()}
+    file.write_text(json.dumps({"quick": {"stages": stages}, "smoke": {"stages": {"train@c": {"seconds": 1}}}}))
+    provenance.note(tmp_path, "train@b", {"scale": "quick", "seconds": 8.5})
+    provenance.note(tmp_path, "train@a", {"scale": "smoke", "seconds": 0.5})
+    assert remembered(tmp_path, "quick") == {"train@a": 3.0, "train@b": 8.5}
 
 
 def test_known_lengths_are_stretched_as_those_of_this_run_were():

@@ -1,6 +1,9 @@
 """IPROP against brute force on tiny networks, and the network it reads against torch."""
 
+import json
+from collections.abc import Callable
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,7 +179,17 @@ def test_rates_are_counts_over_correct_images_and_eps_0_never_flips() -> None:
     labels[::3] = (labels[::3] + 1) % 3  # every third image counts as misclassified
     entry = AttackEntry(eps=8, step=2, steps=(1,), gradients={"plain": 1})
     evaluation, seen = Evaluation(attacks={"a": entry}, batch=7), []
-    rates = flip_rates(model, images, labels, settings(), evaluation, seed=0, progress=lambda *args: seen.append(args))
+    found: dict[str, Any] = {}
+
+    def rated(kept: dict[str, Any], keep: Callable[[], None] = lambda: None) -> dict[str, Any]:
+        def progress(*args: Any) -> None:
+            seen.append(args)
+
+        return flip_rates(
+            model, images, labels, settings(), evaluation, seed=0, progress=progress, kept=kept, keep=keep
+        )
+
+    rates = rated(found)
     assert rates["n"] == 6
     assert rates["timed_out"] == {"value": 0}
     assert list(rates["iprop"]) == list(rates["pgd_njs"]) == ["0", "51", "76.5"]
@@ -184,10 +197,17 @@ def test_rates_are_counts_over_correct_images_and_eps_0_never_flips() -> None:
     assert seen[-1] == ("iprop/76.5", 6, 6)
     kept = torch.tensor([1, 2, 4, 5, 7, 8])
     with frozen(model):
-        hits, _ = iprop_flips(model, images[kept] / 255, labels[kept], 76.5, settings(), lambda _: None)
+        hits, _ = iprop_flips(model, images[kept] / 255, labels[kept], 76.5, settings(), [], lambda _: None)
     assert rates["iprop"]["76.5"]["value"] == hits.mean()
     assert rates["iprop"]["76.5"]["low"] <= hits.mean() <= rates["iprop"]["76.5"]["high"]
-    assert flip_rates(model, images, labels, settings(), evaluation, seed=0, progress=lambda *_: None) == rates
+
+    assert {eps: len(hits) for eps, hits in found.items()} == {"0": 6, "51": 6, "76.5": 6}
+    cut = json.loads(json.dumps({"0": found["0"], "51": found["51"][:4]}))  # as a checkpoint holds it
+    seen.clear()
+    saves: list[int] = []
+    assert rated(cut, lambda: saves.append(len(seen))) == rates
+    assert seen[0] == ("iprop/51", 5, 6), "what is known is not searched for again"
+    assert saves == list(range(1, 2 + 6 + 1)), "there is a chance to save after every image"
 
 
 def test_pgd_reaches_the_edge_and_not_beyond() -> None:

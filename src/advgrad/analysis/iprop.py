@@ -61,35 +61,41 @@ def pgd_flips(
 
 
 def iprop_flips(
-    model: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Iprop, advance: Callable[[int], None]
-) -> tuple[np.ndarray, int]:
+    model: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Iprop, found: list[tuple[bool, bool]],
+    advance: Callable[[int], None],
+) -> tuple[np.ndarray, int]:  # fmt: skip
     """(n,) bool: whether IPROP finds an image within eps (1/255) that the network misclassifies in float32; and how
-    many images ran out of seconds."""
-    net, flipped, late = binary_mlp(model), np.zeros(len(x), dtype=bool), 0
+    many images ran out of seconds.
+
+    found: (flipped, out of seconds) of the first images, to which those of the others are added one by one; `advance`
+    is told how many there are.
+    """
+    net = binary_mlp(model)
     search = Search(
         flips=settings.flips, rounds=settings.rounds, nodes=settings.nodes, seconds=settings.seconds, gap=settings.gap
     )
-    for i, (image, label) in enumerate(zip(x, y, strict=True)):
+    for image, label in zip(x[len(found) :], y[len(found) :], strict=True):
 
         def wrong(candidate: np.ndarray, image: Tensor = image, label: Tensor = label) -> bool:
             point = torch.from_numpy(candidate).to(image.device).reshape_as(image)
             return bool(model(point[None]).argmax(1)[0] != label)
 
-        found = attack(net, image.cpu().numpy().ravel(), eps / 255, search, wrong)
-        flipped[i], late = found.flipped, late + found.timed_out
-        advance(i + 1)
-    return flipped, late
+        one = attack(net, image.cpu().numpy().ravel(), eps / 255, search, wrong)
+        found.append((bool(one.flipped), bool(one.timed_out)))
+        advance(len(found))
+    return np.array([flipped for flipped, _ in found], dtype=bool), sum(late for _, late in found)
 
 
 @torch.no_grad()
 def flip_rates(
     model: nn.Module, images: Tensor, labels: Tensor, settings: Iprop, evaluation: Evaluation, *, seed: int,
-    progress: Progress,
+    progress: Progress, kept: dict[str, Any], keep: Callable[[], None],
 ) -> dict[str, Any]:  # fmt: skip
     """Shares in [0,1] of the first correctly classified images that IPROP and PGD++ (NJS) flip, for each eps (1/255).
 
     images (N,C,H,W) uint8 and labels (N,): the test set from its first image on, on the model's device. timed_out
-    counts pairs of image and eps that ran out of seconds; they may not be reproducible. InputError: not a binary MLP.
+    counts pairs of image and eps that ran out of seconds; they may not be reproducible. kept: what IPROP has found
+    in an earlier run, and takes what it finds; `keep` is called after every image. InputError: not a binary MLP.
     """
     labels, batch = labels.long(), evaluation.batch
     with frozen(model):
@@ -106,7 +112,11 @@ def flip_rates(
             key = format(eps, "g")
             spec = pgd_spec(eps, settings)
             theirs[key] = _share(pgd_flips(model, x, y, target.index, spec, njs, seed=seed, batch=batch))
-            report = lambda done, name=f"iprop/{key}": progress(name, done, n)  # noqa: E731
-            flipped, out = iprop_flips(model, x, y, eps, settings, report)
+
+            def advance(done: int, key: str = key) -> None:
+                progress(f"iprop/{key}", done, n)
+                keep()
+
+            flipped, out = iprop_flips(model, x, y, eps, settings, kept.setdefault(key, []), advance)
             ours[key], late = _share(flipped), late + out
     return {"n": n, "timed_out": {"value": late}, "iprop": ours, "pgd_njs": theirs}

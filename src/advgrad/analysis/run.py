@@ -40,6 +40,8 @@ class Subject:
     images: Tensor  # (N,C,H,W) uint8
     labels: Tensor  # (N,) int64
     progress: Progress
+    kept: dict[str, Any]  # what a group has found so far, for one that takes long: plain values
+    keep: Callable[[], None]  # save it, if it is time to
     _beta1: dict[str, float] = field(default_factory=dict)
 
     def correct(self, count: int) -> Target:
@@ -89,7 +91,7 @@ def _iprop(subject: Subject, settings: Iprop) -> Analysed:
 
     found = flip_rates(
         subject.model, subject.images, subject.labels, settings, subject.run.evaluation,
-        seed=subject.run.seed, progress=subject.progress,
+        seed=subject.run.seed, progress=subject.progress, kept=subject.kept, keep=subject.keep,
     )  # fmt: skip
     return Analysed(values={"iprop": found})
 
@@ -128,16 +130,23 @@ def analyse(
 
     model: whole network on [0,1] pixels, with `.normalise` and `.core`; moved to `device`. images (N,C,H,W) uint8 and
     labels (N,) int64: the test set from its first image on. Values and sweep depend on nothing but these and the run;
-    seconds are this machine's. Finished groups are kept in `store` (the caller removes it). A group without a correctly
-    classified image has n = 0 and values None, a sweep without its image no rows. InputError if nothing is asked for.
+    seconds are this machine's. Finished groups, and what IPROP has found of images, are kept in `store` (the caller
+    removes it). A group without a correctly classified image has n = 0 and values None, a sweep without its image no
+    rows. InputError if nothing is asked for.
     """
     if run.analysis is None:
         raise InputError(f"models.{run.model}: has no analysis; name one of its paper's `analyses`")
     model, images, labels = model.to(device), images.to(device), labels.to(device).long()
     images = images.contiguous(memory_format=memory_format(device, "float32"))
-    subject = Subject(run=run, model=model, images=images, labels=labels, progress=progress)
     found = store.load() if store else None
-    done, known = (found[1]["done"], Analysed(**found[1]["known"])) if found else ([], Analysed())
+    state = found[1] if found else {"done": [], "known": {}, "kept": {}}
+    done, known, kept = state["done"], Analysed(**state["known"]), state["kept"]
+
+    def keep() -> None:
+        if store and store.due():
+            store.save({}, {"done": done, "known": asdict(known), "kept": kept})
+
+    subject = Subject(run=run, model=model, images=images, labels=labels, progress=progress, kept=kept, keep=keep)
     with frozen(model):
         for name, measure in GROUPS.items():
             settings = getattr(run.analysis, name)
@@ -145,6 +154,6 @@ def analyse(
                 continue
             known = _joined(known, measure(subject, settings))
             done = [*done, name]
-            if store and store.due():
-                store.save({}, {"done": done, "known": asdict(known)})
+            kept.clear()
+            keep()
     return known

@@ -15,7 +15,7 @@ from advgrad.attacks.record import UNDECIDED
 from advgrad.attacks.target import Target
 from advgrad.config import AttackSpec, Peer
 
-SLOW = {"bba": 4}  # images between two saves of an attack that takes them one at a time anyway
+SLOW = {"bba": 4, "square": 100, "deepfool": 100}  # images between two saves, where a batch would take minutes
 
 
 def _asked(target: Target, x_adv: Tensor, passes: Passes) -> Tensor:
@@ -102,7 +102,7 @@ def standing_peer(
     the restart under way has not reached; begun: its row so far. failed: takes the images at which the library gave up.
     """
     last = known[-1] if known else clean[None]
-    size = SLOW.get(peer.attack, target.batch)
+    size = min(target.batch, SLOW.get(peer.attack, target.batch))
     advance(len(known) * len(clean))
     for restart in range(len(known), peer.restarts):
         row, begun = (last * np.uint8(UNDECIDED) if begun is None else begun), None
