@@ -10,7 +10,7 @@ from advgrad.visits.calls import Calls, beta1_calls, chunks, expansion_calls, ja
 WARM_UP = 5  # images that analysis.cost attacks before it starts the clock
 UNCLOCKED = 3  # batches of analysis.generation before it starts the clock
 FIT = 0.02  # seconds of a CPU for one Weibull fit to 50 maxima
-PROGRAM = 0.5  # ... for one image at one radius of IPROP
+PROGRAM = 2.4  # ... for one image at one radius of IPROP (seen: 73 s for 5 images at 6 radii)
 
 
 def analyse_calls(run: config.Run) -> Iterable[Calls]:

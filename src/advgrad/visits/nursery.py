@@ -101,7 +101,7 @@ def _runs_bba(words: Sequence[str]) -> bool:
 def _compile_bba() -> None:
     from advgrad.attacks.peers import compile_bba
 
-    with contextlib.suppress(ImportError):  # the stage says what is lacking
+    with contextlib.suppress(Exception):  # the stage says what is wrong
         compile_bba()
 
 
@@ -141,7 +141,7 @@ def _redirect(log: Path) -> None:
 
 def _run(cmd: str) -> int:
     words = _script(cmd)
-    if not words:
+    if not words or _cuda_is_spoilt():
         os.execvp(shlex.split(cmd)[0], shlex.split(cmd))  # noqa: S606
     sys.argv = words
     try:
@@ -152,6 +152,12 @@ def _run(cmd: str) -> int:
             return 1
         return end.code or 0
     return 0
+
+
+def _cuda_is_spoilt() -> bool:
+    """Whether the parent has used CUDA, which no process forked from it then can: nothing here should."""
+    torch = sys.modules.get("torch")
+    return torch is not None and torch.cuda._is_in_bad_fork()
 
 
 if __name__ == "__main__":

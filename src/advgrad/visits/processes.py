@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -126,12 +126,17 @@ def stop(running: Iterable[Running], patience: float) -> None:
     """SIGTERM, which lets a stage end in order; SIGKILL for those that still run after `patience` seconds."""
     alive = [one for one in running if one.status() is None]
     for one in alive:
-        os.kill(one.pid, signal.SIGTERM)
+        _signal(one, signal.SIGTERM)
     until = time.monotonic() + patience
     while any(one.status() is None for one in alive):
         if time.monotonic() > until:
             for one in alive:
                 if one.status() is None:
-                    os.kill(one.pid, signal.SIGKILL)
+                    _signal(one, signal.SIGKILL)
             until = float("inf")
         time.sleep(0.02)
+
+
+def _signal(one: Running, number: int) -> None:
+    with suppress(ProcessLookupError):  # it has ended meanwhile
+        os.kill(one.pid, number)

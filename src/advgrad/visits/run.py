@@ -71,8 +71,11 @@ def run(root: Path, order: Order, say: Say) -> int:
         _announce(visit, len(names))
         if order.dry:
             return 0
-        work(visit, lock)
-        return _close(visit, order, names)
+        try:
+            work(visit, lock)
+        finally:  # what is finished is packed, whatever went wrong
+            status = _close(visit, order, names)
+        return status
 
 
 def to_run(root: Path, plan: Plan, known: Mapping[str, Done], names: Collection[str], *, any_code: bool) -> list[str]:
