@@ -34,6 +34,7 @@ def main() -> None:
     import advgrad.stage  # noqa: F401  # what every stage begins with
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one who gives the orders stops the stages
+    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # is_available() leaves CUDA alone
     for order in _orders():
         if order is not None:
             script = _script(order["cmd"])
@@ -155,7 +156,7 @@ def _run(cmd: str) -> int:
 
 
 def _cuda_is_spoilt() -> bool:
-    """Whether the parent has used CUDA, which no process forked from it then can: nothing here should."""
+    """Whether the parent has used CUDA, which no process forked from it then can. Nothing here does."""
     torch = sys.modules.get("torch")
     return torch is not None and torch.cuda._is_in_bad_fork()
 
