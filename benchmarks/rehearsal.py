@@ -1,7 +1,7 @@
 """Every stage with the networks of scale gpu at full size, on a few images: what fails here would fail there.
 
 Makes a clone of HEAD whose scale smoke has gpu's networks and fewer images, and runs `advgrad repro` in it; a second
-call goes on. An hour on two cores for all stages.
+call goes on. Half an hour on two cores for all stages.
 
     python benchmarks/rehearsal.py FOLDER [STAGE ...]
 """
