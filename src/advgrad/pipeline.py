@@ -57,7 +57,8 @@ def closing(
     made = {name: stage for name, stage in lock["stages"].items() if name not in unasked}
     tracking.sync(ROOT, settings.tracking, {"stages": made})
     left_out = [name for name in left_out if name not in unasked]
-    for line in [*not_reproduced(missing, left_out), *against_committed(before, lock, [*left_out, *unasked])]:
+    compared = against_committed(before, lock, [*left_out, *unasked], settings.scale)
+    for line in [*not_reproduced(missing, left_out), *compared]:
         say(line)
     return 0
 
@@ -105,9 +106,14 @@ def not_needed(repo: Any, targets: Sequence[str]) -> set[str]:
 
 def committed_lock() -> dict[str, Any]:
     """dvc.lock as the last commit has it; empty without Git or a committed lock."""
-    command = ["git", "show", "HEAD:./dvc.lock"]
+    return _committed("dvc.lock") or {"stages": {}}
+
+
+def _committed(name: str) -> Any:
+    """A YAML file as the last commit has it; None without Git or such a file."""
+    command = ["git", "show", f"HEAD:./{name}"]
     found = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
-    return parse_yaml(found.stdout, "HEAD:dvc.lock") if found.returncode == 0 else {"stages": {}}
+    return parse_yaml(found.stdout, f"HEAD:{name}") if found.returncode == 0 else None
 
 
 def not_reproduced(missing: dict[str, list[str]], left_out: list[str]) -> list[str]:
@@ -122,8 +128,9 @@ def not_reproduced(missing: dict[str, list[str]], left_out: list[str]) -> list[s
     return lines
 
 
-def against_committed(before: dict[str, Any], after: dict[str, Any], left_out: list[str]) -> list[str]:
-    """Whether the outputs are the committed ones, bit for bit; if not, which differ and how the machines do."""
+def against_committed(before: dict[str, Any], after: dict[str, Any], left_out: list[str], scale: str) -> list[str]:
+    """Whether the outputs are the committed ones, bit for bit; if not, which differ, and how the scales do, or the
+    machines."""
     if not before["stages"]:
         return []
     changed = [name for name in provenance.differences(before, after) if name not in left_out]
@@ -131,6 +138,8 @@ def against_committed(before: dict[str, Any], after: dict[str, Any], left_out: l
         same = set(after["stages"]) - set(left_out)
         return [f"{len(same)} stages: the same bits as committed."] if same else []
     lines = [f"Other bits than committed: {', '.join(changed)}."]
+    if (committed := (_committed("params.yaml") or {}).get("scale", scale)) != scale:
+        return [*lines, f"They are of scale {scale}, the committed ones of scale {committed}."]
     here, there = provenance.notes(ROOT).get("fingerprint", {}), provenance.read_fingerprint(ROOT) or {}
     if apart := provenance.unlike(here, there):
         return [*lines, f"This machine is of another kind than the one that committed: {'; '.join(apart)}."]

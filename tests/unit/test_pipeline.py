@@ -1,5 +1,7 @@
 """What `advgrad repro` leaves out and says."""
 
+import subprocess
+
 import pytest
 from dvc.repo import Repo
 
@@ -7,6 +9,7 @@ from advgrad import pipeline, provenance
 from advgrad.config import load_settings
 from advgrad.errors import InputError
 from advgrad.parsing import one_line
+from tests.project import commit_all
 
 
 def lock(**md5):
@@ -59,17 +62,29 @@ def test_missing_data_is_what_is_neither_here_nor_reachable(tmp_path, monkeypatc
 def test_results_are_compared_with_the_committed_ones(tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "ROOT", tmp_path)
     before = lock(a="1", b="2", c="3")
-    assert "same bits" in pipeline.against_committed(before, before, [])[0]
-    assert "same bits" in pipeline.against_committed(before, lock(a="1", b="2", c="9"), ["c"])[0]
+    assert "same bits" in pipeline.against_committed(before, before, [], "quick")[0]
+    assert "same bits" in pipeline.against_committed(before, lock(a="1", b="2", c="9"), ["c"], "quick")[0]
     provenance.write_fingerprint(tmp_path, {"cpu": "old"})
     provenance.note(tmp_path, "fingerprint", {"cpu": "new"})
-    said = pipeline.against_committed(before, lock(a="1", b="9", c="3"), [])
+    said = pipeline.against_committed(before, lock(a="1", b="9", c="3"), [], "quick")
     assert said[0] == "Other bits than committed: b."
     assert "cpu: new, not old" in said[1]
     provenance.note(tmp_path, "fingerprint", {"cpu": "old"})
-    assert "of the same kind" in pipeline.against_committed(before, lock(a="1", b="9", c="3"), [])[1]
-    assert pipeline.against_committed({"stages": {}}, before, []) == []
-    assert pipeline.against_committed(before, before, ["a", "b", "c"]) == []
+    assert "of the same kind" in pipeline.against_committed(before, lock(a="1", b="9", c="3"), [], "quick")[1]
+    assert pipeline.against_committed({"stages": {}}, before, [], "quick") == []
+    assert pipeline.against_committed(before, before, ["a", "b", "c"], "quick") == []
+
+
+def test_results_of_another_scale_are_no_matter_of_machines(tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "ROOT", tmp_path)
+    (tmp_path / "params.yaml").write_text("scale: quick\n")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    commit_all(tmp_path)
+    before, after = lock(a="1"), lock(a="2")
+    said = pipeline.against_committed(before, after, [], "smoke")
+    assert said == ["Other bits than committed: a.", "They are of scale smoke, the committed ones of scale quick."]
+    assert "of the same kind" in pipeline.against_committed(before, after, [], "quick")[1]
+    assert "same bits" in pipeline.against_committed(before, before, [], "smoke")[0]
 
 
 @pytest.mark.parametrize(
