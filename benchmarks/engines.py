@@ -28,15 +28,19 @@ def project(folder: Path) -> Path:
     return folder
 
 
-def run(folder: Path, *words: str) -> float:
-    environment = os.environ | {
+def environment(folder: Path) -> dict[str, str]:
+    """With the clone's code, and the data that is here."""
+    return os.environ | {
         "PYTHONPATH": str(folder / "src"),
         "PATH": f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
         "ADVGRAD_DATA_MIRROR": str(ROOT / "data"),
     }
+
+
+def run(folder: Path, *words: str) -> float:
     started = time.monotonic()
     with (folder.parent / f"{folder.name}.log").open("ab") as log:
-        subprocess.run(words, cwd=folder, env=environment, check=True, stdout=log, stderr=log)  # noqa: S603
+        subprocess.run(words, cwd=folder, env=environment(folder), check=True, stdout=log, stderr=log)  # noqa: S603
     return time.monotonic() - started
 
 

@@ -6,18 +6,16 @@ call goes on. Half an hour on two cores for all stages.
     python benchmarks/rehearsal.py FOLDER [STAGE ...]
 """
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
+from engines import environment, project
 
 from advgrad.config import PAPERS, load_yaml
-from advgrad.visits.plan import set_scale
 
-ROOT = Path(__file__).parents[1]
 MOST, BATCH = 16, 8  # images of anything, and of a training's batch
 
 
@@ -41,14 +39,10 @@ def rehearsed(scales: Path) -> dict[str, Any]:
 
 def main(folder: Path, stages: list[str]) -> int:
     if not folder.exists():
-        subprocess.run(["git", "clone", "-q", str(ROOT), str(folder)], check=True)  # noqa: S603, S607
-        (folder / ".venv").symlink_to(ROOT / ".venv")
-        set_scale(folder, "smoke")
-        scales = folder / "params" / "scales"
+        scales = project(folder) / "params" / "scales"
         (scales / "smoke.yaml").write_text(yaml.safe_dump(rehearsed(scales), sort_keys=False), encoding="utf-8")
-    environment = os.environ | {"PYTHONPATH": str(folder / "src"), "ADVGRAD_DATA_MIRROR": str(ROOT / "data")}
-    command = [str(ROOT / ".venv" / "bin" / "advgrad"), "repro", *stages]
-    return subprocess.run(command, cwd=folder, env=environment, check=False).returncode  # noqa: S603
+    command = ["advgrad", "repro", *stages]
+    return subprocess.run(command, cwd=folder, env=environment(folder), check=False).returncode  # noqa: S603
 
 
 if __name__ == "__main__":

@@ -77,8 +77,7 @@ def bundle(
 def runs_bba(root: Path, scale: str) -> bool:
     """Whether any evaluation does, at the scale."""
     papers = (config.load_paper(paper, config.load_scale(scale, root), root) for paper in config.PAPERS)
-    evaluations = (evaluation for paper in papers for evaluation in paper.evaluations.values())
-    return any(peer.attack == "bba" and peer.images != 0 for each in evaluations for peer in each.peers.values())
+    return any(packages.needs_numba(evaluation) for paper in papers for evaluation in paper.evaluations.values())
 
 
 def needed(plan: Plan) -> list[str]:

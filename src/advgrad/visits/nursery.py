@@ -90,12 +90,12 @@ def _runs_bba(words: Sequence[str]) -> bool:
     """Whether the attacks on this model have BBA among them; False too if the stage will find that it cannot run."""
     from advgrad import config
     from advgrad.errors import InputError
+    from advgrad.visits.packages import needs_numba
 
     try:
-        peers = config.load_run("".join(words), config.load_settings()).evaluation.peers
+        return needs_numba(config.load_run("".join(words), config.load_settings()).evaluation)
     except InputError:
         return False
-    return any(peer.attack == "bba" and peer.images != 0 for peer in peers.values())
 
 
 @cache

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from advgrad import config
 from advgrad.errors import InputError
 from advgrad.files import write_text
 from advgrad.visits.unpack import MADE_FOR
@@ -23,6 +24,11 @@ NUMBA = ("llvmlite", "numba")  # for BBA only, and larger than all the others
 FOLDERS = {"packages": PACKAGES, "packages-numba": NUMBA}  # sections of a bundle, and folders of the other machine
 _EXAMPLES = ("pyautoattack/examples",)  # a trained network of 44 MB
 _NEEDLESS = ("RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json")  # of *.dist-info
+
+
+def needs_numba(evaluation: config.Evaluation) -> bool:
+    """Whether BBA is among the attacks, on one image at least."""
+    return any(peer.attack == "bba" and peer.images != 0 for peer in evaluation.peers.values())
 
 
 def subset(lock: str, names: tuple[str, ...] = PACKAGES) -> str:
