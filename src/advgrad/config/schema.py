@@ -26,6 +26,7 @@ class Network(Config):
     architecture: Architecture
     family: Literal["cifar", "imagenet"] = "cifar"  # cifar: kuangliu's; imagenet: torchvision's with a 3x3 stem
     width: float = Field(default=1.0, gt=0, le=1)  # factor on channel counts (and hidden sizes)
+    head_width: float | None = Field(default=None, gt=0, le=1)  # VGG: factor on the classifier's sizes; None: width
     depth: float = Field(default=1.0, gt=0, le=1)  # factor on the number of blocks of each stage
     widen: PositiveInt = 1  # WideResNet's k
     affine: bool = True  # learnable scale and shift in batch normalisation

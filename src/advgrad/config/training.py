@@ -72,10 +72,18 @@ class Stopping(Config):
 
 
 class Monitor(Config):
-    """What is measured on held-out images after each epoch, to see catastrophic overfitting when it happens."""
+    """What is measured on held-out images after each epoch, to see catastrophic overfitting or masking as it comes."""
 
     images: PositiveInt  # first n held-out images
-    attacks: dict[str, AttackSpec] = Field(min_length=1)  # NAME -> column NAME_accuracy of the curve
+    attacks: dict[str, AttackSpec] = Field(default_factory=dict)  # NAME -> column NAME_accuracy of the curve
+    gaps: bool = False  # the logits' top-2 gap and vanished input gradients: see training.gaps
+    recalibrate: NonNegativeInt = 0  # training batches that estimate batch normalisation anew for one more accuracy
+
+    @model_validator(mode="after")
+    def _something_to_measure(self) -> Self:
+        if not self.attacks and not self.gaps and not self.recalibrate:
+            raise ValueError("wants attacks, gaps or recalibrate")
+        return self
 
     @model_validator(mode="after")
     def _pgd_only(self) -> Self:

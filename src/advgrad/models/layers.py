@@ -82,6 +82,11 @@ class Parts:
     def channels(self, full: int) -> int:
         return max(1, int(full * self.network.width + 0.5))
 
+    def hidden(self, full: int) -> int:
+        """Size of a hidden layer of a classifier that may be wider than the rest."""
+        factor = self.network.head_width or self.network.width
+        return max(1, int(full * factor + 0.5))
+
     def blocks(self, full: int) -> int:
         return max(1, int(full * self.network.depth + 0.5))
 

@@ -33,6 +33,7 @@ BUILDERS: dict[str, Builder] = {
 READ_BY = {
     "family": {"resnet18", "resnet50", "vgg16", "densenet121", "densenet161", "mobilenet_v2"},
     "hidden": {"mlp", "mlp_waq", "vgg16"},
+    "head_width": {"vgg16", "vgg16_waq"},
     "batch_norm": {"mlp"},
     "widen": {"wide_resnet28"},
 }

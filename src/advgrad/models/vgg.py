@@ -27,7 +27,7 @@ def _block(parts: Parts, inputs: int, outputs: int, convolutions: int) -> nn.Seq
 def _classifier(parts: Parts, features: int, classes: int) -> nn.Sequential:
     head = nn.Sequential()
     for index, full in enumerate(parts.network.hidden, start=1):
-        hidden = parts.channels(full)
+        hidden = parts.hidden(full)
         head.add_module(f"linear{index}", nn.Linear(features, hidden))
         if parts.network.family == "cifar":
             head.add_module(f"bn{index}", parts.norm1d(hidden))

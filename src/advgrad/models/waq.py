@@ -90,7 +90,7 @@ def vgg16_waq(network: Network, shape: tuple[int, int, int], classes: int) -> nn
     model.add_module("flatten", nn.Flatten())
     features = inputs * (shape[1] // 8) * (shape[2] // 8)
     for index, full in enumerate(VGG_HIDDEN, start=1):
-        hidden = parts.channels(full)
+        hidden = parts.hidden(full)
         linear = BinarizeLinear(features, hidden)
         model.add_module(f"fc{index}", sequence(linear=linear, bn=parts.norm1d(hidden), act=parts.act()))
         features = hidden

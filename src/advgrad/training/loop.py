@@ -137,7 +137,7 @@ def _row(
     row = {"epoch": epoch + 1, **sums.means("train")}
     progress.seconds.append(time.perf_counter() - begin)  # the means have waited for the device
     with arithmetic(this.precision, this.device):
-        row |= validation.validate(this.training, this.model, held_out, this.seed)
+        row |= validation.validate(this.training, this.model, held_out, this.images, this.seed)
     with seeded(this.seed, "observe", epoch, device=this.device):
         row |= observe(this.model, epoch + 1)
     return row | rates | progress.passes()

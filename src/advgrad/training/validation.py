@@ -11,6 +11,7 @@ from advgrad.data.batches import to_device
 from advgrad.draws import generator
 from advgrad.errors import InputError
 from advgrad.models.layers import Normalised
+from advgrad.training import gaps
 from advgrad.training.adversaries import adversarial, for_validation, start_noise
 from advgrad.training.metrics import measure
 from advgrad.training.probe import under_pgd
@@ -43,9 +44,12 @@ def on_device(
 
 
 def validate(
-    training: config.Training, model: Normalised, held_out: tuple[Tensor, Tensor] | None, seed: int
+    training: config.Training, model: Normalised, held_out: tuple[Tensor, Tensor] | None, seen: Tensor, seed: int
 ) -> dict[str, float]:
-    """Loss and accuracy on the validation images, under PGD too where that chooses a state, and what is monitored."""
+    """Loss and accuracy on the validation images, under PGD too where that chooses a state, and what is monitored.
+
+    seen: the training images (n,C,H,W) uint8.
+    """
     if held_out is None:
         return {}
     images, labels = held_out
@@ -58,6 +62,12 @@ def validate(
         with frozen(model):
             for name, spec in monitor.attacks.items():
                 row[f"{name}_accuracy"] = under_pgd(model, images[first], labels[first], spec, seed)
+            if monitor.gaps:
+                row |= gaps.measure(model, images[first], labels[first], divisor=training.batch)
+        if monitor.recalibrate:
+            with gaps.recalibrated(model, seen.split(training.batch)[: monitor.recalibrate]):
+                name = "recalibrated"
+                row |= measure(model, images[first], labels[first], batch=training.batch, prefix=name)
     if training.adversary is None or training.select != "best":
         return row
     adversary = for_validation(training.adversary)
