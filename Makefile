@@ -4,33 +4,25 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro parallel test showcase bundle archive lint lock clean
+.PHONY: repro test ui archive lint lock clean
 
 repro: $(BIN)/.ready
 	@$(BIN)/advgrad repro
 
-# the same by Snakemake; profiles/ has clusters
-parallel: $(BIN)/.ready
-	@$(BIN)/advgrad parallel
-
 test: $(BIN)/.ready
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-# the full-size binary ResNet-18 of archives/gpu under PGD and PGD++, with pictures: minutes, without a GPU
-showcase: $(BIN)/.ready
-	@$(BIN)/advgrad showcase
-
-# all that a GPU machine without network needs, in dist/bundle
-bundle: $(BIN)/.ready
-	@$(BIN)/advgrad bundle --scale gpu
+# every stage's run in MLflow; its first page is about language models, this address opens on the runs
+ui: $(BIN)/.ready
+	@echo "http://127.0.0.1:5000/#/experiments/1/runs?workflowType=machine_learning&viewStateShareKey=stages"
+	@$(BIN)/mlflow ui --host 127.0.0.1 --backend-store-uri sqlite:///mlflow.db
 
 # the last commit and its results as one file, in dist
 archive: $(BIN)/.ready
 	@$(BIN)/advgrad archive create
 
 lint: $(BIN)/.ready
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright && \
-	  $(BIN)/hadolint profiles/kubernetes/Dockerfile
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
 
 $(BIN)/.ready: requirements.lock pyproject.toml | $(UV)
 	@$(UV) venv --quiet --allow-existing --no-python-downloads --python $(PYTHON) .venv

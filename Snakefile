@@ -1,38 +1,31 @@
-# DVC's resolved stages as rules, for many cores or a cluster; nothing is defined here. `dvc commit -f` records what ran.
-import os
-from pathlib import Path
+# The stale stages of dvc.yaml as rules. `make repro` runs them and has DVC record what was made;
+# by hand: `snakemake --cores 2`, then `advgrad repro`. `snakemake -n` shows what is stale.
+from advgrad.run import planned
 
-from advgrad.rulebook import elsewhere, longer, rulebook
+RULES = planned(main=workflow.is_main_process)
 
-PLANS = workflow.is_main_process  # else: runs one of its jobs, perhaps on another machine
-SHARED = workflow.storage_settings.default_storage_provider is None  # files lie in this folder, not in a store
-RULES = rulebook(Path(), main=PLANS, gpu=config.get("gpu"))
-os.environ["ADVGRAD_BESIDE"] = "1"
-if not PLANS:
-    os.environ["ADVGRAD_SPOOL_ONLY"] = "1"
-
-
-def inputs(each):
-    """What other stages make, and the stage's state. Of a stage that is up to date for DVC, no age counts."""
-    files = [*each.inputs, each.state] if PLANS and SHARED else each.inputs
-    return [ancient(file) if each.fresh and SHARED else file for file in files]
-
-
-rule all:
-    input: [path for each in RULES for path in each.outputs]
-    default_target: True
-    localrule: True
+if RULES:
+    rule all:
+        input: [each["done"] for each in RULES]
+        default_target: True
+        localrule: True
 
 
 for each in RULES:
     rule:
-        name: each.name
-        input: inputs(each)
-        output: [update(path) if path in each.kept else path for path in each.outputs]
-        log: [each.log] if SHARED else []
-        params: cmd=each.cmd if SHARED else elsewhere(each), stage=each.stage, state="" if SHARED else each.digest
-        threads: each.threads
-        resources: mem_mb=each.memory, gpu=each.gpus, runtime=longer(each.minutes)
-        group: each.group
-        localrule: each.local
-        shell: "export DVC_STAGE={params.stage}; {params.cmd}" + (" > {log} 2>&1" if SHARED else "")
+        name: each["name"]
+        input: each["after"]
+        output: each["done"]
+        log: each["log"]
+        params: cmd=each["cmd"], stage=each["stage"]
+        threads: each["threads"]
+        resources:
+            gpu=0 if each["local"] else config.get("gpu", each["gpu"]),
+            mem_mb=lambda wildcards, attempt: 8192 * attempt,
+            runtime=lambda wildcards, attempt, minutes=each["minutes"]: minutes * 2 ** (attempt - 1),
+        localrule: each["local"]
+        shell: """
+            export DVC_STAGE={params.stage}
+            if ({params.cmd}) > {log} 2>&1; then touch {output}
+            else echo "{params.stage} failed; {log} ends with:" >&2; tail -n 20 {log} >&2; exit 1; fi
+            """

@@ -7,11 +7,11 @@ from advgrad import config, determinism, stage
 
 def curves(name: str) -> None:
     settings = config.load_settings(stage.ROOT)
-    this = config.load_curves(name, settings, stage.ROOT)
+    run_config = config.load_curves(name, settings, stage.ROOT)
     determinism.prepare(settings.determinism)
-    pack, folder = Path("data", f"{this.curves.dataset}.safetensors"), Path("analyses", name)
-    params = this.model_dump(include={"network", "training", "curves", "seed"})
-    with stage.tracked("curves", name, settings, params=params, inputs=[pack], paper=this.paper) as run:
+    pack, folder = Path("data", f"{run_config.curves.dataset}.safetensors"), Path("analyses", name)
+    params = run_config.model_dump(include={"network", "training", "curves", "seed"})
+    with stage.tracked("curves", name, settings, params=params, inputs=[pack], paper=run_config.paper) as run:
         device = run.device(settings)  # torch comes in here, after the environment is set
 
         from advgrad import checkpoint
@@ -19,15 +19,15 @@ def curves(name: str) -> None:
         from advgrad.training.curves import compare
 
         saved = Path("checkpoints", f"{name}.curves")
-        found = compare(
-            this, read_split(pack, "train"), read_split(pack, "test"),
+        compared = compare(
+            run_config, read_split(pack, "train"), read_split(pack, "test"),
             device=device, folder=saved, key=run.state(device),
             report=lambda variant, epoch, row: run.log(epoch, {f"{variant}.{k}": row[k] for k in row if k != "epoch"}),
         )  # fmt: skip
         values, rows = folder / "values.json", folder / "curve.csv"
-        stage.write_json(values, found.values)
-        stage.write_csv(rows, found.rows)
-        run.finish(shown=[values, rows], metrics=found.values)
+        stage.write_json(values, compared.values)
+        stage.write_csv(rows, compared.rows)
+        run.finish(shown=[values, rows], metrics=compared.values)
     checkpoint.remove(saved)
 
 

@@ -11,7 +11,7 @@ def fetch_dataset(dataset: str) -> None:
     out = Path("data", f"{dataset}.safetensors")
     with stage.tracked("fetch", dataset, settings, params={"dataset": dataset}) as run:
         fetch(dataset, out, mirror_folder(settings.data.mirror), settings.data.timeout, stage.say)
-        out.touch()  # where it was whole and stays: some engines go by age
+        out.touch()  # also where it was whole already: some runners go by a file's age
         run.finish(outputs=[out])
 
 

@@ -10,16 +10,16 @@ from advgrad.simulation.summary import curve, values
 
 def simulate(name: str) -> None:
     settings = stage.settings()
-    this = load_simulation(name, settings, stage.ROOT)
-    simulation, folder = this.simulation, Path("analyses", name)
-    params = this.model_dump(include={"simulation", "seed"})
-    with stage.tracked("simulate", name, settings, params=params, paper=this.paper) as run:
+    run_config = load_simulation(name, settings, stage.ROOT)
+    simulation, folder = run_config.simulation, Path("analyses", name)
+    params = run_config.model_dump(include={"simulation", "seed"})
+    with stage.tracked("simulate", name, settings, params=params, paper=run_config.paper) as run:
         with stage.bar("steps") as progress:
-            walked = record(simulation, this.seed, lambda done: progress(name, done, simulation.steps))
-        found = values(simulation, walked)
-        stage.write_json(folder / "values.json", found)
-        stage.write_csv(folder / "curve.csv", curve(simulation, walked))
-        run.finish(shown=[folder / "values.json", folder / "curve.csv"], metrics=found)
+            trajectories = record(simulation, run_config.seed, lambda done: progress(name, done, simulation.steps))
+        summary = values(simulation, trajectories)
+        stage.write_json(folder / "values.json", summary)
+        stage.write_csv(folder / "curve.csv", curve(simulation, trajectories))
+        run.finish(shown=[folder / "values.json", folder / "curve.csv"], metrics=summary)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Train one model: train.py MODEL -> models/MODEL/{weights.safetensors,curve.csv,metrics.json}.
 
 A recipe with a checkpoint takes its weights from there, and nothing is trained: the curve is empty. A model with a fork
-goes on from the state that the other model's training has kept.
+goes on from the state that the other model's training has saved.
 """
 
 from pathlib import Path
@@ -11,12 +11,12 @@ from advgrad.files import write_text
 
 
 def train(name: str) -> None:
-    settings, this = stage.model(name)
-    recipe, pack, folder = this.training, Path("data", f"{this.dataset}.safetensors"), Path("models", name)
-    params = this.model_dump(include={"dataset", "network", "training", "fork", "seed"})
-    trunk = Path("models", this.fork, "weights.safetensors") if this.fork else None
+    settings, run_config = stage.model(name)
+    recipe, pack, folder = run_config.training, Path("data", f"{run_config.dataset}.safetensors"), Path("models", name)
+    params = run_config.model_dump(include={"dataset", "network", "training", "fork", "seed"})
+    trunk = Path("models", run_config.fork, "weights.safetensors") if run_config.fork else None
     kind, inputs = ("fork", [pack, trunk]) if trunk else ("train", [pack])
-    with stage.tracked(kind, name, settings, params=params, inputs=inputs, paper=this.paper) as run:
+    with stage.tracked(kind, name, settings, params=params, inputs=inputs, paper=run_config.paper) as run:
         device = run.device(settings)  # torch comes in here, after the environment is set
 
         from advgrad import checkpoint
@@ -26,29 +26,29 @@ def train(name: str) -> None:
         from advgrad.models import count, imported, registry, weights
         from advgrad.training import loop, validation
 
-        seed, curve = this.seed + recipe.seed, folder / "curve.csv"
+        seed, curve = run_config.seed + recipe.seed, folder / "curve.csv"
         with seeded(seed, "init"):
-            model = registry.build(this.network, this.dataset)
-        registry.check_device(this.network, model, device)
+            model = registry.build(run_config.network, run_config.dataset)
+        registry.check_device(run_config.network, model, device)
         saved = Path("checkpoints", name)
         if recipe.checkpoint is not None:
-            done = imported.read(recipe.checkpoint, this.network, model)
-            weights.save_weights(folder / "weights.safetensors", done.state, origin=done.origin)
+            result = imported.read(recipe.checkpoint, run_config.network, model)
+            weights.save_weights(folder / "weights.safetensors", result.state, origin=result.origin)
             write_text(curve, ",".join(imported.COLUMNS) + "\n")  # an output of the stage has to exist
-            metrics, epochs = done.metrics(), None
+            metrics, epochs = result.metrics(), None
         else:
             data, held_out = validation.split(recipe, *read_split(pack, "train"))
-            done = loop.train(
-                recipe, this.network, model, data, held_out,
+            result = loop.train(
+                recipe, run_config.network, model, data, held_out,
                 seed=seed, device=device, checkpoint=saved, key=run.state(device), on_epoch=run.log,
                 trunk=weights.load_fork(trunk) if trunk else None,
             )  # fmt: skip
-            states = checkpoint.group("best", done.best) | checkpoint.group("fork", done.kept)
-            weights.save_weights(folder / "weights.safetensors", done.state | states, done.precision)
-            stage.write_csv(curve, done.curve)
-            metrics = done.metrics(count.macs(model, DATASETS[this.dataset].shape))
-            metrics |= {"fork": {"model": this.fork, "epoch": int(done.curve[0]["epoch"]) - 1}} if trunk else {}
-            epochs = done.seconds
+            states = checkpoint.group("best", result.best) | checkpoint.group("fork", result.kept)
+            weights.save_weights(folder / "weights.safetensors", result.state | states, result.precision)
+            stage.write_csv(curve, result.curve)
+            metrics = result.metrics(count.macs(model, DATASETS[run_config.dataset].shape))
+            metrics |= {"fork": {"model": run_config.fork, "epoch": int(result.curve[0]["epoch"]) - 1}} if trunk else {}
+            epochs = result.seconds
         stage.write_json(folder / "metrics.json", metrics)
         shown = [curve, folder / "metrics.json"]
         run.finish(outputs=[folder / "weights.safetensors"], shown=shown, metrics=metrics, epochs=epochs)

@@ -1,4 +1,4 @@
-"""Checkpoints: one file in a folder of its own, replaced whole, so that a kill at any instant leaves a good one."""
+"""Checkpoints: one file in its own folder, replaced whole, so that a kill at any time leaves a valid one."""
 
 import json
 import shutil
@@ -14,12 +14,12 @@ from torch import Tensor
 from advgrad.files import write_bytes
 
 FILE = "state.safetensors"
-EVERY = 15.0  # seconds of work that a kill may cost, beside the part of it that is never saved halfway
+EVERY = 15.0  # seconds of work that a kill may cost, besides the part that is never saved halfway
 
 
 @dataclass(kw_only=True)
 class Store:
-    """Where one run keeps what it has reached, and how often. `every`: seconds between saves, 0 for each chance."""
+    """Where a run saves its checkpoint, and how often. `every`: seconds between saves, 0: whenever possible."""
 
     folder: Path
     key: str  # which run the state belongs to

@@ -32,7 +32,7 @@ def environment(determinism: "Determinism") -> dict[str, str]:
 
 
 def prepare(determinism: "Determinism") -> None:
-    """Set the environment of this process. Before torch is imported: RuntimeError after, unless it was so then."""
+    """Set the environment of this process. Before torch is imported; later RuntimeError, unless it was the same."""
     wanted = environment(determinism)
     if "torch" in sys.modules:
         if _prepared == wanted:
@@ -50,7 +50,7 @@ def configure(settings: "Settings") -> "torch.device":
     """Make torch deterministic and return the device of `settings.device`.
 
     float32 stays float32 (no TF32) and denormals are kept: attack-bnn's vanishing gradients live there.
-    InputError if cuda is asked for and not there; RuntimeError if prepare() did not run before torch's import.
+    InputError if cuda is set but not available; RuntimeError if prepare() did not run before torch's import.
     """
     import torch
 
@@ -72,7 +72,7 @@ def configure(settings: "Settings") -> "torch.device":
 
 
 def fingerprint(device: "torch.device", determinism: "Determinism") -> dict[str, str | int]:
-    """What the bits of a result depend on beyond its parameters. No host name, no time."""
+    """What the bits of a result depend on besides its parameters. No host name, no time."""
     import torch
 
     common = {"torch": str(torch.__version__), "threads": determinism.threads, "dtype": "float32"}
@@ -97,13 +97,13 @@ def fingerprint_id(fingerprint: Mapping[str, str | int]) -> str:
 
 
 def _cpu() -> str:
-    """`AuthenticAMD 25/17 AMD EPYC`: vendor, family/model and name; what the platform calls it elsewhere."""
+    """`AuthenticAMD 25/17 AMD EPYC`: vendor, family/model and name; elsewhere the platform's name for it."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n")[0]
     except OSError:
         return platform.processor() or platform.machine()
     lines = (line.split(":", 1) for line in text.splitlines() if ":" in line)
-    found = {name.strip(): value.strip() for name, value in lines}
-    if "model name" not in found:  # ARM
+    fields = {name.strip(): value.strip() for name, value in lines}
+    if "model name" not in fields:  # ARM
         return platform.machine()
-    return f"{found.get('vendor_id')} {found.get('cpu family')}/{found.get('model')} {found['model name']}"
+    return f"{fields.get('vendor_id')} {fields.get('cpu family')}/{fields.get('model')} {fields['model name']}"

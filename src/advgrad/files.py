@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under a temporary name beside the target, then renamed."""
+"""Files that are whole or not there: written under a temporary name next to the target, then renamed."""
 
 import os
 from pathlib import Path

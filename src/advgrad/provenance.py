@@ -5,11 +5,11 @@ import json
 import resource
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from advgrad.config import load_yaml
+from advgrad.config import load_yaml, parse_yaml
 from advgrad.errors import InputError
 from advgrad.files import write_text
 
@@ -38,14 +38,6 @@ def file_md5(path: Path) -> str:
     """md5 of the file's bytes, as DVC records it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
-
-
-def code() -> str:
-    """Hash of this package's source: a run begun by other code is not continued."""
-    found = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        found.update(file.read_bytes())
-    return found.hexdigest()[:16]
 
 
 def note(root: Path, name: str, value: Mapping[str, Any]) -> None:
@@ -93,15 +85,6 @@ def write_cost(root: Path, found: Mapping[str, Mapping[str, Any]], machine: str)
             "stages": {name: stages[name] for name in sorted(stages) if name in known},
         }
     write_text(file, json.dumps(cost, indent=1, sort_keys=True) + "\n")
-
-
-def committed_seconds(root: Path, scale: str) -> dict[str, float]:
-    """stage -> its seconds in reports/cost.json; none if the file does not say."""
-    try:
-        stages = json.loads((root / COST).read_text(encoding="utf-8"))[scale]["stages"]
-        return {name: float(facts["seconds"]) for name, facts in stages.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
 
 
 def peak(facts: Mapping[str, Any]) -> float:
@@ -179,3 +162,27 @@ def unlike(fingerprint: Mapping[str, Any], other: Mapping[str, Any]) -> list[str
         for name in names
         if fingerprint.get(name) != other.get(name)
     ]
+
+
+def against_commit(made: Collection[str], scale: str, root: Path = Path()) -> list[str]:
+    """Whether the stages that were made have the bits of the last commit; if not, which, and what is different about
+    the scale or the machine. Nothing without Git or a committed dvc.lock."""
+    committed, lock = _committed_yaml(root, "dvc.lock") or {}, read_lock(root)
+    if not committed.get("stages"):
+        return []
+    changed = [name for name in differences(committed, lock) if name in made]
+    if not changed:
+        return [f"{len(lock['stages'].keys() & made)} stages: the same bits as committed."]
+    lines = [f"Other bits than committed: {', '.join(changed)}."]
+    if (before := (_committed_yaml(root, "params.yaml") or {}).get("scale", scale)) != scale:
+        return [*lines, f"They are of scale {scale}, the committed ones of scale {before}."]
+    if apart := unlike(notes(root).get("fingerprint", {}), read_fingerprint(root) or {}):
+        return [*lines, f"This machine is of another kind than the one that committed: {'; '.join(apart)}."]
+    return [*lines, "This machine is of the same kind as the one that committed: parameters or code have changed."]
+
+
+def _committed_yaml(root: Path, name: str) -> Any:
+    try:
+        return parse_yaml(_git(root, "show", f"HEAD:./{name}"), f"HEAD:{name}")
+    except (OSError, subprocess.SubprocessError):
+        return None

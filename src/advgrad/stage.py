@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advgrad import config, determinism, provenance, tracking
+from advgrad import config, determinism, provenance, track
 from advgrad.errors import InputError
 from advgrad.files import write_bytes, write_text
 
@@ -55,17 +55,17 @@ def _terminate(number: int, frame: object) -> None:
 
 def settings() -> config.Settings:
     """params.yaml, with the scale that it names known to exist."""
-    found = config.load_settings(ROOT)
-    config.load_scale(found.scale, ROOT)
-    return found
+    settings = config.load_settings(ROOT)
+    config.load_scale(settings.scale, ROOT)
+    return settings
 
 
 def model(name: str) -> tuple[config.Settings, config.Run]:
     """params.yaml, and what the model is at its scale. Sets the process up for torch: call before importing it."""
-    found = config.load_settings(ROOT)
-    run = config.load_run(name, found, ROOT)
-    determinism.prepare(found.determinism)
-    return found, run
+    settings = config.load_settings(ROOT)
+    run = config.load_run(name, settings, ROOT)
+    determinism.prepare(settings.determinism)
+    return settings, run
 
 
 def say(line: str) -> None:
@@ -80,7 +80,7 @@ class Tracked:
     scale: str
     key: str  # equal for executions that must give equal results
     cuda: bool = False  # whether `device` gave a GPU
-    _run: tracking.StageRun
+    _run: track.Run
     _started: float = field(default_factory=time.monotonic)
     _laps: list[float] = field(default_factory=list)
     _last: float = field(default_factory=time.monotonic)
@@ -88,9 +88,10 @@ class Tracked:
     def device(self, settings: config.Settings) -> "torch.device":
         """torch, made deterministic, and its device; the run is tagged with the fingerprint."""
         device = determinism.configure(settings)
-        found = determinism.fingerprint(device, settings.determinism)
-        self._run.tag(fingerprint=determinism.fingerprint_id(found), **{f"on.{k}": str(v) for k, v in found.items()})
-        provenance.note(ROOT, "fingerprint", found)
+        fingerprint = determinism.fingerprint(device, settings.determinism)
+        tags = {f"fingerprint.{name}": str(value) for name, value in fingerprint.items()}
+        self._run.log(tags={"fingerprint": determinism.fingerprint_id(fingerprint), **tags})
+        provenance.note(ROOT, "fingerprint", fingerprint)
         self.cuda = device.type == "cuda"
         self._last = time.monotonic()
         return device
@@ -104,7 +105,7 @@ class Tracked:
         now = time.monotonic()
         self._laps.append(now - self._last)
         self._last = now
-        self._run.log(epoch, {name: value for name, value in row.items() if name != "epoch"})
+        self._run.log(epoch, metrics={name: value for name, value in row.items() if name != "epoch"})
         shown = "  ".join(f"{name} {value:.4g}" for name, value in row.items() if name != "epoch")
         say(f"{self.name}  epoch {epoch}  {shown}")
 
@@ -118,14 +119,15 @@ class Tracked:
         and nowhere else.
         """
         hashes = {path.as_posix(): provenance.file_md5(path) for path in (*outputs, *shown)}
-        numbers = {name: float(value) for name, value in tracking.flatten(metrics or {}).items() if is_number(value)}
+        named = dict(metrics or {}) | accuracies(metrics or {})
+        numbers = {name: float(value) for name, value in track.flatten(named).items() if is_number(value)}
         self._run.finish(metrics=numbers, outputs=hashes, artifacts=shown)
-        told = {"scale": self.scale, "seconds": round(self.seconds(), 3)}
-        told |= {"clocked": dict(seconds)} if seconds else {}
-        told |= {"training": {"seconds": round(sum(epochs), 3), "epochs": len(epochs)}} if epochs else {}
-        told |= {"alone": False} if BESIDE in os.environ else {}
-        told |= {"gpu_gib": peak_memory()} if self.cuda else {"gib": round(provenance.resident(), 3)}
-        provenance.note(ROOT, self.name, told)
+        note = {"scale": self.scale, "seconds": round(self.seconds(), 3)}
+        note |= {"clocked": dict(seconds)} if seconds else {}
+        note |= {"training": {"seconds": round(sum(epochs), 3), "epochs": len(epochs)}} if epochs else {}
+        note |= {"alone": False} if BESIDE in os.environ else {}
+        note |= {"gpu_gib": peak_memory()} if self.cuda else {"gib": round(provenance.resident(), 3)}
+        provenance.note(ROOT, self.name, note)
 
     def seconds(self) -> float:
         """Seconds of the work; epochs that a checkpoint brought count as long as those really run."""
@@ -138,6 +140,28 @@ def peak_memory() -> float:
     import torch
 
     return round(torch.cuda.max_memory_allocated() / 2**30, 3)
+
+
+def accuracies(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Short names for what an attack stage measures: clean, and under its first attack of several steps, at the end."""
+    runs = list(metrics.get("runs", {}).values())
+    if not runs:
+        return {}
+    main = next((run for run in runs if run["steps"][-1] > 1), runs[0])
+    return {"clean_accuracy": metrics["clean"], "robust_accuracy": list(main["accuracy"].values())[-1]}
+
+
+def code(name: str) -> list[str]:
+    """md5 of each file that dvc.yaml lists as stage NAME's code; of the whole package if it does not say."""
+    try:
+        entry = config.load_yaml(ROOT / "dvc.yaml")["stages"][name.partition("@")[0]]
+        paths = [ROOT / dep for dep in entry.get("do", entry)["deps"] if dep.startswith(("src/", "stages/", "${"))]
+    except (InputError, KeyError, TypeError, AttributeError):
+        paths = []
+    if not paths or not all(path.exists() for path in paths):
+        paths = [Path(__file__).parent]
+    files = {file for path in paths for file in (path.rglob("*.py") if path.is_dir() else [path])}
+    return [provenance.file_md5(file) for file in sorted(files)]
 
 
 def is_number(text: str) -> bool:
@@ -164,10 +188,13 @@ def tracked(
             f"{absent[0]}: no such file; an earlier stage makes it: dvc repro {name}, if its deps in dvc.yaml name it"
         )
     hashes = {path.as_posix(): provenance.file_md5(path) for path in inputs}
-    told = json.dumps([name, settings.scale, params, hashes, provenance.code()], sort_keys=True, default=str)
-    key = hashlib.sha256(told.encode()).hexdigest()[:24]
-    tags = {"scale": settings.scale, "commit": provenance.commit(ROOT)} | ({"paper": paper} if paper else {})
-    with tracking.stage_run(ROOT, settings.tracking, key=key, stage=name, tags=tags, params=params) as run:
+    parts = [name, settings.scale, settings.determinism.model_dump(), params, hashes, code(name)]
+    key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
+    model = str(params.get("model", "")) or (item if kind in ("train", "fork", "analyse") else "")
+    tags = {"scale": settings.scale, "commit": provenance.commit(ROOT), "key": key}
+    tags |= {"paper": paper.replace("_", "-")} if paper else {}
+    tags |= {"model": model} if model else {}
+    with track.Run(ROOT, settings.tracking, stage=name, tags=tags, params=params) as run:
         yield Tracked(name=name, scale=settings.scale, key=key, _run=run)
 
 

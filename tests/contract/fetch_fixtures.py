@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from advgrad.data.checksums import File, Form
+from advgrad.data.checksums import Form, SourceFile
 from advgrad.data.datasets import DATASETS, DatasetInfo
 from advgrad.data.folder import _mixed
 from advgrad.data.pack import Arrays, write_pack
@@ -51,7 +51,7 @@ def sealed(info: DatasetInfo, folder: Path) -> DatasetInfo:
     """info with the hash of each file that lies in folder (searched at any depth)."""
     there = {path.name: path for path in folder.rglob("*") if path.is_file()}
 
-    def seal(file: File) -> File:
+    def seal(file: SourceFile) -> SourceFile:
         if file.digest is None or file.name not in there:
             return file
         return replace(file, digest=hashlib.new(file.algorithm, there[file.name].read_bytes()).hexdigest())

@@ -14,12 +14,11 @@ from advgrad.report.where import origin, read_papers
 from advgrad.tables import claims_spec as claims
 from advgrad.tables import findings_places as findings
 from advgrad.tables.spec import analysed, load_spec, models, parameters, trained, uses_measurements, wanted
-from advgrad.tables.summary import summary, with_summary
 
 ROOT = Path(__file__).parents[2]
 FORMS = ("csv", "svg")  # of a figure
 # code that decides no result: messages, atomic writing, bookkeeping around a stage
-NEUTRAL = {"__init__", "errors", "files", "provenance", "stage", "tracking"}
+NEUTRAL = {"__init__", "errors", "files", "provenance", "stage", "track"}
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +175,7 @@ def scaled(stage) -> set[str]:
 
 
 def test_every_scale_names_every_section_of_every_paper():
-    for scale in ("smoke", "quick", "gpu", "paper"):
+    for scale in ("smoke", "quick", "desk", "gpu", "paper"):
         for paper in PAPERS:
             overrides, file = getattr(load_scale(scale, ROOT), paper), load_paper(paper, root=ROOT)
             for section in ("networks", "recipes", "evaluations", "analyses", "curves", "simulations"):
@@ -275,12 +274,6 @@ def test_the_summary_reads_every_table_with_the_papers_values(stages):
 
 def claims_of() -> set[str]:
     return {file.stem for file in (ROOT / "reports" / "specs" / "claims").glob("*.yaml")}
-
-
-def test_the_summary_in_the_readme_is_the_committed_reports():
-    file = ROOT / "README.md"
-    told = summary(ROOT / "reports", load_settings(ROOT).scale, base="reports/")["summary.md"]
-    assert with_summary(file.read_text("utf-8"), told, file) == file.read_text("utf-8"), "run `advgrad readme`"
 
 
 def test_the_report_reads_all_that_is_shown_and_names_stages_that_are_there(stages):

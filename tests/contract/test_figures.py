@@ -24,7 +24,7 @@ SPECS = ROOT / "reports" / "specs"
 LINBP = [f"linbp-{number}" for number in range(1, 13)]
 GAAT = {"gaat-1", "gaat-2", "gaat-overfitting"}  # more of them: test_figures_gaat
 FIGURES = {f"attack-bnn-{number}" for number in (1, 2, 3, 4, 5)} | {f"attack-bnn-mnist-{n}" for n in (1, 3, 4, 5)}
-SCALES = ("smoke", "quick", "gpu", "paper")
+SCALES = ("smoke", "quick", "desk", "gpu", "paper")
 
 
 def spec(name: str) -> Figure:
@@ -317,7 +317,7 @@ def test_claims_about_what_is_at_full_size_everywhere_are_judged_everywhere(linb
         "larger-gradients-attack", "larger-gradients-training", "mnist-faster", "large-rate-lenet5", "large-rate-mlp",
         "never-weaker-mnist", "mnist-early",
     }  # fmt: skip
-    for file in (paper(scale, "linbp") for scale in ("quick", "gpu", "paper")):
+    for file in (paper(scale, "linbp") for scale in ("quick", "desk", "gpu", "paper")):
         whole = paper("paper", "linbp")
         assert file.simulations == whole.simulations
         for net, recipe in (("mlp", "mnist-mlp"), ("lenet5", "mnist-lenet5")):

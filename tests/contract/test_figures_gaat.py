@@ -224,7 +224,7 @@ def test_claims_judged_everywhere_are_about_what_is_at_full_size_or_exact(site: 
     exact = {"spares-operations", "same-share-everywhere", "hessian-costs-no-pass"}
     assert companions == exact | {name for name in judged(site[0]) if name.startswith("mnist-")}
     whole = paper("paper", "gaat")
-    for file in (paper(scale, "gaat") for scale in ("quick", "gpu", "paper")):
+    for file in (paper(scale, "gaat") for scale in ("quick", "desk", "gpu", "paper")):
         assert file.networks["mnist"] == whole.networks["mnist"]
         for recipe in ("rat", "gaat", "dat", "dat-gaat"):
             assert file.recipes[recipe].adversary == whole.recipes[recipe].adversary

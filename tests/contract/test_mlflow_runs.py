@@ -1,224 +1,231 @@
-"""What the drainer makes of spool files in a real SQLite MLflow."""
+"""What a stage leaves in MLflow: in a SQLite file, and where the store fails."""
 
-import json
 import os
 import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
+from mlflow.entities import Run as Recorded
 
+from advgrad import track
 from advgrad.config import Tracking
-from advgrad.provenance import file_md5
-from advgrad.tracking import drain_now, spool, stage_run, sync
-from advgrad.tracking.drain import Drain, connect
-from advgrad.tracking.target import read_state, target
 
 SETTINGS = Tracking()
 
 
 @pytest.fixture(scope="module")
-def empty(tmp_path_factory) -> Path:
-    """A project whose database has its tables and the experiment (making them takes seconds)."""
-    root = tmp_path_factory.mktemp("empty")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a store (making one takes seconds)."""
+    folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        connect(target(root, SETTINGS))
-    return root
+        track.prepare(folder, SETTINGS)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def client(root: Path) -> MlflowClient:
+    return MlflowClient(f"sqlite:///{root}/mlflow.db")
+
+
+def runs(root: Path, stage: str) -> list[Recorded]:
+    """The stage's runs, oldest first."""
+    return list(client(root).search_runs(["1"], f"tags.stage = '{stage}'", order_by=["attributes.start_time ASC"]))
+
+
+def start(root: Path, stage: str, params: Mapping[str, object] | None = None, *, key: str = "") -> track.Run:
+    tags = {"scale": "smoke", "paper": "gaat", "key": key or stage}
+    return track.Run(root, SETTINGS, stage=stage, tags=tags, params=params or {})
+
+
+def history(root: Path, run: Recorded, metric: str) -> list[tuple[int, float]]:
+    return [(point.step, point.value) for point in client(root).get_metric_history(run.info.run_id, metric)]
+
+
+def test_a_run_tells_everything(root: Path) -> None:
+    (root / "models").mkdir()
+    (root / "models" / "curve.csv").write_text("epoch\n")
+    (root / "models" / "large").write_bytes(b"0" * (track.ARTIFACT_BYTES + 1))
+    many = {f"p{number}": "v" * 9000 for number in range(150)}
+    with start(root, "train@a", {"recipe": {"lr": 1e-5, "milestones": [1, 2]}, "many": many}) as run:
+        run.log(tags={"fingerprint": "f"})
+        for epoch in (1, 2, 3):
+            run.log(epoch, metrics={"train_loss": 1 / epoch})
+            (recorded,) = runs(root, "train@a")
+            assert recorded.info.status == "RUNNING" and recorded.data.metrics["train_loss"] == 1 / epoch  # at once
+        metrics = {"train_loss": 9.0, "passes.pgd/plain [n]": 5.0, "nan": float("nan")}
+        outputs = {"models/a": "md5 of a", "/elsewhere/b": "md5 of b"}
+        run.finish(metrics, outputs, [Path("models/curve.csv"), Path("models/large"), Path("models/missing")])
+    (recorded,) = runs(root, "train@a")
+    assert recorded.info.status == "FINISHED" and recorded.info.run_name == "train@a"
+    params = recorded.data.params
+    assert params["recipe.lr"] == "1e-05" and params["recipe.milestones"] == "[1, 2]"
+    assert {len(params[f"many.p{number}"]) for number in range(150)} == {6000}
+    tags = {"stage": "train@a", "scale": "smoke", "paper": "gaat", "key": "train@a", "fingerprint": "f"}
+    tags |= {"output/models/a": "md5 of a", "output/elsewhere/b": "md5 of b"}
+    assert tags.items() <= recorded.data.tags.items()
+    assert history(root, recorded, "train_loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]  # not overwritten at the end
+    assert recorded.data.metrics["passes.pgd/plain _n_"] == 5.0 and "nan" in recorded.data.metrics
+    kept = [path for path in (root / "mlartifacts").rglob("*") if path.is_file()]
+    assert [path.relative_to(root / "mlartifacts").as_posix().partition("/artifacts/")[2] for path in kept] == [
+        "models/curve.csv"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(ValueError("no\nmore"), "FAILED"), (KeyboardInterrupt("SIGTERM"), "KILLED")]
+)
+def test_an_error_ends_the_run_and_passes_through(root: Path, error: BaseException, status: str) -> None:
+    stage = f"train@{status}"
+    with pytest.raises(type(error)), start(root, stage):
+        raise error
+    (recorded,) = runs(root, stage)
+    assert recorded.info.status == status
+    assert recorded.data.tags["error"] == {"FAILED": "ValueError: no", "KILLED": "KeyboardInterrupt: SIGTERM"}[status]
+
+
+def test_an_execution_that_died_without_a_word_is_said_to_be_killed(root: Path) -> None:
+    start(root, "train@dead", key="one")
+    start(root, "train@dead", key="other")  # of another project, say: it may be alive
+    with start(root, "train@dead", key="one"):
+        assert [run.info.status for run in runs(root, "train@dead")] == ["KILLED", "RUNNING", "RUNNING"]
+    assert [run.info.status for run in runs(root, "train@dead")] == ["KILLED", "RUNNING", "FINISHED"]
+
+
+def test_the_experiment_says_what_it_is_and_keeps_what_a_user_writes(root: Path) -> None:
+    experiment = client(root).get_experiment_by_name("advgrad")
+    assert experiment is not None and experiment.artifact_location == (root / "mlartifacts").as_uri()
+    assert experiment.tags["mlflow.experimentKind"] == "custom_model_development"
+    assert f"#/experiments/{experiment.experiment_id}/runs?" in experiment.tags["mlflow.note.content"]
+    client(root).set_experiment_tag(experiment.experiment_id, "mlflow.note.content", "mine")
+    track.prepare(root, SETTINGS)
+    experiment = client(root).get_experiment_by_name("advgrad")
+    assert experiment is not None and experiment.tags["mlflow.note.content"] == "mine"
 
 
 @pytest.fixture
-def root(empty, tmp_path, monkeypatch) -> Path:
-    monkeypatch.setattr(spool, "ensure_drainer", lambda at, idle=0.0: None)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    shutil.copy(empty / "mlflow.db", tmp_path)
+def copy(root: Path, tmp_path: Path) -> Path:
+    """Another project with a store, to be damaged."""
+    shutil.copy(root / "mlflow.db", tmp_path)
     return tmp_path
 
 
-def execute(root, *, key="k", stage="train@a", outputs=None, epochs=2, error=None, artifacts=(), params=None):
-    """One execution of a stage."""
-    tags = {"paper": "gaat", "scale": "smoke", "commit": "abc"}
-    with stage_run(root, SETTINGS, key=key, stage=stage, tags=tags, params=params or {"lr": 0.1}) as run:
-        for epoch in range(1, epochs + 1):
-            run.log(epoch, {"loss": 1 / epoch})
-        if error:
-            raise error
-        run.finish(metrics={"accuracy": 0.5}, outputs=outputs or {"models/a/weights": "m1"}, artifacts=artifacts)
-
-
-def runs(root):
-    """The project's runs, oldest first."""
-    return list(reversed(connect(target(root, SETTINGS)).runs()))
-
-
-def history(root, run, metric):
-    client = connect(target(root, SETTINGS))._client
-    return [(p.step, p.value) for p in client.get_metric_history(run.info.run_id, metric)]
-
-
-def lock(**stages):
-    """dvc.lock: stage (`__` for @) -> {path: md5}."""
-    return {
-        "stages": {
-            name.replace("__", "@"): {
-                "cmd": "x",
-                "params": {"params.yaml": {"seed": 0, "determinism": {"threads": 2}}},
-                "outs": [{"path": path, "hash": "md5", "md5": md5, "size": 1} for path, md5 in outs.items()],
-            }
-            for name, outs in stages.items()
-        }
-    }
-
-
-def test_a_run_tells_everything(root):
+def execute(root: Path) -> None:
+    """A whole stage."""
     (root / "curve.csv").write_text("epoch\n")
-    many = {f"p{number}": "v" * 9000 for number in range(150)}
-    execute(root, artifacts=[root / "curve.csv"], epochs=3, params=many)
-    assert drain_now(root, SETTINGS)
-    (run,) = runs(root)
-    assert run.info.status == "FINISHED" and run.info.run_name == "train@a"
-    assert len(run.data.params) == 150
-    expected = {"paper": "gaat", "stage": "train@a", "scale": "smoke", "commit": "abc", "output/models/a/weights": "m1"}
-    assert expected.items() <= run.data.tags.items()
-    assert history(root, run, "loss") == [(1, 1.0), (2, 0.5), (3, 1 / 3)]
-    assert run.data.metrics["accuracy"] == 0.5
-    client = connect(target(root, SETTINGS))._client
-    assert [item.path for item in client.list_artifacts(run.info.run_id)] == ["curve.csv"]
-    assert "/mlartifacts/" in run.info.artifact_uri
-    assert not list((root / ".advgrad" / "spool").iterdir())
+    with start(root, "train@b", {"lr": 0.1}) as run:
+        run.log(1, metrics={"loss": 1.0})
+        run.log(2, metrics={"loss": 0.5})
+        run.finish({"accuracy": 0.5}, {"curve.csv": "md5"}, [Path("curve.csv")])
 
 
-def test_the_same_again_adds_nothing_other_results_get_their_own_run(root):
-    for outputs in ({"w": "m1"}, {"w": "m1"}, {"w": "m2"}):
-        execute(root, outputs=outputs)
-        assert drain_now(root, SETTINGS)
-    first, second = runs(root)
-    assert first.data.tags["executions"] == "2" and first.data.tags["output/w"] == "m1"
-    assert second.data.tags["executions"] == "1" and second.data.tags["output/w"] == "m2"
-    assert history(root, first, "loss") == history(root, second, "loss") == [(1, 1.0), (2, 0.5)]
+def warning(capfd: pytest.CaptureFixture[str]) -> str:
+    """The one line on stderr."""
+    out, err = capfd.readouterr()
+    assert out == "" and err.count("\n") == 1, (out, err)
+    return err
 
 
-def test_a_failed_run_is_continued(root):
-    with pytest.raises(ValueError, match="out of luck"):
-        execute(root, epochs=2, error=ValueError("out of luck"))
-    assert drain_now(root, SETTINGS)
-    (run,) = runs(root)
-    assert run.info.status == "FAILED" and run.data.tags["error"] == "ValueError: out of luck"
-    execute(root, epochs=4)
-    assert drain_now(root, SETTINGS)
-    (run,) = runs(root)
-    assert run.info.status == "FINISHED"
-    assert [step for step, _ in history(root, run, "loss")] == [1, 2, 3, 4]
+def test_a_file_that_is_no_database_costs_a_warning(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mlflow.db").write_text("something else" * 100)
+    execute(tmp_path)
+    assert "not a database" in warning(capfd)
 
 
-def test_a_drainer_that_dies_half_way_leaves_no_duplicates(root, tmp_path):
-    execute(root)
-    kept = shutil.copytree(root / ".advgrad" / "spool", tmp_path / "kept")
-    for _ in range(2):
-        assert drain_now(root, SETTINGS)
-        shutil.copytree(kept, root / ".advgrad" / "spool", dirs_exist_ok=True)
-    (run,) = runs(root)
-    assert run.data.tags["executions"] == "1" and len(history(root, run, "loss")) == 2
+@pytest.mark.parametrize("table", ["runs", "params", "metrics", "tags"])
+def test_a_store_that_takes_no_more_costs_a_warning(copy: Path, table: str, capfd: pytest.CaptureFixture[str]) -> None:
+    """As a full disk or a read-only file does, in the middle of a stage."""
+    with closing(sqlite3.connect(copy / "mlflow.db")) as database:
+        database.execute(f"create trigger full before insert on {table} begin select raise(abort, 'disk is full'); end")
+        database.commit()
+    execute(copy)
+    assert "disk is full" in warning(capfd)
 
 
-def test_one_bad_file_does_not_hold_up_the_others(root, capsys):
-    folder = root / ".advgrad" / "spool"
-    folder.mkdir(parents=True)
-    (folder / "0.jsonl").write_text("not json\n")
-    execute(root)
-    assert drain_now(root, SETTINGS)
-    assert len(runs(root)) == 1 and (folder / "0.refused").is_file()
-    assert len(capsys.readouterr().err.splitlines()) == 1
+def test_a_read_only_file_costs_a_warning(copy: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (copy / "mlflow.db").chmod(0o444)
+    if os.access(copy / "mlflow.db", os.W_OK):
+        pytest.skip("this user may write read-only files")
+    execute(copy)
+    assert "readonly" in warning(capfd)
 
 
-def test_without_mlflow_events_wait(root, monkeypatch, capsys):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "unknown://nowhere")
-    execute(root)
-    assert not drain_now(root, SETTINGS)
-    assert not sync(root, SETTINGS, lock(train__b={"w": "x"}))
-    assert len(capsys.readouterr().err.splitlines()) == 2
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
-    assert drain_now(root, SETTINGS)
-    assert len(runs(root)) == 1 and capsys.readouterr().err == ""
+def test_a_folder_that_takes_no_artifact_costs_the_artifact(
+    copy: Path, root: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = len(runs(copy, "train@b"))
+    with closing(sqlite3.connect(copy / "mlflow.db")) as database:
+        database.execute("update experiments set artifact_location = ?", [(copy / "file" / "below").as_uri()])
+        database.commit()
+    (copy / "file").touch()
+    execute(copy)
+    assert "Not a directory" in warning(capfd)
+    assert [run.info.status for run in runs(copy, "train@b")[before:]] == ["FINISHED"]
 
 
-def test_a_database_that_is_none_is_told_at_once(root, capsys):
-    (root / "mlflow.db").write_text("something else" * 100)
-    execute(root)
-    assert not drain_now(root, SETTINGS)
-    assert "not a database" in capsys.readouterr().err
+def test_what_mlflow_refuses_is_left_out(root: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    with start(root, "train@refused", {"a!": 1, "a?": 2}) as run:  # one name for MLflow
+        run.log(1, metrics={"loss": 1.0})
+        run.finish({}, {})
+    assert "MlflowException" in warning(capfd)
+    (recorded,) = runs(root, "train@refused")
+    assert recorded.info.status == "FINISHED" and recorded.data.metrics == {"loss": 1.0}
 
 
-def test_a_stage_shows_why_the_drainer_failed(root, capsys):
-    at = target(root, SETTINGS)
-    at.folder.mkdir()
-    at.warning.write_text("MLflow does not answer\n")
-    execute(root)
-    assert capsys.readouterr().err == "tracking: MLflow does not answer\n" and not at.warning.exists()
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """The port of a server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
 
 
-def test_sync_adds_what_dvc_restored(root):
-    (root / "models").mkdir()
-    metrics, curve = root / "models" / "metrics.json", root / "models" / "curve.csv"
-    metrics.write_text(json.dumps({"clean": {"accuracy": 0.9}, "name": "x"}))
-    curve.write_text("epoch,train_loss\n1,2.5\n2,1.5\n")
-    outs = {"models/metrics.json": file_md5(metrics), "models/curve.csv": file_md5(curve), "models/w": "m"}
-    locked = lock(train__a=outs, fetch__b={"data/b": "d"})
-    assert sync(root, SETTINGS, locked, {"train@a": {"paper": "gaat"}})
-    found = {run.data.tags["stage"]: run for run in runs(root)}
-    assert found.keys() == {"train@a", "fetch@b"} and all(r.data.tags["restored"] == "true" for r in found.values())
-    run = found["train@a"]
-    assert run.info.status == "FINISHED" and run.data.tags["paper"] == "gaat"
-    assert run.data.params == {"seed": "0", "determinism.threads": "2"}
-    assert run.data.metrics["clean.accuracy"] == 0.9 and history(root, run, "train_loss") == [(1, 2.5), (2, 1.5)]
-    (root / ".advgrad" / "tracked.json").unlink()
-    assert sync(root, SETTINGS, locked)
-    assert len(runs(root)) == 2
-    execute(root, outputs={"models/w": "m"})  # an execution takes the stand-in's place
-    assert drain_now(root, SETTINGS)
-    found = {run.data.tags["stage"]: run for run in runs(root)}
-    assert len(runs(root)) == 2 and "restored" not in found["train@a"].data.tags
+def test_a_silent_server_costs_a_warning_and_seconds(
+    tmp_path: Path, silent: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://name:secret@127.0.0.1:{silent}")
+    began = time.monotonic()
+    execute(tmp_path)
+    assert time.monotonic() - began < 15
+    assert "secret" not in warning(capfd) and not (tmp_path / "mlflow.db").exists()
 
 
-def test_sync_marks_a_run_whose_results_came_back(root):
-    execute(root, key="k1", outputs={"w": "m1"})
-    assert sync(root, SETTINGS, lock(train__a={"w": "m1"}))
-    assert "restored" not in runs(root)[0].data.tags
-    execute(root, key="k2", outputs={"w": "m2"})
-    assert sync(root, SETTINGS, lock(train__a={"w": "m2"}))
-    assert [run.data.tags.get("restored") for run in runs(root)] == [None, None]
-    assert sync(root, SETTINGS, lock(train__a={"w": "m1"}))
-    assert [run.data.tags.get("restored") for run in runs(root)] == ["true", None]
-    execute(root, key="k1", outputs={"w": "m1"})
-    assert drain_now(root, SETTINGS)
-    assert [run.data.tags.get("restored") for run in runs(root)] == ["false", None]
+STAGE = """
+import pathlib, sys
+from advgrad.config import Tracking
+from advgrad.track import Run
+assert not {"mlflow", "torch", "sqlalchemy", "pandas"} & set(sys.modules)  # their import takes seconds
+with Run(pathlib.Path(sys.argv[1]), Tracking(uri=sys.argv[2]), stage="a", tags={}, params={}) as run:
+    run.log(1, metrics={"loss": 1.0})
+    run.finish({}, {})
+assert "torch" not in sys.modules
+"""
 
 
-def test_sync_asks_mlflow_only_after_a_change(root, monkeypatch):
-    locked = lock(train__a={"w": "m1"})
-    assert sync(root, SETTINGS, locked)
-    monkeypatch.setattr(Drain, "once", lambda *_: pytest.fail("asked"))
-    assert sync(root, SETTINGS, locked)
-    assert read_state(target(root, SETTINGS))["known"] == {"train@a": {"w": "m1"}}
+@pytest.mark.parametrize(("uri", "lines"), [("sqlite:///new.db", 0), ("http://127.0.0.1:9", 1), ("unknown://x", 1)])
+def test_a_stage_by_itself_says_one_line_at_most(tmp_path: Path, uri: str, lines: int) -> None:
+    environment = {key: value for key, value in os.environ.items() if "MLFLOW" not in key and key != "DO_NOT_TRACK"}
+    environment["PYTHONPATH"] = str(Path(track.__file__).parents[1])
+    command = [sys.executable, "-c", STAGE, str(tmp_path), uri]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (0, "", lines), done.stderr
+    assert (tmp_path / "new.db").exists() == (lines == 0)
 
 
-def test_a_stage_on_another_host_is_dead_after_a_long_silence_only(root, monkeypatch):
-    """Its lock may not be seen from here."""
-    monkeypatch.setattr("platform.node", lambda: "a node of the cluster")
-    with (
-        pytest.raises(KeyboardInterrupt),
-        stage_run(root, SETTINGS, key="k", stage="train@a", tags={}, params={}) as run,
-    ):
-        run.log(1, {"loss": 1.0})
-        (spooled,) = target(root, SETTINGS).spools()
-        monkeypatch.undo()
-        monkeypatch.setattr(spool, "ensure_drainer", lambda at, idle=0.0: None)
-        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        text = spooled.read_text()
-        raise KeyboardInterrupt
-    spooled.write_text(text)  # as if it had died without a word
-    drain_now(root, SETTINGS)
-    assert [run.info.status for run in runs(root)] == ["RUNNING"]
-    os.utime(spooled, (0, 0))
-    drain_now(root, SETTINGS)
-    assert [run.info.status for run in runs(root)] == ["KILLED"]
-    assert not spooled.exists()
+def test_without_mlflow_a_stage_ends_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    execute(tmp_path)
+    assert "import of mlflow" in warning(capfd)

@@ -10,7 +10,7 @@ from scipy import stats
 from advgrad.config import Setting, load_paper
 from advgrad.simulation.gradients import AttackLoss, Loss, TrainingLoss
 from advgrad.simulation.problem import Problem
-from advgrad.simulation.run import METHODS, Record, State, record, walks
+from advgrad.simulation.run import METHODS, State, Trajectories, record, walks
 from advgrad.simulation.theory import TRAINING_FACTOR, attack_factor, distance
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ def test_the_training_walks_as_the_released_code() -> None:
 
 
 @pytest.fixture(scope="module")
-def records() -> dict[str, Record]:
+def records() -> dict[str, Trajectories]:
     """Every run's numbers in the paper's settings, of more runs than its ten."""
     return {name: record(SIMULATIONS[name].model_copy(update={"runs": RUNS[name]}), 0) for name in RUNS}
 
@@ -74,7 +74,9 @@ def agree(runs: np.ndarray, other: float) -> None:
     assert abs(runs[:10].mean() - other) < 4 * np.sqrt(2 / 10) * runs.std(ddof=1)
 
 
-def series(records: Mapping[str, Record], simulation: str, setting: str) -> tuple[np.ndarray, np.ndarray, Record, int]:
+def series(
+    records: Mapping[str, Trajectories], simulation: str, setting: str
+) -> tuple[np.ndarray, np.ndarray, Trajectories, int]:
     """Distances of BP and of LinBP, each (T+1,R)."""
     i = list(settings(simulation)).index(setting)
     bp, linbp = (records[simulation].distance[:, i, METHODS.index(method)] for method in ("bp", "linbp"))
@@ -90,7 +92,7 @@ def series(records: Mapping[str, Record], simulation: str, setting: str) -> tupl
     ],
 )
 def test_figures_1_and_2(
-    records: dict[str, Record], setting: str, bp_at: dict[int, float], linbp_at: dict[int, float]
+    records: dict[str, Trajectories], setting: str, bp_at: dict[int, float], linbp_at: dict[int, float]
 ) -> None:
     """The way walked so far, of 195.90: the starts differ far more between runs than what the walks make of them."""
     bp, linbp, _, _ = series(records, "linbp-sim-attack", setting)
@@ -102,14 +104,14 @@ def test_figures_1_and_2(
     agree(bp[100] - linbp[100], bp_at[100] - linbp_at[100])
 
 
-def test_figure_1_gradient_norms(records: dict[str, Record]) -> None:
+def test_figure_1_gradient_norms(records: dict[str, Trajectories]) -> None:
     _, _, found, i = series(records, "linbp-sim-attack", "plain")
     for norms, other in ((found.l1, 1.64), (found.l2, 1.63)):
         mean = norms[:, i].mean(0)
         agree(mean[1] / mean[0], other)
 
 
-def test_figure_3(records: dict[str, Record]) -> None:
+def test_figure_3(records: dict[str, Trajectories]) -> None:
     bp, linbp, found, i = series(records, "linbp-sim-training", "plain")
     steps = (0, 100, 1000, 3000, 10000)
     for far, others in ((bp, (29.69, 29.02, 21.73, 8.66, 0.265)), (linbp, (29.69, 28.24, 17.98, 6.60, 0.199))):
@@ -124,7 +126,7 @@ def test_figure_3(records: dict[str, Record]) -> None:
         agree(mean[1] / mean[0], other)
 
 
-def test_figure_4(records: dict[str, Record]) -> None:
+def test_figure_4(records: dict[str, Trajectories]) -> None:
     """Most runs end at the teacher, some one in ten still far away: ten runs' mean is 0.002 or some tenths, by chance.
 
     So the other's means of ten lie among ours, and a standard error would say little.
@@ -135,7 +137,7 @@ def test_figure_4(records: dict[str, Record]) -> None:
         assert tens.min() < other < tens.max()
 
 
-def test_both_theorems_on_the_mean(records: dict[str, Record]) -> None:
+def test_both_theorems_on_the_mean(records: dict[str, Trajectories]) -> None:
     """LinBP is nearer to the teacher at the end, by more than chance; in the training in every single run."""
     for setting in settings("linbp-sim-attack"):
         bp, linbp, _, _ = series(records, "linbp-sim-attack", setting)

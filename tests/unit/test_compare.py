@@ -1,20 +1,21 @@
-"""`advgrad compare`: exactly the cells that differ, what is said of them, and the exit status."""
+"""`advgrad compare`: exactly the cells that differ, what is said of them, and what makes it fail."""
 
 import csv
 import io
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from advgrad.cli import main
-from advgrad.compare.compare import compare, summary
-from advgrad.errors import InputError
+from advgrad.compare.compare import Comparison, compare, render, summary
 from advgrad.files import write_text
-from tests.unit.compare_toy import TABLE, commit, project, without_results
-from tests.unit.test_compare_sides import packed
-
-CHANGED = {("pgd", "accuracy"), ("pgd", "success")}
+from tests.unit.compare_toy import TABLE, commit, project
 
 
 @pytest.fixture
@@ -22,51 +23,46 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two commits, between which one parameter of m's pgd has changed; nothing but Git and DVC's cache is left."""
     commit(project(tmp_path, broken=5))
     commit(project(tmp_path, broken=14))
-    without_results(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
-def told(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str]:
-    status = main(["compare", *words])
-    out, err = capsys.readouterr()
-    return status, out + err
+def rows(comparison: Comparison) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(render(comparison, "csv"))))
 
 
-def rows(text: str) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(text)))
-
-
-def test_one_parameter_names_exactly_its_cells(repo, capsys):
-    status, text = told(capsys, "HEAD~1", "HEAD", "--format", "csv")
-    assert status == 1
-    assert {(row["row"], row["column"]) for row in rows(text)} == CHANGED
-    by_column = {row["column"]: row for row in rows(text)}
-    assert by_column["accuracy"] == {
+def test_one_parameter_names_exactly_its_cells(repo):
+    comparison = compare("HEAD~1", "HEAD")
+    accuracy, success = rows(comparison)
+    assert [(row["row"], row["column"]) for row in (accuracy, success)] == [("pgd", "accuracy"), ("pgd", "success")]
+    assert accuracy == {
         "table": TABLE, "row": "pgd", "column": "accuracy", "a": "75.00", "b": "55.00", "changes": "value low high",
-        "difference": "-20.0", "low": by_column["accuracy"]["low"], "high": by_column["accuracy"]["high"],
-        "interval": "Newcombe, paired", "test": "McNemar", "images": "40", "only_a": "8", "only_b": "0",
-        "p": "0.0078125", "adjusted": "0.015625", "significant": "True", "why": "", "verdict_a": "no paper value",
-        "verdict_b": "no paper value",
+        "difference": "-20.0", "low": accuracy["low"], "high": accuracy["high"], "interval": "Newcombe, paired",
+        "test": "McNemar", "images": "40", "only_a": "8", "only_b": "0", "p": "0.0078125", "why": "",
+        "adjusted": "0.015625", "significant": "True", "verdict_a": "no paper value", "verdict_b": "no paper value",
     }  # fmt: skip
-    assert float(by_column["accuracy"]["low"]) < -20 < float(by_column["accuracy"]["high"]) < 0
-    assert (by_column["success"]["images"], by_column["success"]["only_b"]) == ("35", "8")
-
-
-def test_the_summary_counts(repo):
-    found = compare("HEAD~1", "HEAD")
-    assert summary(found) == (
+    assert float(accuracy["low"]) < -20 < float(accuracy["high"]) < 0
+    assert (success["images"], success["only_b"]) == ("35", "8")
+    assert summary(comparison) == (
         "9 cells compared, 2 changed: 2 significant at 0.05 (Holm over 2 tests), 0 exact; 6 tested as pairs, "
         "0 unpaired; 0 only in A, 0 only in B"
     )
-    assert [cell.why for cell in found.cells].count("the same measurement") == 3, "the other model's"
-    assert {cell.key[1:] for cell in found.changed()} == CHANGED
+    assert list(comparison.cells["why"]).count("the same measurement") == 3, "the other model's"
+    assert list(comparison.cells["row"]) == [row for row in ("pgd", "fgsm", "pgd of another") for _ in range(3)]
 
 
-def test_without_outcomes_it_is_unpaired_and_says_so(repo, capsys):
-    (repo / ".dvc/cache").rename(repo / "away")
-    status, text = told(capsys, "HEAD~1", "HEAD")
-    assert status == 1
+def test_holms_correction_by_hand(tmp_path):
+    """Two tests of m's pgd and two of the other model's; 8 and 6 images differ, all in one direction."""
+    project(tmp_path / "a", broken=5)
+    project(tmp_path / "b", broken=14, other=12)
+    cells = compare("a", "b", tmp_path).cells
+    assert list(cells.loc[cells["open"], "p"]) == pytest.approx([2 * 0.5**8] * 2 + [2 * 0.5**6] * 2)
+    assert list(cells.loc[cells["open"], "adjusted"]) == pytest.approx([4 * 2 * 0.5**8] * 2 + [2 * 2 * 0.5**6] * 2)
+
+
+def test_without_outcomes_it_is_unpaired_and_says_so(repo):
+    shutil.rmtree(repo / ".dvc/cache")
+    text = render(compare("HEAD~1", "HEAD"), "text")
     assert "Fisher, unpaired: no outcomes of A and B" in text
     assert text.splitlines()[-1] == (
         "9 cells compared, 2 changed: 0 significant at 0.05 (Holm over 6 tests), 0 exact; 0 tested as pairs, "
@@ -79,103 +75,71 @@ def test_without_outcomes_it_is_unpaired_and_says_so(repo, capsys):
     [
         (["HEAD~1", "HEAD"], 1),
         ([], 0),
-        (["HEAD", "HEAD"], 0),
         (["HEAD~1", "HEAD", "--fail-on", "significant"], 1),
         (["HEAD~1", "HEAD", "--fail-on", "significant", "--alpha", "0.001"], 0),
-        (["HEAD~1", "HEAD", "--fail-on", "verdict"], 0),
-        (["HEAD~1", "HEAD", "--fail-on", "never"], 0),
-        (["HEAD~1", "nowhere"], 2),
         (["HEAD~1", "HEAD", "--tables", "linbp-1"], 2),
         (["HEAD~1", "HEAD", "--alpha", "1"], 2),
+        (["HEAD~1", "nowhere", "--out", "other.md"], 2),
+        (["HEAD~1", "HEAD", "--out", "reports"], 2),
+        (["HEAD~1", "HEAD", "--format", "md", "--out", "diff.md"], 1),
     ],
 )
 def test_exit_status(repo, capsys, words, status):
-    found, text = told(capsys, *words)
-    assert found == status
-    assert status != 2 or text.count("\n") == 1
+    assert main(["compare", *words]) == status
+    out, err = capsys.readouterr()
+    assert (out + err).count("\n") == 1 or (status != 2 and "--out" not in words)
+    assert (repo / "diff.md").exists() == ("diff.md" in words)
+    assert not (repo / "other.md").exists()
 
 
-def test_a_changed_verdict(repo, capsys):
+def test_a_closed_pipe_is_no_verdict(repo):
+    command = [sys.executable, "-m", "advgrad.cli", "compare", "HEAD~1", "HEAD"]
+    read, write = os.pipe()
+    os.close(read)
+    made = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (made.returncode, made.stderr) == (141, b""), "as of a program that SIGPIPE has ended"
+
+
+def test_a_changed_verdict_and_what_only_one_side_has(repo):
     file = repo / f"reports/cells/{TABLE}.csv"
-    write_text(file, file.read_text().replace("no paper value", "differs", 1))
-    status, text = told(capsys, "HEAD", ".", "--fail-on", "verdict")
-    assert status == 1
-    assert "no paper value -> differs" in text
-    assert "1 changed: 0 significant" in text
+    text = file.read_text()
+    write_text(file, text.replace("no paper value", "differs", 1))
+    comparison = compare("HEAD", ".")
+    assert [comparison.fails(on) for on in ("changed", "significant", "verdict", "never")] == [True, False, True, False]
+    assert "no paper value -> differs" in render(comparison, "text")
+    write_text(file, text.replace("toy,pgd,", "toy,pgd of old,"))
+    comparison = compare("HEAD", "workspace")
+    assert [comparison.fails(on) for on in ("changed", "significant", "verdict")] == [True, False, False]
+    assert f"Only in A: {TABLE} (3 cells).\n\nOnly in B: {TABLE} (3 cells)." in render(comparison, "text")
+    assert [(row["row"], row["why"]) for row in rows(comparison)] == [
+        *[("pgd", "only in A")] * 3, *[("pgd of old", "only in B")] * 3,
+    ]  # fmt: skip
 
 
-def test_an_exact_difference_counts_as_one(repo, capsys):
+def test_an_exact_difference_counts_as_one(repo):
     file = repo / f"reports/cells/{TABLE}.csv"
-    head, first, *rest = file.read_text().splitlines(keepends=True)
-    cut = "linbp,toy,{},accuracy,{},,,,,no paper value,,tiny\n"
-    write_text(file, "".join([head, cut.format("pgd", 8), *rest]))
+    head, _, *rest = file.read_text().splitlines(keepends=True)
+    cut = "linbp,toy,pgd,accuracy,{},,,,,no paper value,,tiny\n"
+    write_text(file, "".join([head, cut.format(8), *rest]))
     commit(repo)
-    write_text(file, "".join([head, cut.format("pgd", 9), *rest]))
-    status, text = told(capsys, "HEAD", ".", "--fail-on", "significant")
-    assert status == 1
-    assert "1 changed: 0 significant at 0.05 (Holm over 0 tests), 1 exact" in text
-    write_text(file, "".join([head, cut.format("pgd of old", 9), *rest]))
-    status, text = told(capsys, "HEAD", ".")
-    assert status == 1
-    assert f"Only in A: {TABLE} | pgd | accuracy.\nOnly in B: {TABLE} | pgd of old (1 cells)." in text
-    assert first.startswith("linbp,toy,pgd,accuracy,")
+    write_text(file, "".join([head, cut.format(9), *rest]))
+    comparison = compare("HEAD", ".")
+    assert (comparison.fails("significant"), rows(comparison)[0]["significant"]) == (True, "True")
+    assert "1 changed: 0 significant at 0.05 (Holm over 0 tests), 1 exact" in summary(comparison)
 
 
-def test_formats_say_the_same(repo, capsys):
-    kept = {form: told(capsys, "HEAD~1", "HEAD", "--format", form)[1] for form in ("text", "md", "json", "csv")}
-    assert kept == {form: told(capsys, "HEAD~1", "HEAD", "--format", form)[1] for form in kept}
-    tree = json.loads(kept["json"])
-    assert [(cell["row"], cell["column"]) for cell in tree["cells"]] == [
-        (row["row"], row["column"]) for row in rows(kept["csv"])
-    ]
-    assert tree["cells"][0]["changes"] == ["value", "low", "high"]
-    assert tree["summary"] == kept["text"].splitlines()[-1]
-    assert tree["summary"] in kept["md"]
-    assert "| linbp-toy | pgd | accuracy | 75.00 | 55.00 | -20.00 |" in kept["md"]
-    assert "McNemar 8:0, 40 images" in kept["text"]
-    assert not any(str(repo) in text or "/tmp" in text for text in kept.values())
-    every = rows(told(capsys, "HEAD~1", "HEAD", "--format", "csv", "--all")[1])
-    assert len(every) == 9
-    nothing = told(capsys, "HEAD", "HEAD")[1].splitlines()
-    assert len(nothing) == 3, "the sides and the summary"
-
-
-def test_out_is_written_whole_or_not_at_all(repo, capsys):
-    status, text = told(capsys, "HEAD~1", "HEAD", "--format", "md", "--out", "made/diff.md")
-    assert status == 1
-    assert text.count("\n") == 1
-    assert (repo / "made/diff.md").read_text().startswith("# HEAD~1 (commit ")
-    assert told(capsys, "HEAD~1", "nowhere", "--out", "made/other.md")[0] == 2
-    assert [path.name for path in (repo / "made").iterdir()] == ["diff.md"]
-    assert told(capsys, "--out", "made")[1].startswith("advgrad: --out: made: cannot be written: Is a directory\n")
-    assert [path.name for path in (repo / "made").iterdir()] == ["diff.md"]
-
-
-def test_two_archives_outside_a_checkout(tmp_path, capsys, monkeypatch):
-    packed(project(tmp_path / "a", broken=5), tmp_path / "a.tar.gz")
-    packed(project(tmp_path / "b", broken=14, n=24, scale="tinier"), tmp_path / "b.tar.gz")
-    (tmp_path / "empty").mkdir()
-    monkeypatch.chdir(tmp_path / "empty")
-    status, text = told(capsys, "../a.tar.gz", "../b.tar.gz", "--format", "json")
-    assert status == 1
-    tree = json.loads(text)
-    assert tree["b"] == "../b.tar.gz (archive, scale tinier)"
-    pgd = tree["cells"][0]
-    assert (pgd["test"], pgd["images"], pgd["only_a"]) == ("McNemar", 24, 8), "the first 24 images are the same ones"
-
-
-def test_other_data_is_unpaired(tmp_path):
-    project(tmp_path / "a", broken=5)
-    project(tmp_path / "b", broken=6, data="1" * 32)
-    assert {cell.why for cell in compare("a", "b", tmp_path).changed()} == {"other data"}
-
-
-def test_no_such_table(repo):
-    with pytest.raises(InputError, match=rf"^--tables: no table 'linbp-1'; known: {TABLE}$"):
-        compare("HEAD", ".", names=["linbp-1"])
-    assert len(compare("HEAD", ".", names=[TABLE]).cells) == 9
-
-
-def test_checks_of_other_commands_stay(repo, capsys):
-    assert main(["check"]) == 2
-    assert "params.yaml: no such file" in capsys.readouterr().err
+def test_formats_say_the_same(repo):
+    comparison = compare("HEAD~1", "HEAD")
+    tree, text, markdown = (render(comparison, form) for form in ("json", "text", "md"))
+    cells = json.loads(tree)["cells"]
+    assert [(cell["row"], cell["column"]) for cell in cells] == [(r["row"], r["column"]) for r in rows(comparison)]
+    assert (cells[0]["changes"], cells[0]["images"]) == (["value", "low", "high"], 40)
+    assert json.loads(tree)["summary"] == text.splitlines()[-1]
+    assert summary(comparison) in markdown
+    assert re.search(rf"(?m)^\| {TABLE} +\| pgd +\| accuracy +\| 75\.00 \| 55\.00 \| -20\.00 ", markdown)
+    assert "McNemar 8:0, 40 images" in text
+    assert not any(str(repo) in output or "/tmp" in output for output in (tree, text, markdown))
+    last = json.loads(render(comparison, "json", all_cells=True))["cells"][8]
+    assert (last["test"], last["p"], last["why"]) == (None, None, "the same measurement")
+    assert render(compare("HEAD", "HEAD"), "text").count("\n") == 4, "the sides and the summary"

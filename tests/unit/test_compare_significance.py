@@ -1,106 +1,151 @@
-"""Tests, intervals and Holm's correction against scipy, closed forms and published numbers."""
+"""Which test fits two cells and what it says: by hand and as published."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from scipy.stats import binomtest, fisher_exact, norm, ttest_rel
 
-from advgrad.compare.significance import fisher, holm, mcnemar, newcombe, paired_t, phi, z
+from advgrad.compare.sides import Evidence, evidence
+from advgrad.compare.significance import assess, fisher, newcombe_paired, paired_t, share
+from advgrad.tables.cells import NOTHING, Cell
+from advgrad.tables.estimate import estimate
+from advgrad.tables.facts import Facts
+from advgrad.tables.records import Record
+from advgrad.tables.source import Source
+from tests.unit.compare_toy import outcomes
 
-
-def pairs(both: int, left: int, right: int, neither: int) -> tuple[np.ndarray, np.ndarray]:
-    counts = (both, left, right, neither)
-    return np.repeat([1.0, 1, 0, 0], counts), np.repeat([1.0, 0, 1, 0], counts)
-
-
-def test_mcnemar_by_hand():
-    found = mcnemar(*pairs(30, 0, 5, 5))
-    assert (found.test, found.paired, found.n, found.only) == ("McNemar", True, 40, (0, 5))
-    assert found.p == pytest.approx(2 * 0.5**5)
-    assert found.difference == pytest.approx(12.5)
-    assert mcnemar(*pairs(30, 5, 0, 5)).difference == pytest.approx(-12.5)
-    assert mcnemar(*pairs(30, 3, 3, 4)).p == 1
-    assert found.open
+DATA = {"data/mnist.safetensors": "0" * 32}
+PGD = Source(metric="accuracy", model="m", outcome="pgd/plain", mark=10)
+SUCCESS = PGD.model_copy(update={"metric": "success"})
+HALVED = Source(metric="halving", model="m", outcome="pgd/plain", place=1)
 
 
-def test_without_a_discordant_image_nothing_is_open():
-    found = mcnemar(*pairs(30, 0, 0, 10))
-    assert (found.p, found.difference, found.open) == (1.0, 0.0, False)
-    assert found.low is not None
-    assert found.low < 0 < -found.low
-
-
-@given(st.tuples(*[st.integers(0, 30)] * 4).filter(any))
-def test_mcnemar_is_the_binomial_test_of_the_discordant(counts):
-    found, (both, left, right, _) = mcnemar(*pairs(*counts)), counts
-    n = sum(counts)
-    assert found.p == pytest.approx(binomtest(left, left + right).pvalue if left + right else 1.0)
-    assert found.difference == pytest.approx(100 * ((both + right) - (both + left)) / n)
-    assert found.low is not None
-    assert found.high is not None
-    assert -100 - 1e-9 <= found.low <= found.difference <= found.high <= 100 + 1e-9
-
-
-@pytest.mark.parametrize(
-    ("counts", "interval"), [((36, 12, 2, 0), (0.0569, 0.3404)), ((20, 12, 2, 16), (0.0562, 0.3292))]
-)
-def test_newcombes_paired_interval_is_the_published_one(counts, interval):
+@pytest.mark.parametrize(("counts", "published"), [((36, 12, 2, 0), (5.69, 34.04)), ((20, 12, 2, 16), (5.62, 32.92))])
+def test_newcombes_paired_interval_is_the_published_one(counts, published):
     """Newcombe 1998, Statistics in Medicine 17, 2635-2650: method 10. He subtracts the other way round."""
-    both, left, right, _ = counts
-    low, high = newcombe((both + left, 50), (both + right, 50), phi(*counts))
-    assert (-high, -low) == pytest.approx(interval, abs=5e-5)
+    low, high = newcombe_paired(*counts)
+    assert (-100 * high, -100 * low) == pytest.approx(published, abs=5e-3)
 
 
-def test_newcombes_unpaired_interval_is_the_published_one():
+def test_fisher_of_the_lady_tasting_tea_and_newcombes_published_interval():
     """Newcombe 1998, Statistics in Medicine 17, 873-890: 56 of 70 and 48 of 80, method 10."""
-    low, high = newcombe((48, 80), (56, 70))
-    assert (low, high) == pytest.approx((0.0524, 0.3339), abs=5e-5)
-
-
-def test_fisher_of_the_lady_tasting_tea():
-    found = fisher((3, 4), (1, 4))
-    assert found.p == pytest.approx(34 / 70)
-    assert (found.test, found.paired, found.difference, found.open) == ("Fisher", False, -50.0, True)
-    assert fisher((10, 50), (30, 60)).p == pytest.approx(fisher_exact([[10, 40], [30, 30]]).pvalue)
+    assert (fisher((3, 4), (1, 4)).difference, fisher((3, 4), (1, 4)).p) == (-50.0, pytest.approx(34 / 70))
+    result = fisher((48, 80), (56, 70))
+    assert (result.low, result.high) == pytest.approx((5.24, 33.39), abs=5e-3)
     assert [fisher((k, 5), (k * 2, 10)).open for k in (0, 1, 5)] == [False, True, False]
 
 
-def test_paired_t_is_scipys():
-    left, right = np.array([22.0, 24, 29, 31]), np.array([25.0, 24, 33, 32])
-    found, scipys = paired_t(left, right), ttest_rel(right, left)
-    assert found is not None
-    assert found.p == pytest.approx(scipys.pvalue)
-    assert (found.low, found.high) == pytest.approx(tuple(scipys.confidence_interval()))
-    assert (found.difference, found.n) == (2.0, 4)
-
-
-def test_paired_t_without_spread():
-    same, one = paired_t(np.ones(4), np.ones(4)), paired_t(np.ones(4), np.ones(4) + 2)
-    assert same is not None
-    assert one is not None
+def test_paired_t_by_hand_and_without_spread():
+    """Of 3, 0, 4, 1 the mean is 2 and its standard error sqrt(10 / 3 / 4); t with 3 degrees of freedom: 3.182446."""
+    result = paired_t(np.array([22.0, 24, 29, 31]), np.array([25.0, 24, 33, 32]))
+    half = 3.182446 * (10 / 12) ** 0.5
+    assert (result.difference, result.low, result.high) == pytest.approx((2, 2 - half, 2 + half), abs=1e-5)
+    same, apart = paired_t(np.ones(4), np.ones(4)), paired_t(np.ones(4), np.ones(4) + 2)
     assert (same.p, same.open) == (1.0, False)
-    assert (one.p, one.low, one.high) == (2 * 0.5**4, 2.0, 2.0)
-    assert paired_t(np.ones(1), np.ones(1)) is None
+    assert (apart.p, apart.low, apart.high, apart.open) == (pytest.approx(2 * 0.5**4), 2.0, 2.0, True)
 
 
-def test_z_from_two_intervals():
-    found = z((10, 10 - 1.959964 * 3, 10 + 1.959964 * 3), (20, 20 - 1.959964 * 4, 20 + 1.959964 * 4))
-    assert found is not None
-    assert found.p == pytest.approx(2 * norm.sf(2))
-    assert (found.low, found.high) == pytest.approx((10 - 1.959964 * 5, 10 + 1.959964 * 5))
-    assert z((1, 1, 1), (2, 2, 2)) is None
+def record(broken: int, n: int = 40, **arrays) -> Record:
+    made = {**outcomes(broken, n), **arrays}
+    return Record(
+        file=Path("results/m/outcomes.safetensors"), clean=made["clean"], model="m", index=made["index"],
+        outcomes={"pgd/plain": made["pgd/plain"]}, steps={"pgd/plain": (10,)},
+        halvings={"pgd/plain": made["halvings"]} if "halvings" in made else {},
+    )  # fmt: skip
 
 
-def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([]) == []
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
+def cell(value: str, n: int | None = None, low: str = "", high: str = "") -> Cell:
+    return Cell(
+        paper="linbp", table="toy", row="r", column="c", value=value, n=n, low=low, high=high, paper_value="",
+        verdict="no paper value", reason="", scale="tiny",
+    )  # fmt: skip
 
 
-@given(st.lists(st.floats(0, 1), max_size=20))
-def test_holm_lies_between_p_and_bonferroni(ps):
-    adjusted = holm(ps)
-    assert all(p <= own <= min(1.0, len(ps) * p) for p, own in zip(ps, adjusted, strict=True))
-    order = sorted(range(len(ps)), key=ps.__getitem__)
-    assert [adjusted[at] for at in order] == sorted(adjusted)
+def known(record: Record, source: Source = PGD, md5: str = "a", data: Mapping[str, str] = DATA) -> Evidence:
+    """Of the cell that a table makes of the record."""
+    made = estimate(source, Facts(records={"m": record}))
+    value, low, high = ("" if x is None else format(x, source.format) for x in (made.value, made.low, made.high))
+    lock = {"results/m/outcomes.safetensors": (md5, dict(data))}
+    return evidence(cell(value or NOTHING, made.n, low, high), source, lock, lambda _: record)
+
+
+def test_the_first_images_of_a_longer_run_are_the_same_images():
+    result = assess(known(record(5)), known(record(12, 24), md5="b"))
+    assert (result.test, result.images, result.only_a, result.only_b, result.why) == ("McNemar", 24, 6, 0, "")
+    assert result.difference == -25, "over the 24 images, not over each side's own"
+
+
+def test_success_is_over_images_correct_on_both_sides():
+    clean = outcomes(0)["clean"].copy()
+    clean[:3] = 0
+    a, b = known(record(5), SUCCESS), known(record(12, clean=clean), SUCCESS, md5="b")
+    assert (a.cell.n, b.cell.n) == (35, 32)
+    result = assess(a, b)
+    assert (result.images, result.only_a, result.only_b) == (32, 0, 6)
+    none = known(record(12, clean=np.zeros(40, np.uint8)), SUCCESS)
+    assert assess(a, none).why == "not run"
+
+
+@pytest.mark.parametrize(
+    ("b", "why"),
+    [
+        (known(record(12), data={"data/mnist.safetensors": "1" * 32}, md5="b"), "other data"),
+        (known(record(12, index=np.arange(1, 41)), md5="b"), "other images"),
+        (known(replace(record(12), index=None), md5="b"), "no outcomes of B"),
+        (known(record(12), SUCCESS, md5="b"), "other quantities"),
+    ],
+)
+def test_what_cannot_be_paired_says_why(b: Evidence, why: str):
+    result = assess(known(record(5)), b)
+    assert (result.test, result.images, result.why) == ("Fisher", None, why)
+
+
+def test_outcomes_that_did_not_make_the_cell_are_not_its():
+    lock = {"results/m/outcomes.safetensors": ("a", DATA)}
+    for value, n, outcome in (("12.34", 40, "pgd/plain"), ("75.00", 41, "pgd/plain"), ("75.00", 40, "cw/plain")):
+        source = PGD.model_copy(update={"outcome": outcome})
+        assert evidence(cell(value, n), source, lock, lambda _: record(5)).numbers is None
+
+
+def test_equal_cells_of_one_output_are_one_measurement():
+    assert assess(known(record(5)), known(record(5))).why == "the same measurement"
+    result = assess(known(record(5)), known(record(5), md5="b"))
+    assert (result.test, result.p, result.open) == ("McNemar", 1.0, False)
+
+
+def test_halvings_are_paired_where_both_have_them():
+    def halved(*steps: int) -> Evidence:
+        return known(record(5, halvings=np.array(steps, np.int16)[:, None]), HALVED, md5=str(steps))
+
+    result = assess(halved(22, 24, 29, -1), halved(25, -1, 33, 31))
+    assert (result.test, result.difference, result.images) == ("paired t", 3.5, 2), "of 22, 29 and 25, 33"
+    single = assess(halved(22, 24, 29, -1), halved(25, -1, -1, 30))
+    assert (single.test, single.why) == ("z", "too few images in common")
+
+
+def test_values_with_intervals_without_and_seconds():
+    def bare(shown: Cell, metric: str | None) -> Evidence:
+        source = {"metric": metric, "value": "x.y", "key": "a.b", "model": "m"}
+        return Evidence(cell=shown, source=Source.model_validate(source) if metric else None)
+
+    wide, wider = cell("10.0", 50, "4.0", "16.0"), cell("20.0", 50, "12.0", "28.0")
+    result = assess(bare(wide, "value"), bare(wider, "value"))
+    assert (result.test, result.why) == ("z", "not kept for each image")
+    assert (result.p, result.low, result.high) == (pytest.approx(0.05), pytest.approx(0), pytest.approx(20)), "6, 8, 10"
+    sure, surer = cell("8", 5, "8", "8"), cell("9", 5, "9", "9")
+    for a, b, metric in ((cell("8"), cell("9"), "value"), (cell("8"), cell("9"), None), (sure, surer, "value")):
+        result = assess(bare(a, metric), bare(b, metric))
+        assert (result.test, result.difference, result.why) == (None, 1.0, "exact")
+    assert assess(bare(cell("8.1"), "minutes"), bare(cell("9.3"), "minutes")).why == "measured once"
+    assert assess(bare(wide, "value"), bare(cell("9"), "value")).why == "an interval on one side only"
+    assert assess(bare(cell(NOTHING), "value"), bare(wide, "value")).why == "not run"
+
+
+def test_shares_are_known_by_wilsons_interval():
+    assert share(cell("34.00", 100, "25.46", "43.72")) == (34, 100)
+    assert share(cell("0.00", 100, "0.00", "3.70")) == (0, 100)
+    assert share(cell("66.67", 3, "20.77", "93.85")) == (2, 3)
+    others = (("34.00", "25.46", "43.70"), ("34.50", "25.46", "43.72"), ("-3.00", "-4.00", "-2.00"), ("34.00", "", ""))
+    assert not any(share(cell(value, 100, low, high)) for value, low, high in others)

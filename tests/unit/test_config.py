@@ -33,7 +33,7 @@ def change(file: Path, old: str, new: str) -> None:
     [
         ("params.yaml", "seed: 0", "sed: 0", "params.yaml: sed: unknown key"),
         ("params.yaml", "threads: 1", "threads: 0", "params.yaml: determinism.threads: .* greater than 0, not 0"),
-        ("params.yaml", "scale: quick", "scale: huge", "scale: no scale 'huge'; known: gpu, paper, quick, smoke"),
+        ("params.yaml", "scale: quick", "scale: huge", "scale: no scale 'huge'; known: desk, gpu, paper, quick, smoke"),
         ("params.yaml", "device: auto", "device: tpu", "device: .*'auto', 'cpu' or 'cuda', not 'tpu'"),
         ("params/gaat.yaml", "kind: pgd, eps: 8, step: 1, steps: 10}", "kind: pgd, eps: -8, step: 1, steps: 10}",
          "gaat.yaml: recipes.rat.adversary.eps: .* greater than or equal to 0, not -8"),

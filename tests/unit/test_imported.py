@@ -223,8 +223,8 @@ def project(tmp_path: Path) -> Path:
 
 STAGE = """
 import runpy, sys
-from advgrad.tracking import spool
-spool.ensure_drainer = lambda *_: None  # no MLflow here
+from advgrad import track
+track.Run._start = lambda *_: None  # no MLflow here
 sys.argv = ["train.py", "linbp-wrn28"]
 runpy.run_path(PATH, run_name="__main__")
 """

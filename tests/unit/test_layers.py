@@ -66,7 +66,7 @@ def test_the_images_layer_keeps_its_input_real() -> None:
 class TestBinaryBlock:
     """The block by hand, in evaluation mode with fresh statistics (batch normalisation divides by sqrt(1 + 1e-5))."""
 
-    parts = Parts(network=Network(architecture="resnet18_waq"), own="hardtanh")
+    parts = Parts(network=Network(architecture="resnet18_waq"), default_activation="hardtanh")
     scale = (1 + 1e-5) ** -0.5
 
     def main(self, block: BinaryBlock, x: Tensor, stride: int) -> Tensor:

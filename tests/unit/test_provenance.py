@@ -110,3 +110,29 @@ def test_cost_of_the_stages_that_there_are(tmp_path):
     }
     assert (told["quick"]["jobs"], told["gpu"]["jobs"]) == (2, 1)
     assert told["gpu"] == {"machine": "a GPU", "jobs": 1, "stages": {"train@net": {"seconds": 5.0, "gib": 0.0}}}
+
+
+def lock(**md5):
+    outs = "".join(f"  {name}: {{outs: [{{path: {name}, md5: '{value}'}}]}}\n" for name, value in md5.items())
+    return f"stages:\n{outs}"
+
+
+def test_results_are_compared_with_the_last_commit(tmp_path, monkeypatch):
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    (tmp_path / "dvc.lock").write_text(lock(a="1", b="2", c="3"))
+    (tmp_path / "params.yaml").write_text("scale: quick\n")
+    assert provenance.against_commit({"a"}, "quick", tmp_path) == [], "no Git"
+    git(tmp_path, "init")
+    git(tmp_path, "add", "dvc.lock", "params.yaml")
+    git(tmp_path, "commit", "-m", "m")
+    assert provenance.against_commit({"a", "b"}, "quick", tmp_path) == ["2 stages: the same bits as committed."]
+    (tmp_path / "dvc.lock").write_text(lock(a="1", b="9", c="3"))
+    assert provenance.against_commit({"a", "c"}, "quick", tmp_path) == ["2 stages: the same bits as committed."]
+    provenance.write_fingerprint(tmp_path, {"cpu": "old"})
+    provenance.note(tmp_path, "fingerprint", {"cpu": "new"})
+    first, second = provenance.against_commit({"a", "b"}, "quick", tmp_path)
+    assert first == "Other bits than committed: b."
+    assert "cpu: new, not old" in second
+    provenance.note(tmp_path, "fingerprint", {"cpu": "old"})
+    assert "of the same kind" in provenance.against_commit({"b"}, "quick", tmp_path)[1]
+    assert "of scale smoke, the committed ones of scale quick" in provenance.against_commit({"b"}, "smoke", tmp_path)[1]

@@ -11,7 +11,7 @@ from advgrad.config import AttackSimulation, Normal, Setting, Simulation, Traini
 from advgrad.config.simulation import Scaling
 from advgrad.simulation.gradients import Array, AttackLoss, Loss, TrainingLoss
 from advgrad.simulation.problem import Problem, problem
-from advgrad.simulation.run import Record, record, walks
+from advgrad.simulation.run import Trajectories, record, walks
 from advgrad.simulation.summary import COLUMNS, curve, reversed_runs, values
 from advgrad.simulation.theory import TRAINING_FACTOR, attack_factor, condition, expected_gradient
 from advgrad.simulation.walk import scaled, stepped
@@ -181,7 +181,7 @@ def test_the_condition_is_recorded_along_linbp_s_walk() -> None:
     assert (found.held[:, 0] != along[0]).any()
 
 
-def numbers(found: Record) -> dict[str, np.ndarray]:
+def numbers(found: Trajectories) -> dict[str, np.ndarray]:
     return {name: getattr(found, name) for name in ("distance", "loss", "l1", "l2", "held")}
 
 
@@ -205,12 +205,12 @@ def test_a_setting_does_not_depend_on_the_others(simulation: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def trained() -> tuple[Simulation, Record]:
+def trained() -> tuple[Simulation, Trajectories]:
     simulation = training(runs=5, every=3, settings={"plain": PLAIN, "l2": L2})
     return simulation, record(simulation, 7)
 
 
-def test_values(trained: tuple[Simulation, Record]) -> None:
+def test_values(trained: tuple[Simulation, Trajectories]) -> None:
     simulation, found = trained
     group = values(simulation, found)["l2"]
     bp, linbp = found.distance[-1, 1]
@@ -232,14 +232,14 @@ def test_values_count_reversed_runs_and_where_the_condition_held() -> None:
     distance = np.stack([np.full((2, 4), 9.0), ends, ends])[:, None]
     held = np.array([[[True, True, False, True]], [[True, True, True, False]]])
     ones = np.ones((2, 1, 2, 4))
-    found = Record(distance=distance, loss=distance, l1=ones, l2=ones, held=held)
+    found = Trajectories(distance=distance, loss=distance, l1=ones, l2=ones, held=held)
     group = values(attack(4, steps=2, settings={"plain": PLAIN}), found)["plain"]
     assert group["reversed"] == {"value": 2}
     wanted = {"held": 6 / 8, "all": 2, "reversed": 3 / 4, "reversed_all": 1}
     assert {key: each["value"] for key, each in group["condition"].items()} == wanted
 
 
-def test_a_curve(trained: tuple[Simulation, Record]) -> None:
+def test_a_curve(trained: tuple[Simulation, Trajectories]) -> None:
     simulation, found = trained
     rows = curve(simulation, found)
     assert all(tuple(row) == COLUMNS for row in rows)

@@ -10,7 +10,7 @@ import pytest
 from advgrad.errors import InputError
 from advgrad.tables.cells import read_cells
 from advgrad.tables.spec import load_spec
-from advgrad.tables.summary import BEGIN, COMPARED, END, summarise, summary, with_summary
+from advgrad.tables.summary import COMPARED, summarise, summary
 from advgrad.tables.verdict import Verdict
 
 REPORTS = Path(__file__).parents[2] / "reports"
@@ -51,17 +51,6 @@ def test_verdicts_are_counted_by_their_names():
     judged = [replace(cell, verdict=name) for cell, name in zip(cells, names, strict=True)]
     (line,) = summarise([spec], {spec.name: judged})
     assert line.counts == {"agrees": 1, "same direction": 1, "differs": 2, "not run": 1}
-
-
-def test_only_what_lies_between_the_marks_changes():
-    readme = f"# a\n{BEGIN}old\n{END}rest\n"
-    assert with_summary(readme, "new\n", Path("README.md")) == f"# a\n{BEGIN}new\n{END}rest\n"
-
-
-@pytest.mark.parametrize("readme", ["", BEGIN, END + BEGIN, BEGIN + END + END])
-def test_a_readme_without_the_marks(readme: str):
-    with pytest.raises(InputError, match=r"README\.md: wants <!-- summary"):
-        with_summary(readme, "", Path("README.md"))
 
 
 def test_broken_metrics_of_claims(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""What the analyses share: correctly classified images, temperatures and error signals there, means over images."""
+"""Shared by the analyses: correctly classified images, temperatures and error signals there, means over images."""
 
 import math
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from advgrad.attacks.target import Target, pixel_target, place, select
 from advgrad.config import AttackSpec, Evaluation, Scaling
 
 Leaf = dict[str, float | None]  # {"value": x, "low": l, "high": h}; the interval may be missing
-Progress = Callable[[str, int, int], None]  # what, images done, of how many
+ProgressFn = Callable[[str, int, int], None]  # name, images done, of how many
 
-# Nothing moves; only the space and the place of HNS's beta are read. Normalised units, as in the released code.
+# No attack: only the space and the place of HNS's beta are read. Normalised units, as in the released code.
 CLEAN = AttackSpec(eps=0, step=0, steps=(1,), space="normalised", start="none", beta_at="clean")
 
 
 def silent(name: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """Report no progress."""
 
 
 def correct_target(
@@ -62,9 +62,9 @@ def error_signal(logits: Tensor, y: Tensor, beta: Tensor) -> Tensor:
     So nothing cancels where the softmax is almost one-hot: psi is right far below the steps of 1 - p.
     """
     p = (beta[:, None] * logits.double()).softmax(dim=1)
-    own = torch.arange(p.shape[1], device=p.device) == y[:, None]
-    others = torch.where(own, 0.0, p)
-    return torch.where(own, -others.sum(dim=1, keepdim=True), others)
+    is_label = torch.arange(p.shape[1], device=p.device) == y[:, None]
+    others = torch.where(is_label, 0.0, p)
+    return torch.where(is_label, -others.sum(dim=1, keepdim=True), others)
 
 
 def leaf(values: Tensor) -> Leaf:

@@ -15,7 +15,7 @@ from scipy.optimize import fmin
 from scipy.stats import FitError, weibull_min
 from torch import Tensor, nn
 
-from advgrad.analysis.clean import Progress, bare, clean_betas, leaf, normalised, silent
+from advgrad.analysis.clean import ProgressFn, bare, clean_betas, leaf, normalised, silent
 from advgrad.attacks.jacobian import logits_gram, logits_jacobian
 from advgrad.attacks.target import Target
 from advgrad.config import Clever, Scaling
@@ -58,8 +58,8 @@ def softmax_contrasts(logits: Tensor, beta: float, label: int) -> tuple[Tensor, 
     the Jacobian taken relative to class c it is not needed, and nothing cancels where p_c is almost 1.
     """
     p = (beta * logits.double()).softmax(dim=1)
-    own = p[:, label, None, None]
-    rows = p[:, :, None] * p[:, None, :] - own * p[:, None, :] - p.diag_embed()
+    p_label = p[:, label, None, None]
+    rows = p[:, :, None] * p[:, None, :] - p_label * p[:, None, :] - p.diag_embed()
     rows = rows * (torch.arange(p.shape[1], device=p.device) != label)
     return p[:, label, None] - p, beta * rows
 
@@ -72,7 +72,7 @@ def dual_norms(rows: Tensor, jacobian: Tensor, label: int) -> Tensor:
 
 class Score(NamedTuple):
     value: float
-    diverged: bool  # whether the fit behind it put the location beyond DIVERGED times the largest sample
+    diverged: bool  # the fit put the location beyond DIVERGED times the largest sample
 
 
 def score(margin: float, maxima: np.ndarray, radius: float) -> Score:
@@ -126,25 +126,25 @@ def clever_u(
 
 
 def clever(
-    model: nn.Module, target: Target, beta1: float, settings: Clever, scaling: Scaling, *, progress: Progress = silent
+    model: nn.Module, target: Target, beta1: float, settings: Clever, scaling: Scaling, *, progress: ProgressFn = silent
 ) -> dict[str, Any]:
     """Table 11: mean scores for orig (beta 1), heuristic, njs and hns (their betas as at the clean image).
 
     model: whole network; target: its correctly classified images in [0,1]. Lower is tighter. njs and hns have the
-    factors of the attacks, found in normalised units. diverged: share of the scores behind which there is no good fit.
+    factors of the attacks, found in normalised units. diverged: share of the scores without a good fit.
     """
     placed, n = normalised(model, target), len(target.index)
     columns: dict[str, list[Score]] = {name: [] for name in COLUMNS}
     for number in range(n):
-        one = slice(number, number + 1)
-        logits, gram = logits_gram(placed.model, placed.inputs(one))
-        at = {name: float(beta) for name, beta in clean_betas(logits, gram, target.labels[one], beta1, scaling).items()}
-        at["heuristic"] = settings.temperature
-        x = target.inputs(one)[0]
+        part = slice(number, number + 1)
+        logits, gram = logits_gram(placed.model, placed.inputs(part))
+        betas = {name: float(b) for name, b in clean_betas(logits, gram, target.labels[part], beta1, scaling).items()}
+        betas["heuristic"] = settings.temperature
+        x = target.inputs(part)[0]
         drawn = draws(settings, x.numel(), target.seed, int(target.index[number]))
-        found = clever_u(model, x, int(target.labels[number]), at, drawn, settings.radius, target.batch)
+        image_scores = clever_u(model, x, int(target.labels[number]), betas, drawn, settings.radius, target.batch)
         for name in COLUMNS:
-            columns[name].append(found[name])
+            columns[name].append(image_scores[name])
         progress("clever", number + 1, n)
     arrays = {name: torch.tensor(scores, dtype=torch.float64).reshape(n, 2) for name, scores in columns.items()}
     diverged = {name: bare(scores[:, 1]) for name, scores in arrays.items()}

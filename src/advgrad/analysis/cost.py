@@ -1,4 +1,4 @@
-"""What one adversarial image costs: passes, exactly, and seconds on this machine (attack-bnn, Table 7)."""
+"""The cost of one adversarial image: passes, exactly, and seconds on this machine (attack-bnn, Table 7)."""
 
 import time
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from advgrad.analysis.clean import Progress, silent
+from advgrad.analysis.clean import ProgressFn, silent
 from advgrad.attacks.gradients import Prepare
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.noise import sample_noise
@@ -22,7 +22,7 @@ WARM_UP = 5  # images attacked before the clock starts
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -44,14 +44,14 @@ def attack_each(
     """Passes and seconds for all images of the target (in the attack's space), one image at a time.
 
     The clock runs around the attack itself: not around beta_1, the random start's numbers, or the last iterate's
-    classification. The first WARM_UP images are attacked once more before, unclocked.
+    classification. The first WARM_UP images are attacked once before, without the clock.
     """
     device, (channels, height, width) = target.images.device, target.images.shape[1:]
 
     def attack(number: int, passes: Passes) -> float:
-        one = slice(number, number + 1)
-        x, y = target.inputs(one), target.labels[one]
-        noise = sample_noise(target.seed, target.index[one], 0, (channels, height, width)).to(device)
+        part = slice(number, number + 1)
+        x, y = target.inputs(part), target.labels[part]
+        noise = sample_noise(target.seed, target.index[part], 0, (channels, height, width)).to(device)
         synchronise(device)
         begin = time.perf_counter()
         perturb(target.model, x, y, spec, space=target.space, prepare=prepare, noise=noise, passes=passes)
@@ -69,12 +69,12 @@ def attack_each(
 
 def cost(
     model: nn.Module, target: Target, beta1: Callable[[Target, AttackSpec], float], settings: Cost,
-    evaluation: Evaluation, network: Network, *, progress: Progress = silent,
+    evaluation: Evaluation, network: Network, *, progress: ProgressFn = silent,
 ) -> tuple[dict[str, Any], dict[str, float]]:  # fmt: skip
     """(values: passes for one image of each ATTACK/GRADIENT; mean seconds for one image by the same names).
 
     model: whole network; target: images in [0,1], classified correctly or not. beta1(placed, spec): NJS's factor, whose
-    own cost is left out of both, since a network has it once. The seconds are of this machine and never of the results.
+    own cost is left out of both, since a network has it once. The seconds are this machine's, not results.
     """
     n = len(target.index)
     values: dict[str, Any] = {"n": n}
@@ -84,13 +84,13 @@ def cost(
         placed = place(model, target, entry.spec)
         factor = beta1(placed, entry.spec) if gradient == "njs" else 1.0
         prepare = source(gradient, entry.spec, evaluation, network, factor, rho=entry.rho)
-        passes, clocked = attack_each(placed, entry.spec, prepare, partial(_tell, progress, f"cost {name}", n))
-        each = {"forward": passes.forward, "backward": passes.backward}
-        values[name] = {kind: {"value": count / n if n else None} for kind, count in each.items()}
+        passes, clocked = attack_each(placed, entry.spec, prepare, partial(_report, progress, f"cost {name}", n))
+        counts = {"forward": passes.forward, "backward": passes.backward}
+        values[name] = {kind: {"value": count / n if n else None} for kind, count in counts.items()}
         if n:
             seconds[name] = clocked / n
     return values, seconds
 
 
-def _tell(progress: Progress, name: str, total: int, done: int) -> None:
+def _report(progress: ProgressFn, name: str, total: int, done: int) -> None:
     progress(name, done, total)

@@ -4,9 +4,9 @@ IPROP is the attack of Khalil, Gupta and Dilkina (Combinatorial Attacks on Binar
 code was released: this is written from the published description. Starting at the last hidden layer it chooses which
 units should flip so that the logit of the runner-up gains on that of the prediction; one small integer program per
 layer then asks which units of the layer below must flip for that, and the last one asks for pixels within eps. The
-proposal counts only after a forward pass. Ours are: flips that need less change come first, units that cannot flip
-within eps are left out, the targets are weighted, and HiGHS stops at a number of nodes or near the best
-weight (the authors used Gurobi with a time limit).
+proposal counts only after a forward pass. Choices made here: flips that need less change come first, units that cannot
+flip within eps are left out, the targets are weighted, and HiGHS stops at a number of nodes or near the best weight
+(the authors used Gurobi with a time limit).
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advgrad.analysis.clean import Progress, correct_target
+from advgrad.analysis.clean import ProgressFn, correct_target
 from advgrad.analysis.iprop_net import binary_mlp
 from advgrad.analysis.iprop_search import Search, attack
 from advgrad.attacks import gradients
@@ -61,41 +61,41 @@ def pgd_flips(
 
 
 def iprop_flips(
-    model: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Iprop, found: list[tuple[bool, bool]],
+    model: nn.Module, x: Tensor, y: Tensor, eps: float, settings: Iprop, outcomes: list[tuple[bool, bool]],
     advance: Callable[[int], None],
 ) -> tuple[np.ndarray, int]:  # fmt: skip
     """(n,) bool: whether IPROP finds an image within eps (1/255) that the network misclassifies in float32; and how
     many images ran out of seconds.
 
-    found: (flipped, out of seconds) of the first images, to which those of the others are added one by one; `advance`
-    is told how many there are.
+    outcomes: (flipped, out of seconds) of the first images; the others' are appended one by one, and `advance` gets
+    their number.
     """
     net = binary_mlp(model)
     search = Search(
         flips=settings.flips, rounds=settings.rounds, nodes=settings.nodes, seconds=settings.seconds, gap=settings.gap
     )
-    for image, label in zip(x[len(found) :], y[len(found) :], strict=True):
+    for image, label in zip(x[len(outcomes) :], y[len(outcomes) :], strict=True):
 
         def wrong(candidate: np.ndarray, image: Tensor = image, label: Tensor = label) -> bool:
             point = torch.from_numpy(candidate).to(image.device).reshape_as(image)
             return bool(model(point[None]).argmax(1)[0] != label)
 
-        one = attack(net, image.cpu().numpy().ravel(), eps / 255, search, wrong)
-        found.append((bool(one.flipped), bool(one.timed_out)))
-        advance(len(found))
-    return np.array([flipped for flipped, _ in found], dtype=bool), sum(late for _, late in found)
+        result = attack(net, image.cpu().numpy().ravel(), eps / 255, search, wrong)
+        outcomes.append((bool(result.flipped), bool(result.timed_out)))
+        advance(len(outcomes))
+    return np.array([flipped for flipped, _ in outcomes], dtype=bool), sum(timed_out for _, timed_out in outcomes)
 
 
 @torch.no_grad()
 def flip_rates(
     model: nn.Module, images: Tensor, labels: Tensor, settings: Iprop, evaluation: Evaluation, *, seed: int,
-    progress: Progress, kept: dict[str, Any], keep: Callable[[], None],
+    progress: ProgressFn, kept: dict[str, Any], keep: Callable[[], None],
 ) -> dict[str, Any]:  # fmt: skip
     """Shares in [0,1] of the first correctly classified images that IPROP and PGD++ (NJS) flip, for each eps (1/255).
 
     images (N,C,H,W) uint8 and labels (N,): the test set from its first image on, on the model's device. timed_out
-    counts pairs of image and eps that ran out of seconds; they may not be reproducible. kept: what IPROP has found
-    in an earlier run, and takes what it finds; `keep` is called after every image. InputError: not a binary MLP.
+    counts pairs of image and eps that ran out of seconds; they may not be reproducible. kept: IPROP's outcomes
+    of an earlier run; new ones are added. `keep` is called after every image. InputError: not a binary MLP.
     """
     labels, batch = labels.long(), evaluation.batch
     with frozen(model):
@@ -105,18 +105,18 @@ def flip_rates(
         x, y, n = target.inputs(slice(None)), target.labels, len(target.index)
         mean = mean_singular_value(model, pixels(images[: evaluation.scaling.images]), chunk=batch)
         njs = gradients.njs(evaluation.divisor, 1 / mean if mean > 0 else 1.0, rho=evaluation.scaling.rho)
-        ours: dict[str, Any] = {}
-        theirs: dict[str, Any] = {}
-        late = 0
+        iprop: dict[str, Any] = {}
+        pgd: dict[str, Any] = {}
+        timed_out = 0
         for eps in settings.eps:
             key = format(eps, "g")
             spec = pgd_spec(eps, settings)
-            theirs[key] = _share(pgd_flips(model, x, y, target.index, spec, njs, seed=seed, batch=batch))
+            pgd[key] = _share(pgd_flips(model, x, y, target.index, spec, njs, seed=seed, batch=batch))
 
             def advance(done: int, key: str = key) -> None:
                 progress(f"iprop/{key}", done, n)
                 keep()
 
-            flipped, out = iprop_flips(model, x, y, eps, settings, kept.setdefault(key, []), advance)
-            ours[key], late = _share(flipped), late + out
-    return {"n": n, "timed_out": {"value": late}, "iprop": ours, "pgd_njs": theirs}
+            flipped, late = iprop_flips(model, x, y, eps, settings, kept.setdefault(key, []), advance)
+            iprop[key], timed_out = _share(flipped), timed_out + late
+    return {"n": n, "timed_out": {"value": timed_out}, "iprop": iprop, "pgd_njs": pgd}

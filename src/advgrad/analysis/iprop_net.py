@@ -1,4 +1,4 @@
-"""A perceptron with binary weights and sign activations, as numbers that integer programs can be made of."""
+"""A perceptron with binary weights and sign activations, as arrays for integer programs."""
 
 from dataclasses import dataclass
 
@@ -85,7 +85,7 @@ def _checked(model: nn.Module) -> tuple[list[nn.Sequential], BinarizeLinear]:
 
 
 def binary_mlp(model: nn.Module) -> BinaryMLP:
-    """The network (`.normalise`, then `.core`) in evaluation mode; InputError if it is no binary perceptron.
+    """The network (`.normalise`, then `.core`) in evaluation mode; InputError if it is not a binary perceptron.
 
     Same decisions as the torch network up to rounding: a unit whose float32 sum lies at its threshold may differ.
     """

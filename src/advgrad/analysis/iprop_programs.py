@@ -1,6 +1,6 @@
-"""The integer programs of IPROP: which changes of one layer (or of the image) give the layer above what it should be.
+"""The integer programs of IPROP: which changes of one layer (or of the image) give the layer above its targets.
 
-All have the form: choose z in a box, so that as much weight as possible lies on rows with rows @ z >= need.
+All have the form: choose z in a box to maximise the weight of the rows with rows @ z >= need.
 """
 
 from dataclasses import dataclass
@@ -16,16 +16,16 @@ MARGIN = 1e-3  # distance to a first-layer threshold, in pixels of [0,1]: above 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one program may use."""
+    """Limits of one program."""
 
     nodes: int  # of branch and bound
     seconds: float
-    gap: float  # share of the best weight that need not be found
+    gap: float  # share of the best weight that may be missed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rows:
-    """Conditions rows (m, k) @ z >= need (m,) that a layer's targets put on what is below, 0 <= z <= upper (k,)."""
+    """Conditions rows (m, k) @ z >= need (m,) that a layer's targets put on the layer below, 0 <= z <= upper (k,)."""
 
     rows: np.ndarray
     need: np.ndarray
@@ -59,15 +59,15 @@ def pixel_rows(layer: Layer, lo: np.ndarray, hi: np.ndarray, target: np.ndarray)
 def solve(
     given: Rows, weight: np.ndarray, limits: Limits, *, budget: int | None = None, effort: np.ndarray | None = None
 ) -> np.ndarray | None:
-    """z (k,) that maximises the weight (m,) of the conditions that hold; None: nothing found, or no unit has to flip.
+    """z (k,) that maximises the weight (m,) of the conditions that hold; None: no solution, or no unit has to flip.
 
     With a budget z is 0 or 1, sums to at most the budget, and among equal weights has little effort (k,) in [0,1].
     """
     least, most = given.range(budget)
-    play = (least < given.need) & (given.need <= most) & (weight > 0)  # the others hold or fail whatever z is
-    if not (play & (given.need > 0)).any():  # z = 0 is as good as any; for units it is no change at all
+    free = (least < given.need) & (given.need <= most) & (weight > 0)  # the others hold or fail for every z
+    if not (free & (given.need > 0)).any():  # z = 0 is as good as any; for units it is no change at all
         return None if budget is not None else np.zeros_like(given.upper)
-    rows, need, weight, slack = given.rows[play], given.need[play], weight[play], (given.need - least)[play]
+    rows, need, weight, slack = given.rows[free], given.need[free], weight[free], (given.need - least)[free]
     m, k = rows.shape
     matrix, lower, cost = hstack([csr_array(rows), diags_array(-slack)]), need - slack, np.zeros(k)  # last m: met
     if budget is not None:
@@ -75,7 +75,7 @@ def solve(
         cost = weight.min() / (4 * budget) * (1 + effort)
         matrix = vstack([matrix, csr_array(np.r_[-np.ones(k), np.zeros(m)][None])])
         lower = np.r_[lower, -budget]
-    found = milp(
+    solution = milp(
         np.r_[cost, -weight],
         integrality=np.r_[np.full(k, budget is not None), np.ones(m)],
         bounds=Bounds(0, np.r_[given.upper, np.ones(m)]),
@@ -86,4 +86,4 @@ def solve(
             "mip_rel_gap": limits.gap,
         },
     )
-    return None if found.x is None else found.x[:k]
+    return None if solution.x is None else solution.x[:k]

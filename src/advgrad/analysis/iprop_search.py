@@ -14,17 +14,17 @@ KEEP = 0.3  # weight of a unit that should stay as it is, where one that should 
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """What the search may spend on an image."""
+    """Limits of the search on one image."""
 
     flips: int  # most units of a layer that one proposal changes
     rounds: int  # proposals
     nodes: int  # of branch and bound, for each program
     seconds: float
-    gap: float  # share of a program's best weight that need not be found: the forward pass decides anyway
+    gap: float  # share of a program's best weight that may be missed: the forward pass decides
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Found:
+class SearchResult:
     """Where the search ended."""
 
     x: np.ndarray  # (D,) float32, in the box and within eps of the image
@@ -35,8 +35,8 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Point:
-    """An image of the search and what the network makes of it."""
+class SearchPoint:
+    """An image of the search, and its activations and objective."""
 
     x: np.ndarray
     hidden: list[np.ndarray]
@@ -44,7 +44,7 @@ class Point:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Problem:
+class SearchProblem:
     """One image to attack."""
 
     net: BinaryMLP
@@ -55,16 +55,16 @@ class Problem:
     search: Search
     deadline: float
 
-    def at(self, x: np.ndarray) -> Point:
+    def at(self, x: np.ndarray) -> SearchPoint:
         hidden = self.net.hidden(x)
-        return Point(x=x, hidden=hidden, objective=float(self.direction @ hidden[-1] + self.offset))
+        return SearchPoint(x=x, hidden=hidden, objective=float(self.direction @ hidden[-1] + self.offset))
 
     @property
     def limits(self) -> Limits:
         return Limits(nodes=self.search.nodes, seconds=self.deadline - monotonic(), gap=self.search.gap)
 
 
-def _movable(problem: Problem, point: Point) -> list[np.ndarray]:
+def _movable(problem: SearchProblem, point: SearchPoint) -> list[np.ndarray]:
     """(units,) bool for every hidden layer: those that could flip by themselves within box and budget."""
     net, hidden = problem.net, point.hidden
     first = pixel_rows(net.layers[0], problem.lo, problem.hi, -hidden[0])
@@ -75,16 +75,18 @@ def _movable(problem: Problem, point: Point) -> list[np.ndarray]:
     return movable
 
 
-def _effort(problem: Problem, point: Point, movable: list[np.ndarray]) -> list[np.ndarray]:
+def _effort(problem: SearchProblem, point: SearchPoint, movable: list[np.ndarray]) -> list[np.ndarray]:
     """(units,) in [0,1] for every hidden layer: distance to the threshold, 1 for the farthest movable unit."""
     effort = []
-    for layer, below, can in zip(problem.net.layers, [point.x, *point.hidden], movable, strict=False):
+    for layer, below, mask in zip(problem.net.layers, [point.x, *point.hidden], movable, strict=False):
         distance = np.abs(layer.weight @ below - layer.threshold)
-        effort.append(np.minimum(distance / max(float(distance[can].max(initial=0)), 1e-9), 1))
+        effort.append(np.minimum(distance / max(float(distance[mask].max(initial=0)), 1e-9), 1))
     return effort
 
 
-def propose(problem: Problem, point: Point, top: int, tried: np.ndarray) -> tuple[np.ndarray | None, np.ndarray]:
+def propose(
+    problem: SearchProblem, point: SearchPoint, top: int, tried: np.ndarray
+) -> tuple[np.ndarray | None, np.ndarray]:
     """An image (D,) float32 for new targets, or None, and which units (k,) of the top layer were to flip.
 
     Targets are the (at most `top`) movable units that gain most; of equal ones those nearest to their thresholds.
@@ -111,7 +113,9 @@ def propose(problem: Problem, point: Point, top: int, tried: np.ndarray) -> tupl
     return x.astype(np.float32), chosen
 
 
-def attack(net: BinaryMLP, image: np.ndarray, eps: float, search: Search, wrong: Callable[[np.ndarray], bool]) -> Found:
+def attack(
+    net: BinaryMLP, image: np.ndarray, eps: float, search: Search, wrong: Callable[[np.ndarray], bool]
+) -> SearchResult:
     """IPROP against the target that is the runner-up at `image` (D,) float32 in [0,1]; eps in [0,1].
 
     A proposal that raises the objective becomes the new point. One that does not halves the number of targets; with
@@ -121,7 +125,7 @@ def attack(net: BinaryMLP, image: np.ndarray, eps: float, search: Search, wrong:
     start = image.astype(np.float64)
     logits = net.logits(start)
     second, first = np.argsort(logits, kind="stable")[-2:]
-    problem = Problem(
+    problem = SearchProblem(
         net=net, lo=np.maximum(start - eps, 0), hi=np.minimum(start + eps, 1), search=search,
         direction=net.weight[second] - net.weight[first], offset=float(net.bias[second] - net.bias[first]),
         deadline=monotonic() + search.seconds,
@@ -135,7 +139,7 @@ def attack(net: BinaryMLP, image: np.ndarray, eps: float, search: Search, wrong:
         done += 1
         point = best if x is None else problem.at(x.astype(np.float64))
         if x is not None and wrong(x):
-            return Found(x=x, objective=point.objective, flipped=True, timed_out=False, proposals=done)
+            return SearchResult(x=x, objective=point.objective, flipped=True, timed_out=False, proposals=done)
         if point.objective > best.objective:
             best, top, tried = point, search.flips, np.zeros_like(tried)
             continue
@@ -143,6 +147,6 @@ def attack(net: BinaryMLP, image: np.ndarray, eps: float, search: Search, wrong:
             tried[chosen] = True
         top = max(1, len(chosen) // 2)
     timed_out = monotonic() >= problem.deadline
-    return Found(
+    return SearchResult(
         x=best.x.astype(np.float32), objective=best.objective, flipped=False, timed_out=timed_out, proposals=done
     )

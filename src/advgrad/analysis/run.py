@@ -1,4 +1,4 @@
-"""Everything that an analysis asks of one model."""
+"""The analysis of one model: all groups of measurements."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advgrad.analysis.clean import CLEAN, Progress, correct_target, normalised, silent
+from advgrad.analysis.clean import CLEAN, ProgressFn, correct_target, normalised, silent
 from advgrad.analysis.clever import clever
 from advgrad.analysis.cost import cost
 from advgrad.analysis.generation import generation
@@ -27,8 +27,8 @@ class Analysed:
     """values: group -> {"n": images, KEY: leaf or nested}, as in analyses/MODEL/values.json."""
 
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
-    sweep: list[dict[str, float]] | None = None  # rows of sweep.csv; None: not asked for
-    seconds: dict[str, float] | None = None  # of this machine: ATTACK/GRADIENT for one image, METHOD/TIME for a batch
+    sweep: list[dict[str, float]] | None = None  # rows of sweep.csv; None: not in the analysis
+    seconds: dict[str, float] | None = None  # of this machine: ATTACK/GRADIENT for one image, METHOD/PART for a batch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,9 +39,9 @@ class Subject:
     model: nn.Module
     images: Tensor  # (N,C,H,W) uint8
     labels: Tensor  # (N,) int64
-    progress: Progress
-    kept: dict[str, Any]  # what a group has found so far, for one that takes long: plain values
-    keep: Callable[[], None]  # save it, if it is time to
+    progress: ProgressFn
+    kept: dict[str, Any]  # results so far of a group that takes long, as plain values
+    keep: Callable[[], None]  # save it, if a save is due
     _beta1: dict[str, float] = field(default_factory=dict)
 
     def correct(self, count: int) -> Target:
@@ -87,13 +87,13 @@ def _cost(subject: Subject, settings: Cost) -> Analysed:
 
 
 def _iprop(subject: Subject, settings: Iprop) -> Analysed:
-    from advgrad.analysis.iprop import flip_rates  # with the solver, which nothing else here needs
+    from advgrad.analysis.iprop import flip_rates  # imports the solver, which no other group needs
 
-    found = flip_rates(
+    flips = flip_rates(
         subject.model, subject.images, subject.labels, settings, subject.run.evaluation,
         seed=subject.run.seed, progress=subject.progress, kept=subject.kept, keep=subject.keep,
     )  # fmt: skip
-    return Analysed(values={"iprop": found})
+    return Analysed(values={"iprop": flips})
 
 
 def _generation(subject: Subject, settings: Generation) -> Analysed:
@@ -123,23 +123,23 @@ def analyse(
     labels: Tensor,
     *,
     device: torch.device | str = "cpu",
-    progress: Progress = silent,
+    progress: ProgressFn = silent,
     store: Store | None = None,
 ) -> Analysed:
-    """What run.analysis asks for, with frozen weights and in evaluation mode.
+    """The groups of run.analysis, with frozen weights and in evaluation mode.
 
     model: whole network on [0,1] pixels, with `.normalise` and `.core`; moved to `device`. images (N,C,H,W) uint8 and
     labels (N,) int64: the test set from its first image on. Values and sweep depend on nothing but these and the run;
-    seconds are this machine's. Finished groups, and what IPROP has found of images, are kept in `store` (the caller
-    removes it). A group without a correctly classified image has n = 0 and values None, a sweep without its image no
-    rows. InputError if nothing is asked for.
+    seconds are this machine's. Finished groups, and IPROP's outcomes so far, are saved in `store` (the caller removes
+    it). A group without a correctly classified image has n = 0 and values None, a sweep without its image no rows.
+    InputError if run.analysis is None.
     """
     if run.analysis is None:
         raise InputError(f"models.{run.model}: has no analysis; name one of its paper's `analyses`")
     model, images, labels = model.to(device), images.to(device), labels.to(device).long()
     images = images.contiguous(memory_format=memory_format(device, "float32"))
-    found = store.load() if store else None
-    state = found[1] if found else {"done": [], "known": {}, "kept": {}}
+    saved = store.load() if store else None
+    state = saved[1] if saved else {"done": [], "known": {}, "kept": {}}
     done, known, kept = state["done"], Analysed(**state["known"]), state["kept"]
 
     def keep() -> None:

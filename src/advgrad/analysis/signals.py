@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advgrad.analysis.clean import CLEAN, Leaf, Progress, bare, clean_betas, error_signal, leaf, silent
+from advgrad.analysis.clean import CLEAN, Leaf, ProgressFn, bare, clean_betas, error_signal, leaf, silent
 from advgrad.attacks.jacobian import logits_gram, singular_values
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.sources import source
@@ -48,7 +48,7 @@ def _measure(
 
 
 def signals(
-    placed: Target, beta1: float, evaluation: Evaluation, network: Network, *, progress: Progress = silent
+    placed: Target, beta1: float, evaluation: Evaluation, network: Network, *, progress: ProgressFn = silent
 ) -> dict[str, Any]:
     """Table 13 over the target's images, which are correctly classified and in normalised units.
 
@@ -60,20 +60,20 @@ def signals(
     rows: dict[tuple[str, str], list[Tensor]] = {}
     for begin in range(0, n, placed.batch):
         part = slice(begin, min(begin + placed.batch, n))
-        for quantity, variant, found in _measure(placed, part, beta1, evaluation, network):
-            rows.setdefault((quantity, variant), []).append(found)
+        for quantity, variant, measured in _measure(placed, part, beta1, evaluation, network):
+            rows.setdefault((quantity, variant), []).append(measured)
         progress("signals", part.stop, n)
 
-    def of(quantity: str, variant: str = "orig") -> Tensor:
+    def column(quantity: str, variant: str = "orig") -> Tensor:
         return torch.cat(rows.get((quantity, variant), [torch.zeros(0, 1 if quantity == "jsv" else 0)]))
 
-    jsv = {variant: of("jsv", variant) for variant in VARIANTS}
+    jsv = {variant: column("jsv", variant) for variant in VARIANTS}
     spread: dict[str, Leaf] = {v: {"value": float(s.std(correction=0)) if n else None} for v, s in jsv.items()}
     return {
         "n": n,
-        "logit_range": bare(of("range")),
-        "zero_gradient": bare(of("zero")),
+        "logit_range": bare(column("range")),
+        "zero_gradient": bare(column("zero")),
         "jsv_mean": {variant: leaf(values.mean(dim=1)) for variant, values in jsv.items()},
         "jsv_std": spread,
-        **{key: {v: leaf(of(key, v)) for v in VARIANTS} for key in ("psi_l2", "grad_l2", "sign_grad_l2")},
+        **{key: {v: leaf(column(key, v)) for v in VARIANTS} for key in ("psi_l2", "grad_l2", "sign_grad_l2")},
     }

@@ -1,4 +1,4 @@
-"""What the temperature does to one image (attack-bnn, Figures 4 and 5)."""
+"""The effect of the temperature on one image (attack-bnn, Figures 4 and 5)."""
 
 import math
 
@@ -30,9 +30,9 @@ def softmax_jsv(logits: Tensor, beta: Tensor) -> Tensor:
     return beta * (p * complement).mean(dim=1)
 
 
-def _gradient(placed: Target, which: slice, beta: float, evaluation: Evaluation, network: Network) -> Tensor:
-    """Of CE(beta z), in float32, as the attacks take it."""
-    x, y = placed.inputs(which), placed.labels[which]
+def _gradient(placed: Target, part: slice, beta: float, evaluation: Evaluation, network: Network) -> Tensor:
+    """Gradient of CE(beta z), in float32, as in the attacks."""
+    x, y = placed.inputs(part), placed.labels[part]
     prepare = source("plain", CLEAN.model_copy(update={"temperature": beta}), evaluation, network, 1.0)
     return prepare(placed.model, x, x, y, Passes())(x)[0]
 
@@ -42,22 +42,22 @@ def sweep(placed: Target, settings: Sweep, evaluation: Evaluation, network: Netw
 
     The target's images are correctly classified and in normalised units. psi_l2, jsv_mean and hessian_norm
     (of beta^2 J^T S J) are in float64. The gradient's norms are of the attacks' float32 gradient, grad_l2 for the
-    undivided loss: where p is almost one-hot they show how p rounds, which is what the attacks meet.
+    undivided loss: where p is almost one-hot they show p's rounding, as in the attacks.
     """
     if settings.image >= len(placed.index):
         return []
-    which = slice(settings.image, settings.image + 1)
-    logits, gram = logits_gram(placed.model, placed.inputs(which))
+    part = slice(settings.image, settings.image + 1)
+    logits, gram = logits_gram(placed.model, placed.inputs(part))
     low, high = math.log10(settings.low), math.log10(settings.high)
     grid = torch.logspace(low, high, settings.points, dtype=torch.float64, device=logits.device)
-    many = logits.expand(len(grid), -1)
+    repeated = logits.expand(len(grid), -1)
     columns = {
         "beta": grid,
-        "psi_l2": error_signal(many, placed.labels[which].expand(len(grid)), grid).norm(dim=1),
-        "jsv_mean": softmax_jsv(many, grid),
+        "psi_l2": error_signal(repeated, placed.labels[part].expand(len(grid)), grid).norm(dim=1),
+        "jsv_mean": softmax_jsv(repeated, grid),
         "hessian_norm": hessian_norm(logits.double(), gram, grid[None])[0],
     }
-    gradients = torch.cat([_gradient(placed, which, beta, evaluation, network) for beta in grid.tolist()])
+    gradients = torch.cat([_gradient(placed, part, beta, evaluation, network) for beta in grid.tolist()])
     columns |= gradient_norms(gradients, evaluation.divisor)
     lists = [columns[name].tolist() for name in COLUMNS]
     return [dict(zip(COLUMNS, row, strict=True)) for row in zip(*lists, strict=True)]

@@ -1,6 +1,6 @@
 """Auto-PGD in the L-infinity ball (Croce and Hein 2020, Algorithm 1; pyautoattack 0.2 where the text differs).
 
-Ascent with momentum. Each image's step is halved, and its walk sent back to its best point, where progress stalls.
+Ascent with momentum. Where an image makes no progress, its step is halved and it goes back to its best point.
 """
 
 from dataclasses import dataclass, replace
@@ -16,10 +16,10 @@ from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import Space
 from advgrad.config import AttackSpec
 
-MOMENTUM = 0.75  # of a move is the step's, the rest is the last move's
-RISES = 0.75  # of a period's iterations must raise the loss, or the step is halved
-FIRST, SHORTER, LEAST = 0.22, 0.03, 0.06  # a period's length, by how much each next one is shorter, and its least
-NEVER, LATE = -1, 2**15
+MOMENTUM = 0.75  # weight of the step in a move; the rest is the last move's
+RISES = 0.75  # share of a period's iterations that must raise the loss, or the step is halved
+FIRST, SHORTER, LEAST = 0.22, 0.03, 0.06  # of all steps: first period, how much shorter each next one is, least period
+NEVER, LATE = -1, 2**15  # no such halving: in `Ascent.halvings`, and while they are sorted
 
 
 class Ascent(NamedTuple):
@@ -31,13 +31,13 @@ class Ascent(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Progress:
-    """What decides about the steps of n images. All (n,)."""
+class StepControl:
+    """What the step sizes of n images depend on. All (n,)."""
 
     best: Tensor  # the highest loss so far
     latest: Tensor  # the loss at the latest iterate
     rises: Tensor  # iterations since the last checkpoint that raised the loss
-    best_then: Tensor  # `best` at the last checkpoint
+    best_at_checkpoint: Tensor  # `best` at the last checkpoint
     halved: Tensor  # bool: the step was halved there
 
 
@@ -47,41 +47,41 @@ def checkpoints(steps: int) -> dict[int, int]:
     One at the end would change nothing and is left out.
     """
     period, shorter, least = (max(int(share * steps), 1) for share in (FIRST, SHORTER, LEAST))
-    found, at = dict[int, int](), period
-    while at < steps:
-        found[at] = period
+    periods, end = dict[int, int](), period
+    while end < steps:
+        periods[end] = period
         period = max(period - shorter, least)
-        at += period
-    return found
+        end += period
+    return periods
 
 
-def begin(loss: Tensor) -> Progress:
+def begin(loss: Tensor) -> StepControl:
     """At the start, whose losses are `loss` (n,).
 
     As in the released code the first iterate's loss counts as risen if it is above 0, not if it is above the start's,
-    and the first checkpoint does not ask whether `best` has risen.
+    and the first checkpoint does not test whether `best` has risen.
     """
-    yes = torch.ones_like(loss, dtype=torch.bool)
-    return Progress(
-        best=loss, latest=torch.zeros_like(loss), rises=torch.zeros_like(yes, dtype=torch.int), best_then=loss,
-        halved=yes,
+    halved = torch.ones_like(loss, dtype=torch.bool)
+    return StepControl(
+        best=loss, latest=torch.zeros_like(loss), rises=torch.zeros_like(halved, dtype=torch.int),
+        best_at_checkpoint=loss, halved=halved,
     )  # fmt: skip
 
 
-def after_step(progress: Progress, loss: Tensor) -> tuple[Progress, Tensor]:
-    """With the next iterate's losses (n,), and where they are the highest so far (n,) bool."""
-    better = loss > progress.best
-    rises = progress.rises + (loss > progress.latest)
-    return replace(progress, best=torch.where(better, loss, progress.best), latest=loss, rises=rises), better
+def after_step(control: StepControl, loss: Tensor) -> tuple[StepControl, Tensor]:
+    """`control` after the next iterate's losses (n,), and where these are the highest so far (n,) bool."""
+    better = loss > control.best
+    rises = control.rises + (loss > control.latest)
+    return replace(control, best=torch.where(better, loss, control.best), latest=loss, rises=rises), better
 
 
-def after_period(progress: Progress, period: int) -> Progress:
+def after_period(control: StepControl, period: int) -> StepControl:
     """At a checkpoint `period` iterations after the last: halved where too few of them raised the loss, or where the
     best is no better than at the last checkpoint though that did not halve the step.
     """
-    stuck = ~progress.halved & (progress.best_then >= progress.best)
-    halved = (progress.rises <= RISES * period) | stuck
-    return replace(progress, rises=torch.zeros_like(progress.rises), best_then=progress.best, halved=halved)
+    stuck = ~control.halved & (control.best_at_checkpoint >= control.best)
+    halved = (control.rises <= RISES * period) | stuck
+    return replace(control, rises=torch.zeros_like(control.rises), best_at_checkpoint=control.best, halved=halved)
 
 
 class _Walk(NamedTuple):
@@ -95,7 +95,7 @@ class _Walk(NamedTuple):
     size: Tensor  # of the steps, in units of the metric
 
     def switched(self, where: Tensor, **values: Tensor) -> "_Walk":
-        """With these values for the images where (n,) bool."""
+        """With these values for the images that `where` (n,) bool names."""
         wide = where.view(-1, 1, 1, 1)
         return self._replace(**{name: torch.where(wide, value, getattr(self, name)) for name, value in values.items()})
 
@@ -103,9 +103,9 @@ class _Walk(NamedTuple):
 def _moved(walk: _Walk, momentum: float, x: Tensor, spec: AttackSpec, space: Space) -> _Walk:
     """One step along the gradient's signs and some of the last move; both ends are brought back to ball and box."""
     point, step = walk.point, walk.size * (walk.grad.sign() * space.metric(spec.units))
-    near = _within(point + step, x, spec, space)
-    far = point + (near - point) * momentum + (point - walk.before) * (1 - momentum)
-    return walk._replace(point=_within(far, x, spec, space), before=point)
+    stepped = _within(point + step, x, spec, space)
+    moved = point + (stepped - point) * momentum + (point - walk.before) * (1 - momentum)
+    return walk._replace(point=_within(moved, x, spec, space), before=point)
 
 
 def _within(point: Tensor, x: Tensor, spec: AttackSpec, space: Space) -> Tensor:
@@ -127,27 +127,27 @@ def auto_pgd(
 ) -> Ascent:
     """One run. x (n,C,H,W) and the input of `model` are in `space`; noise (n,C,H,W) uniform [0,1), None: start none.
 
-    The losses that decide are those of the raw logits, whatever the source of the gradients makes of them.
+    Progress is measured by the loss of the raw logits, also where the gradients' source scales them.
     """
     passes, losses, steps = Passes() if passes is None else passes, losses_of(spec), spec.steps[-1]
-    walk, logits, gradient = _begun(model, x, y, spec, space, prepare, noise, passes)
-    progress, correct = begin(losses(logits, y)), logits.argmax(1) == y
+    walk, logits, gradient = _first_iterate(model, x, y, spec, space, prepare, noise, passes)
+    control, correct = begin(losses(logits, y)), logits.argmax(1) == y
     periods, when = checkpoints(steps), list[Tensor]()
     for done in range(1, steps + 1):
         walk = _moved(walk, MOMENTUM if done > 1 else 1.0, x, spec, space)
         # Nothing goes on from the last iterate, so no gradient is taken there.
-        grad, logits = _look(model, gradient if done < steps else None, walk, passes)
+        grad, logits = _evaluated(model, gradient if done < steps else None, walk, passes)
         correct &= logits.argmax(1) == y
-        progress, better = after_step(progress, losses(logits, y))
+        control, better = after_step(control, losses(logits, y))
         walk = walk._replace(grad=grad).switched(better, best=walk.point, best_grad=grad)
         if done in periods:
-            progress = after_period(progress, periods[done])
-            walk = walk.switched(progress.halved, point=walk.best, grad=walk.best_grad, size=walk.size / 2)
-            when.append(torch.where(progress.halved, done, LATE))
-    return Ascent(walk.best, correct, _in_order(when, len(x)).to(x.device))
+            control = after_period(control, periods[done])
+            walk = walk.switched(control.halved, point=walk.best, grad=walk.best_grad, size=walk.size / 2)
+            when.append(torch.where(control.halved, done, LATE))
+    return Ascent(walk.best, correct, _ordered(when, len(x)).to(x.device))
 
 
-def _begun(
+def _first_iterate(
     model: nn.Module, x: Tensor, y: Tensor, spec: AttackSpec, space: Space, prepare: Prepare, noise: Tensor | None,
     passes: Passes,
 ) -> tuple[_Walk, Tensor, GradientFn]:  # fmt: skip
@@ -156,12 +156,12 @@ def _begun(
     gradient = prepare(model, x, point, y, passes)
     size = torch.full((len(x), 1, 1, 1), spec.step / 255, dtype=x.dtype, device=x.device)
     walk = _Walk(point=point, before=point, grad=point, best=point, best_grad=point, size=size)
-    grad, logits = _look(model, gradient, walk, passes)
+    grad, logits = _evaluated(model, gradient, walk, passes)
     return walk._replace(grad=grad, best_grad=grad), logits, gradient
 
 
-def _look(model: nn.Module, gradient: GradientFn | None, walk: _Walk, passes: Passes) -> tuple[Tensor, Tensor]:
-    """Gradient and raw logits where the walk is; without a source of gradients the walk's last one."""
+def _evaluated(model: nn.Module, gradient: GradientFn | None, walk: _Walk, passes: Passes) -> tuple[Tensor, Tensor]:
+    """Gradient and raw logits at the walk's point; without a source of gradients the walk's last gradient."""
     grad, logits = gradient(walk.point) if gradient else (walk.grad, None)
     if logits is None:
         passes.add(forward=len(walk.point))
@@ -170,7 +170,7 @@ def _look(model: nn.Module, gradient: GradientFn | None, walk: _Walk, passes: Pa
     return grad, logits
 
 
-def _in_order(when: list[Tensor], n: int) -> Tensor:
+def _ordered(when: list[Tensor], n: int) -> Tensor:
     """Ascent.halvings; when: for each checkpoint its iteration where it halved the step, LATE elsewhere (n,)."""
     if not when:
         return torch.zeros(n, 0, dtype=torch.int16)

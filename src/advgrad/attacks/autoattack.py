@@ -1,13 +1,13 @@
 """AutoAttack, standard version, L-infinity (Croce and Hein 2020), with the members of pyautoattack 0.2.
 
-The members run one after the other, each on the images that still stand: APGD on cross-entropy; APGD on the targeted
-DLR loss and targeted FAB, on up to nine classes in the order of their logits; Square. As with the other attacks of
-libraries (peers.py) what a member finds is clipped to the ball and to [0,1] and classified anew. FAB looks for the
-nearest adversarial image and knows no ball, so a find of its beyond the ball may count where the library drops it.
+The members run one after the other, each on the images that none before it has broken: APGD on cross-entropy; APGD on
+the targeted DLR loss and targeted FAB, on up to nine classes in the order of their logits; Square. As in peers.py a
+member's images are clipped to the ball and to [0,1] and classified anew. FAB looks for the nearest adversarial image,
+without a ball: an image beyond the ball, which the library drops, may count here after clipping.
 
-APGD's starts are of the library's law, but each image's own: drawn from (seed, member, target, number of the image).
-Square draws as in peers.py, and FAB not at all. So an outcome depends neither on other images nor on `batch`, but for
-the last bits of the arithmetic.
+APGD's starts have the library's distribution, but are drawn for each image, from (seed, member, target, number of the
+image). Square draws as in peers.py; FAB does not draw. So an outcome depends neither on other images nor on `batch`,
+except for the last bits of the arithmetic.
 """
 
 from collections.abc import Iterator
@@ -45,9 +45,9 @@ def correct_after(
     """(k,) bool on the CPU: which images are classified correctly, before the attack and after all its members.
 
     model: whole network on [0,1] pixels with frozen weights, in evaluation mode. x (k,C,H,W) float32 in [0,1] and
-    y (k,) int64, on its device. index (k,): their numbers in the test set. batch: images at once. passes: counted, the
-    verdicts' own included. An image at which the logits are not finite is left as it is: no member can follow them.
-    torch's generators are afterwards as before. InputError: the library is not installed, or the network has too few
+    y (k,) int64, on its device. index (k,): their numbers in the test set. batch: images at once. passes: counted, with
+    those of the classification. An image with logits that are not finite is not attacked.
+    torch's generators are as before afterwards. InputError: the library is not installed, or the network has too few
     classes for the members.
     """
     shell, x = Counted(model, Passes() if passes is None else passes), x.contiguous()  # the library takes views of x
@@ -59,36 +59,36 @@ def correct_after(
         for part in torch.nonzero(standing)[:, 0].split(batch):
             if len(part) == 0:
                 return correct
-            found = attack(shell, x[part], y[part], index[part.numpy()])
+            x_adv = attack(shell, x[part], y[part], index[part.numpy()])
             with torch.no_grad():
-                correct[part] = (shell(within(found, x[part], settings.eps / 255)).argmax(1) == y[part]).cpu()
+                correct[part] = (shell(within(x_adv, x[part], settings.eps / 255)).argmax(1) == y[part]).cpu()
         standing &= correct
     return correct
 
 
 @torch.no_grad()
 def _clean(shell: Counted, x: Tensor, y: Tensor, batch: int) -> tuple[Tensor, Tensor, int]:
-    """(k,) bool which are classified correctly, (k,) bool which of those are to be attacked, and how many classes."""
+    """(k,) bool classified correctly, (k,) bool to be attacked, and the number of classes."""
     logits = torch.cat([shell(part) for part in x.split(batch)]).cpu()
     correct = logits.argmax(1) == y.cpu()
     return correct, correct & logits.isfinite().all(1), logits.shape[1]
 
 
 def _runs(member: Member, settings: AutoAttack, classes: int, seed: int) -> list[Attack]:
-    """The runs of a member, each on the images that stand after the one before: one, or one for each target."""
-    library, eps, own = _library(), settings.eps / 255, keyed_seed(seed, member)
+    """The runs of a member: one, or one for each target."""
+    library, eps, member_seed = _library(), settings.eps / 255, keyed_seed(seed, member)
     ranks = range(2, min(TARGETS, classes - 1) + 2)  # 2: the class with the second highest logit
     match member:
         case "apgd-ce":
-            runs = [_apgd(library, settings.steps, eps, own)]
+            runs = [_apgd(library, settings.steps, eps, member_seed)]
         case "apgd-t":
             if classes < DLR_CLASSES:
                 raise InputError(f"autoattack: apgd-t needs a network of {DLR_CLASSES} classes or more, not {classes}")
-            runs = [_apgd(library, settings.steps, eps, own, rank) for rank in ranks]
+            runs = [_apgd(library, settings.steps, eps, member_seed, rank) for rank in ranks]
         case "fab-t":
             runs = [_fab(library, settings.steps, eps, rank) for rank in ranks]
         case "square":
-            runs = [_square(library, settings.queries, eps, own, 0)]
+            runs = [_square(library, settings.queries, eps, member_seed, 0)]
     return [_quietly(run) for run in runs]
 
 
@@ -106,7 +106,7 @@ def _apgd(library: ModuleType, steps: int, eps: float, seed: int, rank: int = 0)
         run.init_hyperparam(x)
         noise = sample_noise(seed, index, rank, (x.shape[1], x.shape[2], x.shape[3])).to(x.device)
         start = x + eps * run.normalize(2 * noise - 1)
-        with seeded(seed, device=x.device):  # it draws a start all the same
+        with seeded(seed, device=x.device):  # the library draws a start that is not used
             return run.attack_single_run(x, y, x_init=start)[3]
 
     return attack
@@ -128,8 +128,8 @@ def _fab(library: ModuleType, steps: int, eps: float, rank: int) -> Attack:
 def _running_sums(base: Any) -> Iterator[None]:
     """Inside, FAB's projection may add up rows on a GPU.
 
-    torch's deterministic mode refuses any cumsum there because that of a single long row is not the same each time.
-    The projection's are of the rows of a matrix of two rows or more, which go through another kernel.
+    torch's deterministic mode forbids cumsum there, which is not reproducible for a single long row. The projection
+    has matrices of two rows or more, which go through another kernel.
     """
     projection = base.projection_linf
 
@@ -149,7 +149,7 @@ def _running_sums(base: Any) -> Iterator[None]:
 
 
 def _library() -> ModuleType:
-    """pyautoattack, imported where it is needed. InputError: it is not here."""
+    """pyautoattack, imported when it is needed. InputError: not installed."""
     try:
         with _quiet():
             import pyautoattack.autopgd_base

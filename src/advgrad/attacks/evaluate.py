@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from advgrad.attacks.partial import PartialOutcomes
 from advgrad.attacks.passes import Passes
-from advgrad.attacks.record import Record
 from advgrad.attacks.sources import first_beta, source
 from advgrad.attacks.target import Target, frozen, judged, pixel_target, place, select
 from advgrad.attacks.union import standing, standing_peer
@@ -19,20 +19,20 @@ from advgrad.config import AttackEntry, Evaluation, Network, Peer
 from advgrad.errors import InputError
 from advgrad.models.layout import memory_format
 
-TOLD = 5  # halvings of Auto-PGD's steps in the summary
-Progress = Callable[[str, int, int], None]  # "ATTACK/GRADIENT", images done over all restarts, of how many
+HALVINGS = 5  # of Auto-PGD's steps, in the summary
+ProgressFn = Callable[[str, int, int], None]  # "ATTACK/GRADIENT", images done over all restarts, of how many
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Outcomes:
-    """What happened to each image. n images, of those that pass the filter."""
+    """Outcomes per image, for the n images that pass the filter."""
 
     index: np.ndarray  # (n,) int64, numbers of the test images
     clean: np.ndarray  # (n,) uint8, 1: classified correctly before any attack
     correct: dict[str, np.ndarray]  # ATTACK/GRADIENT -> (restarts, marks, n) uint8, 1: correct under restarts 0..r
     #                                 PEER/LIBRARY -> (restarts, 1, k), of the first k images
     passes: dict[str, Passes]  # clean, beta1/SPACE, ATTACK/GRADIENT, PEER/LIBRARY -> cost
-    beta1: dict[str, float]  # SPACE -> NJS's network-wide factor, where an attack asked for it
+    beta1: dict[str, float]  # SPACE -> NJS's network-wide factor, where an attack needed it
     failed: dict[str, list[int]] = field(default_factory=dict)  # PEER/LIBRARY -> images at which the library gave up
     halvings: dict[str, np.ndarray] = field(default_factory=dict)  # ATTACK/GRADIENT of Auto-PGD -> (n, H) int16, in
     #                                 restart 0: iterations before the 1st, 2nd, ... halving, -1 where it never came
@@ -45,13 +45,13 @@ class Outcomes:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Work:
-    """What every run of one evaluation shares."""
+    """Shared by all runs of an evaluation."""
 
     evaluation: Evaluation
     network: Network  # of the attacked model
     images: Tensor  # (N,C,H,W) uint8, all test images
-    record: Record
-    progress: Progress | None
+    partial: PartialOutcomes
+    progress: ProgressFn | None
     store: Store | None
 
     def counter(self, name: str, total: int) -> Callable[[int], None]:
@@ -67,36 +67,36 @@ class _Work:
         return advance
 
     def keep(self, name: str, row: np.ndarray) -> None:
-        self.record.add(name, row)
-        self.record.save(self.store)
+        self.partial.add(name, row)
+        self.partial.save(self.store)
 
 
 def _attack(work: _Work, target: Target, attack: str, entry: AttackEntry) -> None:
     """One attack with each of its gradients; target: in its space."""
-    record, spec, evaluation = work.record, entry.spec, work.evaluation
+    partial, spec, evaluation = work.partial, entry.spec, work.evaluation
     for gradient, restarts in entry.gradients.items():
-        if gradient == "njs" and spec.space not in record.beta1:
-            cost = record.passes[f"beta1/{spec.space}"] = Passes()
-            record.beta1[spec.space] = first_beta(target, work.images, evaluation, cost)
+        if gradient == "njs" and spec.space not in partial.beta1:
+            cost = partial.passes[f"beta1/{spec.space}"] = Passes()
+            partial.beta1[spec.space] = first_beta(target, work.images, evaluation, cost)
         name = f"{attack}/{gradient}"
-        known, cost = record.correct.setdefault(name, []), record.passes.setdefault(name, Passes())
-        beta1 = record.beta1.get(spec.space, 1.0)
+        known, cost = partial.correct.setdefault(name, []), partial.passes.setdefault(name, Passes())
+        beta1 = partial.beta1.get(spec.space, 1.0)
         prepare = source(gradient, spec, evaluation, work.network, beta1, rho=entry.rho)
         report = work.counter(name, restarts * len(target.index))
         for row, halvings in standing(target, spec, prepare, restarts, cost, report, tuple(known)):
             if halvings is not None:
-                record.halvings[name] = halvings
+                partial.halvings[name] = halvings
             work.keep(name, row)
 
 
 def _peer(work: _Work, target: Target, clean: np.ndarray, peer_name: str, peer: Peer) -> None:
     """One attack of a library; target: in pixel space."""
-    record, name = work.record, f"{peer_name}/{peer.library}"
-    known, cost = record.correct.setdefault(name, []), record.passes.setdefault(name, Passes())
+    partial, name = work.partial, f"{peer_name}/{peer.library}"
+    known, cost = partial.correct.setdefault(name, []), partial.passes.setdefault(name, Passes())
     first = clean[: peer.images]
     report = work.counter(name, peer.restarts * len(first))
-    failed = record.failed.setdefault(name, [])
-    for row in standing_peer(target, first, peer, cost, report, failed, tuple(known), record.begun.get(name)):
+    failed = partial.failed.setdefault(name, [])
+    for row in standing_peer(target, first, peer, cost, report, failed, tuple(known), partial.begun.get(name)):
         work.keep(name, row)
 
 
@@ -109,7 +109,7 @@ def evaluate(
     *,
     seed: int,
     device: torch.device | str = "cpu",
-    progress: Progress | None = None,
+    progress: ProgressFn | None = None,
     store: Store | None = None,
     surrogate: nn.Module | None = None,
     surrogate_network: Network | None = None,
@@ -119,11 +119,11 @@ def evaluate(
     model: whole network on [0,1] pixels, with `.normalise` and `.core`; moved to `device`. images (N,C,H,W) uint8 and
     labels (N,) int64: the test set from its first image on (NJS looks at the first ones, filter or not). Final iterates
     decide (of Auto-PGD all of them, or with a surrogate the one of highest loss); the union is over restarts only.
-    Nothing depends on evaluation.batch but the last bits of the arithmetic.
-    What is known after a restart (of a peer, after a batch) is kept in `store` (the caller removes it); a call that
-    finds its run there goes on from it, to the same outcomes, passes and beta_1.
+    evaluation.batch changes the last bits of the arithmetic only.
+    The outcomes so far are saved in `store` after a restart (of a peer, after a batch; the caller removes it). A call
+    that finds them goes on from there, to the same outcomes, passes and beta_1.
 
-    surrogate: the attacks are made on this network (scaling, gradients, starts), but `model` is asked about their
+    surrogate: the attacks are made on this network (scaling, gradients, starts), but `model` classifies the
     results: a black-box attack. surrogate_network: its parameters; None: those of the model. Passes are of both.
     InputError for peers on a surrogate.
     """
@@ -132,33 +132,33 @@ def evaluate(
     attacked = model if surrogate is None else surrogate.to(device)
     model, images, labels = model.to(device), images.to(device), labels.to(device).long()
     images = images.contiguous(memory_format=memory_format(device, "float32"))
-    record = Record.resume(store)
+    partial = PartialOutcomes.resume(store)
     work = _Work(
         evaluation=evaluation, network=surrogate_network if surrogate and surrogate_network else network,
-        images=images, record=record, progress=progress, store=store,
+        images=images, partial=partial, progress=progress, store=store,
     )  # fmt: skip
     with ExitStack() as stack:
-        for each in (model, attacked):
-            stack.enter_context(frozen(each))
-        record.passes["clean"] = Passes()
-        kept, found = select(model, images, labels, evaluation, record.passes["clean"])
-        clean = found.to(torch.uint8).numpy()
+        for module in (model, attacked):
+            stack.enter_context(frozen(module))
+        partial.passes["clean"] = Passes()
+        kept, classified = select(model, images, labels, evaluation, partial.passes["clean"])
+        clean = classified.to(torch.uint8).numpy()
         target = pixel_target(attacked, images, labels, kept, seed=seed, batch=evaluation.batch)
         for attack, entry in evaluation.attacks.items():
             placed = place(attacked, target, entry.spec)
             _attack(work, placed if surrogate is None else judged(placed, model), attack, entry)
         for name, peer in evaluation.peers.items():
             _peer(work, target, clean, name, peer)
-    correct = {name: np.stack(rows) for name, rows in record.correct.items()}
+    correct = {name: np.stack(rows) for name, rows in partial.correct.items()}
     return Outcomes(
-        index=kept.numpy(), clean=clean, correct=correct, passes=record.passes, beta1=record.beta1,
-        failed=record.failed, halvings=record.halvings,
+        index=kept.numpy(), clean=clean, correct=correct, passes=partial.passes, beta1=partial.beta1,
+        failed=partial.failed, halvings=partial.halvings,
     )  # fmt: skip
 
 
 def _halvings(array: np.ndarray) -> dict[str, Any]:
-    """Of (n, H) halvings, for each of the first few: mean iterations before it, over as many images as had it."""
-    columns = [column[column >= 0] for column in array.T[:TOLD]]
+    """For the first HALVINGS of (n, H): mean iterations before it, over the images that had it, and their number."""
+    columns = [column[column >= 0] for column in array.T[:HALVINGS]]
     return {
         f"{number}": {"mean": float(column.mean()) if len(column) else None, "images": len(column)}
         for number, column in enumerate(columns, start=1)
@@ -166,23 +166,23 @@ def _halvings(array: np.ndarray) -> dict[str, Any]:
 
 
 def _rates(outcomes: Outcomes, evaluation: Evaluation, name: str) -> dict[str, Any]:
-    """One run: its marks, restarts and rates after the last restart; of a peer also images and failures."""
+    """Marks, restarts and rates after the last restart of one run; of a peer also images and failures."""
     correct, short = outcomes.correct[name], name.split("/")[0]
     peer = evaluation.peers.get(short)
     steps = evaluation.attacks[short].steps if peer is None else (peer.steps,)
     rates = correct[-1].mean(axis=1).tolist() if correct.shape[2] else [None] * len(steps)
-    told = {
+    result = {
         "steps": list(steps),
         "restarts": len(correct),
         "accuracy": {f"after_{step}": rate for step, rate in zip(steps, rates, strict=True)},
     }
     if name in outcomes.halvings:
-        told["halvings"] = _halvings(outcomes.halvings[name])
-    return told if peer is None else {**told, "images": correct.shape[2], "failed": len(outcomes.failed[name])}
+        result["halvings"] = _halvings(outcomes.halvings[name])
+    return result if peer is None else {**result, "images": correct.shape[2], "failed": len(outcomes.failed[name])}
 
 
 def summary(outcomes: Outcomes, evaluation: Evaluation) -> dict[str, Any]:
-    """Rates in [0,1] after the last restart, and what was run: for people, `dvc metrics` and the tables."""
+    """Rates in [0,1] after the last restart, and what was run: the content of metrics.json."""
     return {
         "images": len(outcomes.index),
         "clean": float(outcomes.clean.mean()) if len(outcomes.clean) else None,

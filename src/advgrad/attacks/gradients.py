@@ -105,7 +105,7 @@ def linbp(divisor: int, prefixes: tuple[str, ...], *, loss: LossFn = cross_entro
 
 
 def closed_form(spec: AttackSpec) -> AttackSpec:
-    """The one step that a constant gradient makes of a whole run: start + T * step * sign J, then ball and box.
+    """The single step that equals a run with constant gradient J: start + T * step * sign J, then ball and box.
 
     The same as the T steps if the start lies in the box (clip_start) or there is no box (clip: false).
     """
@@ -168,8 +168,8 @@ def diagonal_hessian(model: nn.Module, x: Tensor, y: Tensor, divisor: int, passe
     squares, mean = torch.zeros_like(x), torch.zeros_like(x)
     for k in range(classes):
         with torch.enable_grad():
-            one = logits[:, k].sum()
-        (row,) = torch.autograd.grad(one, point, retain_graph=k + 1 < classes)
+            class_logit = logits[:, k].sum()
+        (row,) = torch.autograd.grad(class_logit, point, retain_graph=k + 1 < classes)
         weight = p[:, k, None, None, None]
         squares += weight * row.square()
         mean += weight * row

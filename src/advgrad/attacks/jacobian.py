@@ -36,8 +36,8 @@ def logits_gram(
     for part in x.split(chunk):
         z, jacobian = logits_jacobian(model, part, passes)
         logits.append(z)
-        for few in jacobian.split(WIDE):
-            wide = few.double()
+        for rows in jacobian.split(WIDE):
+            wide = rows.double()
             grams.append(wide @ wide.mT)
     return torch.cat(logits), torch.cat(grams)
 

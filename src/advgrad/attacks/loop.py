@@ -35,7 +35,7 @@ def iterates(
     """The iterate at each mark of spec.steps, one run for all of them.
 
     x (n,C,H,W) and the input of `model` are in `space`; noise (n,C,H,W) uniform [0,1), None only for start: none.
-    An iterate whose logits come free with the next gradient is handed out after that gradient. Of Auto-PGD it is the
+    An iterate whose logits come free with the next gradient is yielded after that gradient. Of Auto-PGD it is the
     point of highest loss.
     """
     if spec.method == "apgd":

@@ -34,12 +34,12 @@ def _ratios(logits: Tensor, y: Tensor) -> Tensor:
     top = logits.topk(3, dim=1)
     first, second, third = top.values.unbind(dim=1)
     rival = torch.where(top.indices[:, 0] == y, second, first)
-    own = logits.gather(1, y[:, None])[:, 0]
-    return (own - rival) / (first - third + 1e-12)
+    labelled = logits.gather(1, y[:, None])[:, 0]
+    return (labelled - rival) / (first - third + 1e-12)
 
 
 def dlr(logits: Tensor, y: Tensor, divisor: int) -> Tensor:
-    """Scalar: difference of logits ratio, -(z_y - max_{i != y} z_i) / (z_1st - z_3rd), summed and divided like it.
+    """Scalar: difference of logits ratio, -(z_y - max_{i != y} z_i) / (z_1st - z_3rd), summed and divided like CE.
 
     Invariant to shift and scale of the logits (Croce and Hein 2020, Eq. 6; 1e-12 in the denominator as in their code).
     InputError for logits (n,d) with d < 3.
@@ -56,7 +56,7 @@ def loss_of(spec: AttackSpec) -> LossFn:
 
 
 def losses_of(spec: AttackSpec) -> LossesFn:
-    """What `loss_of` sums: the loss of each image, on logits times the attack's temperature."""
+    """The loss of each image that `loss_of` sums, on logits times the attack's temperature."""
 
     def losses(logits: Tensor, y: Tensor) -> Tensor:
         logits = logits * spec.temperature

@@ -19,7 +19,7 @@ class Position(NamedTuple):
 
     point: Tensor
     adv: Tensor
-    walk: Tensor  # only the released L2 attack tells it from `adv`
+    walk: Tensor  # differs from `adv` in the released L2 attack only
 
 
 Step = Callable[[Tensor, Position, Tensor], Position]  # (x, position, gradient) -> position

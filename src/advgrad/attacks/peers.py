@@ -1,13 +1,13 @@
-"""Attacks of kept libraries, run as opponents: this file adapts them, and judges what they find.
+"""Attacks of maintained libraries, for comparison: adapters, and the classification of what they return.
 
 pyautoattack 0.2: APGD on the DLR loss (Croce and Hein 2020) and Square (Andriushchenko et al. 2020). foolbox 3.3:
 L-infinity DeepFool (Moosavi-Dezfooli et al. 2016) and the Brendel and Bethge attack, BBA (2019). The settings that
 attack-bnn leaves open are the libraries' defaults; Square keeps its schedule whatever the number of queries.
 
-What a library says of its success is never taken: its images are clipped to the ball and to [0,1] and classified anew.
-DeepFool and BBA look for the nearest adversarial image and know no ball, so a find beyond it counts if it still fools
-after clipping. DeepFool is deterministic; every other attack draws from (seed, attack, restart, number of the image),
-so an outcome depends neither on other images nor on `batch`, but for the last bits of the arithmetic.
+A library's own verdict is never used: its images are clipped to the ball and to [0,1] and classified anew. DeepFool and
+BBA look for the nearest adversarial image, without a ball: an image beyond it counts if it is still misclassified after
+clipping. DeepFool is deterministic; every other attack draws from (seed, attack, restart, number of the image), so an
+outcome depends neither on other images nor on `batch`, except for the last bits of the arithmetic.
 """
 
 import logging
@@ -29,15 +29,15 @@ from advgrad.errors import InputError
 from advgrad.models.layout import memory_format
 
 Attack = Callable[["Counted", Tensor, Tensor, np.ndarray], Tensor]
-# What foolbox raises at an odd image, as BBA does where no noise is misclassified. pyautoattack knows no such image,
-# and torch's RuntimeErrors (no memory, no deterministic kernel) say nothing about one: they end the run.
-ODD = (AssertionError, ArithmeticError, ValueError)
+# What foolbox raises at an image that it cannot attack, as BBA where no noise is misclassified. pyautoattack has none;
+# torch's RuntimeErrors (no memory, no deterministic kernel) are not about an image: they end the run.
+FAILURES = (AssertionError, ArithmeticError, ValueError)
 MAY_GIVE_UP = ("deepfool", "bba")
 _log = logging.getLogger(__name__)
 
 
 class Counted(nn.Module):
-    """The network as the libraries see it: passes are counted where they happen, backward ones when they happen.
+    """The network as the libraries get it; counts forward and backward passes.
 
     strict: FloatingPointError at logits or gradients that are not finite (numba's solver in BBA would never end).
     """
@@ -45,7 +45,7 @@ class Counted(nn.Module):
     def __init__(self, model: nn.Module, passes: Passes, *, strict: bool = False) -> None:
         super().__init__()
         self.model, self.passes, self.strict = model, passes, strict
-        self.training = False  # of this shell only: foolbox warns of anything else
+        self.training = False  # of this module only: foolbox warns otherwise
 
     def forward(self, x: Tensor) -> Tensor:
         self.passes.add(forward=len(x))
@@ -77,71 +77,71 @@ def correct_after(
 
     model: whole network on [0,1] pixels with frozen weights, in evaluation mode. x (k,C,H,W) float32 in [0,1] and
     y (k,) int64, on its device: images that are classified correctly. index (k,): their numbers in the test set.
-    batch: images at once; BBA takes one at a time, because its trust region grows with the batch. progress: told of
-    images as they get done. passes: counted, the verdict's own included; DeepFool's depend on `batch`, in which it goes
-    on until the last image is broken. failed: gets the numbers of images at which the library gave up; they count as
-    correct. torch's generators are afterwards as before.
+    batch: images at once; BBA takes one at a time, because its trust region grows with the batch. progress: called
+    with the number of images just done. passes: counted, with those of the classification; DeepFool's depend on
+    `batch`, in which it goes on until the last image is broken. failed: collects the numbers of images at which the
+    library gave up; they count as correct. torch's generators are as before afterwards.
     InputError: the library is not installed.
     """
     shell = Counted(model, passes, strict=peer.attack == "bba")
     attack = _quietly(_attack(peer, seed, restart))
     x = x.contiguous()  # the libraries take views of it
-    correct, odd = torch.zeros(len(x), dtype=torch.bool), list[int]()
+    correct, gave_up = torch.zeros(len(x), dtype=torch.bool), list[int]()
     for part in torch.arange(len(x)).split(1 if peer.attack == "bba" else batch):
         inputs, labels, numbers = x[part], y[part], index[part.numpy()]
         if peer.eps == 0:
-            found = inputs
+            x_adv = inputs
         elif peer.attack in MAY_GIVE_UP:
-            found = _found(attack, shell, inputs, labels, numbers, odd)
+            x_adv = _attempt(attack, shell, inputs, labels, numbers, gave_up)
         else:
-            found = attack(shell, inputs, labels, numbers)
+            x_adv = attack(shell, inputs, labels, numbers)
         with torch.no_grad():
-            correct[part] = (shell(within(found, inputs, peer.eps / 255)).argmax(1) == labels).cpu()
+            correct[part] = (shell(within(x_adv, inputs, peer.eps / 255)).argmax(1) == labels).cpu()
         progress(len(part))
-    if odd:
-        _log.warning("%s: gave up at %d of %d images, which count as correct", peer.attack, len(odd), len(x))
+    if gave_up:
+        _log.warning("%s: gave up at %d of %d images, which count as correct", peer.attack, len(gave_up), len(x))
     if failed is not None:
-        failed += odd
+        failed += gave_up
     return correct
 
 
-def within(found: Tensor, x: Tensor, eps: float) -> Tensor:
-    """found (n,C,H,W) clipped to the L-infinity ball around x and to [0,1]; x itself where it is not finite."""
-    finite = found.isfinite().flatten(1).all(1).view(-1, 1, 1, 1)
-    return torch.minimum(torch.maximum(torch.where(finite, found, x), x - eps), x + eps).clamp(0, 1)
+def within(x_adv: Tensor, x: Tensor, eps: float) -> Tensor:
+    """x_adv (n,C,H,W) clipped to the L-infinity ball around x and to [0,1]; x itself where x_adv is not finite."""
+    finite = x_adv.isfinite().flatten(1).all(1).view(-1, 1, 1, 1)
+    return torch.minimum(torch.maximum(torch.where(finite, x_adv, x), x - eps), x + eps).clamp(0, 1)
 
 
-def _found(attack: Attack, shell: Counted, x: Tensor, y: Tensor, index: np.ndarray, odd: list[int]) -> Tensor:
-    """What the library makes of x; of an image at which it gives up, the image itself. Its number goes into `odd`."""
+def _attempt(attack: Attack, shell: Counted, x: Tensor, y: Tensor, index: np.ndarray, failed: list[int]) -> Tensor:
+    """The library's x_adv; x itself for an image at which it gives up, whose number goes into `failed`."""
     try:
         return attack(shell, x, y, index)
-    except ODD as error:
+    except FAILURES as error:
         if len(x) == 1:
             _log.debug("image %d: %s: %s", index[0], type(error).__name__, error)
-            odd.append(int(index[0]))
+            failed.append(int(index[0]))
             return x
     single = range(len(x))
-    return torch.cat([_found(attack, shell, x[i : i + 1], y[i : i + 1], index[i : i + 1], odd) for i in single])
+    return torch.cat([_attempt(attack, shell, x[i : i + 1], y[i : i + 1], index[i : i + 1], failed) for i in single])
 
 
 def _attack(peer: Peer, seed: int, restart: int) -> Attack:
     """The library's attack as a function of (network, x, y, numbers of the images). InputError: not installed."""
     eps = peer.eps / 255
-    own = keyed_seed(seed, peer.attack)
+    attack_seed = keyed_seed(seed, peer.attack)
     match peer.attack:
         case "apgd-dlr":
-            return _apgd(_library("pyautoattack", peer), peer.steps, eps, own, restart)
+            return _apgd(_library("pyautoattack", peer), peer.steps, eps, attack_seed, restart)
         case "square":
-            return _square(_library("pyautoattack", peer), peer.steps, eps, own, restart)
+            return _square(_library("pyautoattack", peer), peer.steps, eps, attack_seed, restart)
         case "deepfool":
             return _deepfool(_library("foolbox", peer), peer.steps)
         case "bba":
             _library("numba", peer)  # foolbox does not declare it
-            return _bba(_library("foolbox", peer), peer.steps, own, restart)
+            return _bba(_library("foolbox", peer), peer.steps, attack_seed, restart)
 
 
 def _apgd(library: ModuleType, steps: int, eps: float, seed: int, restart: int) -> Attack:
-    """One start of APGD. The library draws it for the batch; here each image has its own, of the same law."""
+    """One start of APGD. The library draws it for the batch; here each image has its own, equally distributed."""
 
     def attack(model: Counted, x: Tensor, y: Tensor, index: np.ndarray) -> Tensor:
         run = library.autopgd_base.APGDAttack(
@@ -150,14 +150,14 @@ def _apgd(library: ModuleType, steps: int, eps: float, seed: int, restart: int) 
         run.init_hyperparam(x)
         noise = sample_noise(seed, index, restart, (x.shape[1], x.shape[2], x.shape[3])).to(x.device)
         start = x + eps * run.normalize(2 * noise - 1)
-        with seeded(seed, device=x.device):  # it draws a start all the same
+        with seeded(seed, device=x.device):  # the library draws a start that is not used
             return run.attack_single_run(x, y, x_init=start)[3]
 
     return attack
 
 
 def _square(library: ModuleType, queries: int, eps: float, seed: int, restart: int) -> Attack:
-    """One start of Square. As in the library all images meet the same squares; stripes of the start are their own."""
+    """One start of Square. As in the library all images get the same squares; each has its own stripes at the start."""
 
     def attack(model: Counted, x: Tensor, y: Tensor, index: np.ndarray) -> Tensor:
         stripes = 2 * sample_noise(seed, index, restart, (x.shape[1], 1, x.shape[3])).to(x.device) - 1
@@ -211,7 +211,7 @@ def compile_bba() -> None:
 
 
 def _library(name: str, peer: Peer) -> ModuleType:
-    """The package, imported where it is needed: foolbox takes seconds. InputError: it or what it needs is not here."""
+    """The package, imported when needed: foolbox takes seconds. InputError: it or a package it needs is missing."""
     try:
         with _quiet():
             if name == "pyautoattack":

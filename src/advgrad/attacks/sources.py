@@ -1,4 +1,4 @@
-"""The gradient source that an attack asks for by name, with its evaluation's constants."""
+"""The gradient source that an attack names, with its evaluation's constants."""
 
 from torch import Tensor
 

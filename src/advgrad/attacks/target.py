@@ -54,18 +54,18 @@ def frozen(model: nn.Module) -> Iterator[None]:
 
 @torch.no_grad()
 def classify(model: nn.Module, images: Tensor, labels: Tensor, evaluation: Evaluation) -> Tensor:
-    """(m,) bool on the CPU, whether an image is classified correctly: as many first images as the filter needs."""
+    """(m,) bool on the CPU, whether an image is classified correctly, for as many first images as the filter needs."""
     wanted = evaluation.images or len(images)
     if evaluation.filter == "all":
         images, labels = images[:wanted], labels[:wanted]
-    seen: list[Tensor] = []
-    found = 0
+    correct: list[Tensor] = []
+    hits = 0
     for x, y in zip(images.split(evaluation.batch), labels.split(evaluation.batch), strict=True):
-        seen.append((model(pixels(x)).argmax(1) == y).cpu())
-        found += int(seen[-1].sum())
-        if found >= wanted:
+        correct.append((model(pixels(x)).argmax(1) == y).cpu())
+        hits += int(correct[-1].sum())
+        if hits >= wanted:
             break
-    return torch.cat(seen)
+    return torch.cat(correct)
 
 
 def pixel_target(model: nn.Module, images: Tensor, labels: Tensor, kept: Tensor, *, seed: int, batch: int) -> Target:
@@ -90,7 +90,7 @@ def place(model: nn.Module, target: Target, spec: AttackSpec) -> Target:
 
 
 def judged(target: Target, model: nn.Module) -> Target:
-    """target, attacked as before, but images count as `model` classifies them: a whole network on [0,1] pixels."""
+    """The same target, but `model` classifies the results: a whole network on [0,1] pixels."""
     space = target.space
     return replace(target, judge=lambda x: model((x - space.lo) / space.unit))
 
@@ -99,10 +99,10 @@ def select(
     model: nn.Module, images: Tensor, labels: Tensor, evaluation: Evaluation, passes: Passes
 ) -> tuple[Tensor, Tensor]:
     """Numbers (n,) int64 of the images to attack and whether each is classified correctly (n,) bool; on the CPU."""
-    seen = classify(model, images, labels, evaluation)
-    kept = torch.nonzero(seen)[:, 0] if evaluation.filter == "correct" else torch.arange(len(seen))
+    correct = classify(model, images, labels, evaluation)
+    kept = torch.nonzero(correct)[:, 0] if evaluation.filter == "correct" else torch.arange(len(correct))
     if evaluation.images is not None and len(kept) >= evaluation.images:
         kept = kept[: evaluation.images]
-        seen = seen[: int(kept[-1]) + 1]  # whatever else was in the last batch does not count
-    passes.add(forward=len(seen))
-    return kept, seen[kept]
+        correct = correct[: int(kept[-1]) + 1]  # the rest of the last batch does not count
+    passes.add(forward=len(correct))
+    return kept, correct[kept]

@@ -10,15 +10,15 @@ from advgrad.attacks.apgd import auto_pgd, checkpoints
 from advgrad.attacks.gradients import Prepare
 from advgrad.attacks.loop import iterates
 from advgrad.attacks.noise import sample_noise
+from advgrad.attacks.partial import UNDECIDED
 from advgrad.attacks.passes import Passes
-from advgrad.attacks.record import UNDECIDED
 from advgrad.attacks.target import Target
 from advgrad.config import AttackSpec, Peer
 
-SLOW = {"bba": 4, "square": 100, "deepfool": 100}  # images between two saves, where a batch would take minutes
+SLOW = {"bba": 4, "square": 100, "deepfool": 100}  # images between two saves: a batch would take minutes
 
 
-def _asked(target: Target, x_adv: Tensor, passes: Passes) -> Tensor:
+def _judging_logits(target: Target, x_adv: Tensor, passes: Passes) -> Tensor:
     """(k,d) logits that decide."""
     passes.add(forward=len(x_adv))
     with torch.no_grad():
@@ -28,17 +28,17 @@ def _asked(target: Target, x_adv: Tensor, passes: Passes) -> Tensor:
 def _rows(
     target: Target, x: Tensor, y: Tensor, spec: AttackSpec, prepare: Prepare, noise: Tensor | None, passes: Passes
 ) -> tuple[Tensor, Tensor | None]:
-    """`outcomes_of` one batch, on its device. Of Auto-PGD every iterate counts, but a judge sees the best one only."""
+    """`outcomes_of` one batch, on its device. Of Auto-PGD every iterate counts, with a judge the best one only."""
     if spec.method == "apgd":
-        found = auto_pgd(target.model, x, y, spec, space=target.space, prepare=prepare, noise=noise, passes=passes)
+        ascent = auto_pgd(target.model, x, y, spec, space=target.space, prepare=prepare, noise=noise, passes=passes)
         if target.judge is None:
-            return found.correct[None], found.halvings
-        return (_asked(target, found.best, passes).argmax(1) == y)[None], found.halvings
+            return ascent.correct[None], ascent.halvings
+        return (_judging_logits(target, ascent.best, passes).argmax(1) == y)[None], ascent.halvings
     rows: list[Tensor] = []
     run = iterates(target.model, x, y, spec, space=target.space, prepare=prepare, noise=noise, passes=passes)
     for iterate in run:
         logits = iterate.logits if target.judge is None else None  # the attacked network's, not the judge's
-        rows.append((_asked(target, iterate.x_adv, passes) if logits is None else logits).argmax(1) == y)
+        rows.append((_judging_logits(target, iterate.x_adv, passes) if logits is None else logits).argmax(1) == y)
     return torch.stack(rows), None
 
 
@@ -69,7 +69,7 @@ def standing(
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:  # fmt: skip
     """For each restart after the `known` ones (marks, n) uint8: 1 if none up to it broke the image at this mark.
 
-    An image runs only to the last mark at which it still stands, and not at all once it has none. With Auto-PGD's
+    An image runs only to the last mark at which it is still correct, and not at all once there is none. With Auto-PGD's
     restart 0, in which all images run, come their halvings (n, H) int16, with all others None.
     """
     n, marks = len(target.index), len(spec.steps)
@@ -99,7 +99,7 @@ def standing_peer(
     """As `standing`, for a library's attack on the first k images, but whenever a part is done: (1, k) uint8.
 
     target: in pixel space. clean (k,) uint8: only images classified correctly are attacked. UNDECIDED marks those that
-    the restart under way has not reached; begun: its row so far. failed: takes the images at which the library gave up.
+    the restart has not reached yet; begun: its row so far. failed: collects the images at which the library gave up.
     """
     last = known[-1] if known else clean[None]
     size = min(target.batch, SLOW.get(peer.attack, target.batch))

@@ -1,187 +1,149 @@
-"""One side of a comparison: a folder, a commit, an archive; its cells and the outcome records behind them."""
+"""One side of a comparison: a folder, a Git revision or an experiment; its cells and the outcomes behind them."""
 
+import functools
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from configparser import ConfigParser, Error
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from advgrad import provenance
-from advgrad.compare.revisions import commit_of, files_at
+import pandas as pd
+from dvc.config import Config
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
 from advgrad.errors import InputError
-from advgrad.files import write_bytes
+from advgrad.provenance import file_md5, lock_outputs, read_lock
 from advgrad.tables.cells import Cell, read_cells
+from advgrad.tables.estimate import estimate, per_image
+from advgrad.tables.facts import Facts
 from advgrad.tables.records import Record, read_record
-from advgrad.tables.source import Source
+from advgrad.tables.source import RECORDED, Source
 from advgrad.tables.spec import load_spec, wanted
 
-PLACES = ("reports/cells", "reports/specs", "dvc.lock")  # in Git; results are in DVC's cache
-FILES = ("outcomes.safetensors", "metrics.json")  # of a record
-NAME = r"[^/.][^/]*"
-_KEPT = re.compile(
-    rf"reports/cells/{NAME}\.csv|reports/specs/{NAME}\.yaml|dvc\.lock|results/{NAME}/({'|'.join(FILES)})"
-)
+# Where a side has what is compared. Git has the first three, DVC the results.
+CELLS, SPECS, LOCK, RESULTS = "reports/cells", "reports/specs", "dvc.lock", "results"
+RECORD = ("outcomes.safetensors", "metrics.json")  # in results/NAME
+OUTPUTS = {"value": "analyses/{}/values.json", "trained": "models/{}/metrics.json"}  # metric -> what its value is from
+OUTPUTS |= dict.fromkeys(RECORDED, f"{RESULTS}/{{}}/{RECORD[0]}")
+
+Output = tuple[str, dict[str, str]]  # by dvc.lock: md5, and of the data sets that its stage has read path -> md5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Side:
-    """Where things lie. A checkout's paths, below folder."""
-
-    name: str  # as it was asked for
-    about: str  # what that is
-    folder: Path
-    specs: Path
-    cache: Path  # DVC's
+class Side(NamedTuple):
+    about: str
+    folder: Path  # with the files that Git has
+    cache: Path  # DVC's, with outputs by md5
     work: Path  # for temporary files
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
-    """An output by dvc.lock."""
+class Evidence:
+    """A cell, and what it was made from as far as that is known."""
 
-    md5: str
-    data: Mapping[str, str]  # data sets that its stage has read: path -> md5
+    cell: Cell
+    source: Source | None = None
+    md5: str = ""  # of the output that the value is from; "": dvc.lock has none
+    data: Mapping[str, str] = field(default_factory=dict)  # data sets behind it: path -> md5
+    numbers: pd.Series | None = None  # of each image, by its number in the test set; see tables.estimate.per_image
 
 
-@contextmanager
-def opened(name: str, root: Path) -> Iterator[Side]:
-    """The side called name: a .tar.gz of `advgrad archive create`, a folder, a scale in archives/, a Git revision.
+def read_side(name: str, root: Path) -> tuple[str, pd.DataFrame]:
+    """What the side called name is, and its cells as text, with their Evidence, table by table (2 before 10).
 
-    root: the folder that names, archives and Git's revisions are looked for in. InputError: it is none of them, or has
-    no cells.
+    A name is `workspace` (root), a folder with reports/, or what DVC calls a revision, in this order. InputError: it is
+    none of them, has no cells, or a file is something else.
     """
-    with tempfile.TemporaryDirectory(prefix="advgrad-") as made:
-        side = _side(name, root, Path(made))
-        if not any((side.folder / "reports/cells").glob("*.csv")):
-            raise InputError(f"{name}: {side.about} without cells: wants reports/cells/TABLE.csv")
-        yield side
+    with tempfile.TemporaryDirectory(prefix="advgrad-") as work:
+        side = _side(name, root, Path(work))
+        try:
+            cells = _cells(side)
+        except InputError as error:
+            raise InputError(str(error).replace(f"{work}/tree/", f"{name}: ")) from None
+    if not cells:
+        raise InputError(f"{name}: {side.about} without cells: wants {CELLS}/TABLE.csv")
+    scales = ", ".join(sorted({cell["scale"] for cell in cells}))
+    return f"{name} ({side.about}, scale {scales})", pd.DataFrame(cells, dtype=object).fillna("")
 
 
 def _side(name: str, root: Path, work: Path) -> Side:
     if not name.strip():
         raise InputError(f"compare: wants two names, not {name!r}")
-    path, tree, cache = root / name, work / "tree", cache_of(root)
-    if name.endswith(".tar.gz") and path.is_file():
-        about, files, cache = "archive", _packed(path), tree / ".dvc/cache"
-    elif (path / "reports").is_dir() or name == "workspace":
-        own = path if (path / "reports").is_dir() else root
-        return Side(name=name, about="folder", folder=own, specs=_specs(own, root), cache=cache_of(own), work=work)
-    elif (root / "archives" / name / "archive.json").is_file():
-        about, files = f"archives/{name}", _archived(root, name)
-    elif commit := commit_of(root, name):
-        about, files = f"commit {commit[:12]}", files_at(root, commit, PLACES, lambda path: bool(_KEPT.fullmatch(path)))
-    else:
-        known = ", ".join(sorted(path.parent.name for path in (root / "archives").glob("*/archive.json"))) or "none"
-        raise InputError(
-            f"{name}: wants a .tar.gz of `advgrad archive create`, a folder with reports/, a scale with an archive in "
-            f"archives/ (there are: {known}), or a Git revision or experiment; it is none of them"
-        )
-    for kept, content in files.items():
-        write_bytes(tree / kept, content)
-    return Side(name=name, about=about, folder=tree, specs=_specs(tree, root), cache=cache, work=work)
-
-
-def _specs(folder: Path, root: Path) -> Path:
-    """Its own specs; those of the root for an archive of a scale, which has none."""
-    own = folder / "reports/specs"
-    return own if own.is_dir() else root / "reports/specs"
-
-
-def cache_of(root: Path) -> Path:
-    """DVC's cache of a checkout: .dvc/cache, or what cache.dir in .dvc/config.local or .dvc/config says."""
-    parser = ConfigParser(interpolation=None)
+    folder, tree = root if name == "workspace" else root / name, work / "tree"
     try:
-        parser.read([root / ".dvc/config", root / ".dvc/config.local"], encoding="utf-8")  # the last one counts
-    except (Error, UnicodeDecodeError):
-        raise InputError(f"{root / '.dvc'}: config or config.local is not a DVC configuration") from None
-    return root / ".dvc" / parser.get("cache", "dir", fallback="cache")
+        if (folder / "reports").is_dir():
+            cache = Config(str(folder / ".dvc"))["cache"].get("dir", folder / ".dvc/cache")
+            return Side("folder", folder, Path(cache, "files/md5"), work)
+        with Repo(str(root), rev=name) as repo:
+            for place in filter(repo.fs.exists, (CELLS, SPECS, LOCK)):
+                repo.fs.get(place, str(tree / place), batch_size=1)
+            return Side(f"commit {repo.get_rev()[:12]}", tree, Path(repo.cache.local.path), work)
+    except (DvcException, AttributeError) as error:  # AttributeError: HEAD:reports, no commit
+        wants = "wants `workspace`, a folder with reports/, a Git revision or an experiment of `dvc exp run`"
+        raise InputError(f"{name}: {wants}; DVC says: {' '.join(str(error).split())}") from None
 
 
-def _archived(root: Path, scale: str) -> dict[str, bytes]:
-    from advgrad.visits import archive  # brings the plan's modules with it
-
-    found = archive.read(root, scale)
-    lock = (root / archive.FOLDER / scale / archive.LOCK).read_bytes()
-    return {path: content for path, content in found.files.items() if _KEPT.fullmatch(path)} | {archive.LOCK: lock}
-
-
-def _packed(file: Path) -> dict[str, bytes]:
-    """The files that matter, of a whole archive."""
-    from advgrad.submission.tarball import unpack  # brings the plan's modules with it
-
-    files = unpack(file.read_bytes(), file.name).files
-    return {path: one.content for path, one in files.items() if _KEPT.fullmatch(path)}
+def _cells(side: Side) -> list[dict[str, Any]]:
+    files, lock = (side.folder / CELLS).glob("*.csv"), _locked(side)
+    record = functools.cache(lambda name: _record(side, name, lock))
+    lines = []
+    for file in sorted(files, key=lambda file: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", file.stem)]):
+        sources = _sources(side.folder / SPECS / f"{file.stem}.yaml")
+        for cell in read_cells(file):
+            known = evidence(cell, sources.get((cell.row, cell.column)), lock, record)
+            lines.append({**vars(cell), "table": file.stem, "evidence": known})
+    return lines
 
 
-@contextmanager
-def _told(side: Side) -> Iterator[None]:
-    """Errors name the side, not the temporary folder."""
+def evidence(
+    cell: Cell, source: Source | None, lock: Mapping[str, Output], record: Callable[[str], Record | None]
+) -> Evidence:
+    """The cell with its output and, if these make the cell's value, its number for each image."""
+    model = (source.model if source else "") or ""
+    output = lock.get(OUTPUTS[source.metric].format(model)) if source and source.metric in OUTPUTS else None
+    if source is None or output is None:
+        return Evidence(cell=cell, source=source)
+    numbers = None
+    if source.metric in RECORDED and (outcomes := record(model)) and outcomes.index is not None:
+        with suppress(InputError):  # the outcomes have no such attack
+            again, each = estimate(source, Facts(records={model: outcomes})), per_image(outcomes, source)
+            value = None if again.value is None else format(again.value, source.format)
+            if each is not None and (value, again.n) == (cell.value, cell.n):
+                numbers = pd.Series(each, outcomes.index[: len(each)])
+    return Evidence(cell=cell, source=source, md5=output[0], data=output[1], numbers=numbers)
+
+
+def _sources(file: Path) -> dict[tuple[str, str], Source]:
+    """(row, column) -> where its value comes from; empty if there is no spec that is read today."""
     try:
-        yield
-    except InputError as error:
-        raise InputError(str(error).replace(f"{side.work / 'tree'}/", f"{side.name}: ")) from None
-
-
-def tables(side: Side) -> dict[str, list[Cell]]:
-    """Table -> cells; InputError: a file is not a table of cells, or of a time with other columns."""
-    with _told(side):
-        return {file.stem: read_cells(file) for file in sorted((side.folder / "reports/cells").glob("*.csv"))}
-
-
-def sources(side: Side, table: str) -> dict[tuple[str, str], Source]:
-    """(row, column) -> where its value comes from; empty if the spec is not there, or not one that is read today."""
-    try:
-        spec = load_spec(side.specs / f"{table}.yaml")
+        return {(cell.row, cell.column): cell.source for cell in wanted(load_spec(file)) if cell.source.reason is None}
     except InputError:
         return {}
-    return {(cell.row, cell.column): cell.source for cell in wanted(spec) if cell.source.reason is None}
 
 
-def locked(side: Side) -> dict[str, Made]:
+def _locked(side: Side) -> dict[str, Output]:
     """Path -> output, of dvc.lock; empty if there is none. InputError: it is something else."""
-    with _told(side):
-        stages = provenance.read_lock(side.folder).get("stages") or {}
+    lock: dict[str, Output] = {}
     try:
-        return {path: made for stage in stages.values() for path, made in _outputs(stage)}
+        for stage in (read_lock(side.folder).get("stages") or {}).values():
+            deps = {dep["path"]: dep.get("md5", "") for dep in stage.get("deps", [])}
+            data = {path: md5 for path, md5 in deps.items() if path.startswith("data/")}
+            lock |= {path: (md5, data) for path, md5 in lock_outputs(stage).items()}
     except (KeyError, TypeError, AttributeError):
-        raise InputError(f"{side.name}: dvc.lock: not a dvc.lock") from None
+        raise InputError(f"{side.folder / LOCK}: not a dvc.lock") from None
+    return lock
 
 
-def _outputs(stage: Mapping[str, Any]) -> Iterator[tuple[str, Made]]:
-    data = {dep["path"]: dep.get("md5", "") for dep in stage.get("deps", []) if dep["path"].startswith("data/")}
-    for path, md5 in provenance.lock_outputs(stage).items():
-        yield path, Made(md5=md5, data=data)
-
-
-def records(side: Side, names: Iterable[str], lock: Mapping[str, Made]) -> dict[str, Record]:
-    """Name below results/ -> its outcomes as dvc.lock has them.
-
-    Only what is in the folder or in DVC's cache, in a form that is read today.
-    """
-    found: dict[str, Record] = {}
-    for name in sorted(names):
-        paths = [f"results/{name}/{file}" for file in FILES]
-        located = {path: _located(side, path, lock[path].md5) for path in paths if path in lock}
-        there = {path: file for path, file in located.items() if file is not None}
-        if len(there) < len(paths):
-            continue
-        for path, file in there.items():
-            _link(side.work / "records" / path, file)
-        with suppress(InputError):
-            found[name] = read_record(side.work / "records/results", name)
-    return found
-
-
-def _located(side: Side, path: str, md5: str) -> Path | None:
-    own, cached = side.folder / path, side.cache / "files/md5" / md5[:2] / md5[2:]
-    if own.is_file() and provenance.file_md5(own) == md5:
-        return own
-    return cached if cached.is_file() else None
-
-
-def _link(path: Path, to: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.symlink_to(to.resolve())
+def _record(side: Side, name: str, lock: Mapping[str, Output]) -> Record | None:
+    """The outcomes in results/NAME as dvc.lock has them, from the folder or the cache, if they can be read today."""
+    try:
+        for path in (f"{RESULTS}/{name}/{file}" for file in RECORD):
+            md5, link = lock[path][0], side.work / path
+            places = (side.folder / path, side.cache / md5[:2] / md5[2:])
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(next(place.resolve() for place in places if place.is_file() and file_md5(place) == md5))
+        return read_record(side.work / RESULTS, name)
+    except (KeyError, StopIteration, InputError):
+        return None

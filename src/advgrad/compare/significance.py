@@ -1,117 +1,152 @@
-"""Whether two values differ by more than chance, and by how much: tests, intervals, Holm's correction.
+"""Whether two cells differ by more than chance, and by how much. Differences are B - A, intervals 95 %."""
 
-Differences are right minus left, p values two-sided, intervals 95 %.
-"""
-
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import isclose, sqrt
+from dataclasses import dataclass, replace
+from math import sqrt
 
 import numpy as np
 from scipy import stats
+from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
+from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from advgrad.tables.estimate import Z95, wilson
+from advgrad.compare.sides import Evidence
+from advgrad.tables.cells import Cell
+from advgrad.tables.source import RECORDED, TIMED
+
+MEASURED = ("value", "n", "low", "high")  # of a cell
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
-    """What a test has found."""
+class Difference:
+    """What is said of two cells, in their unit; p is two-sided."""
 
-    test: str  # McNemar, paired t, Fisher, z
-    paired: bool
-    difference: float  # over the images of the test, in the unit of the cells
-    low: float | None  # 95 % interval
-    high: float | None
-    interval: str  # how it was made
-    p: float
-    n: int | None = None  # paired: images that count in both cells
-    only: tuple[int, int] | None = None  # McNemar: images that add 1 on the left only, on the right only
-    open: bool = True  # False: given its totals, no outcome could have had a p below 1
+    difference: float | None = None  # paired: over the images that count in both
+    low: float | None = None
+    high: float | None = None
+    interval: str | None = None  # its method
+    test: str | None = None  # McNemar, paired t, Fisher, z
+    images: int | None = None  # paired: that count in both
+    only_a: int | None = None  # McNemar: images that add 1 in A only
+    only_b: int | None = None
+    p: float | None = None
+    why: str = ""  # why there is no test, or none of pairs; "exact": values without sampling error
+    open: bool = False  # given the test's totals, some outcome could have had a p below 1
 
 
-def newcombe(left: tuple[int, int], right: tuple[int, int], phi: float = 0.0) -> tuple[float, float]:
-    """Newcombe's interval of the difference of two shares (k, n), in [-1, 1]: his hybrid of Wilson's intervals.
+def newcombe_paired(both: int, only_a: int, only_b: int, neither: int) -> tuple[float, float]:
+    """Interval of the difference of two shares of the same images, in [-1, 1], by counts of images.
 
-    phi: correlation of the two on the same images; 0: other images.
+    Method 10 of Newcombe 1998, Statistics in Medicine 17, 2635-2650, which neither statsmodels nor scipy has: Wilson's
+    intervals, and the correlation of the two shares with his correction for continuity.
     """
-    (p, (low, high)), (q, (lower, upper)) = ((k / n, wilson(k, n)) for k, n in (left, right))
+    n, a, b = both + only_a + only_b + neither, both + only_a, both + only_b
+    over, size, apart = both * neither - only_a * only_b, a * (n - a) * b * (n - b), (b - a) / n
+    phi = (max(over - n / 2, 0.0) if over > 0 else over) / sqrt(size) if size else 0.0
+    (low_a, high_a), (low_b, high_b) = (np.array(proportion_confint(k, n, method="wilson")) for k in (a, b))
 
     def reach(x: float, y: float) -> float:
-        return sqrt(max(0.0, x * x - 2 * phi * x * y + y * y))
+        return sqrt(max(x * x - 2 * phi * x * y + y * y, 0.0))
 
-    return q - p - reach(q - lower, high - p), q - p + reach(upper - q, p - low)
-
-
-def phi(both: int, left: int, right: int, neither: int) -> float:
-    """Correlation of two outcomes, by how many images have 1 in both, only on the left, only on the right, in neither.
-
-    With Newcombe's correction for continuity; 0 where one side is constant.
-    """
-    n, over = both + left + right + neither, both * neither - left * right
-    size = (both + left) * (right + neither) * (both + right) * (left + neither)
-    return 0.0 if size == 0 else (max(over - n / 2, 0.0) if over > 0 else over) / sqrt(size)
+    return apart - reach(b / n - low_b, high_a - a / n), apart + reach(high_b - b / n, a / n - low_a)
 
 
-def mcnemar(left: np.ndarray, right: np.ndarray) -> Tested:
-    """Exact McNemar test of two shares over the same images. left and right: (n,) of 0 and 1, n > 0; in percent."""
-    n, both = len(left), int(np.count_nonzero((left == 1) & (right == 1)))
-    b, c = (int(np.count_nonzero((one == 1) & (other == 0))) for one, other in ((left, right), (right, left)))
-    p = float(stats.binomtest(c, b + c).pvalue) if b + c else 1.0  # pyright: ignore[reportArgumentType]
-    together = phi(both, b, c, n - both - b - c)
-    low, high = newcombe((both + b, n), (both + c, n), together)
-    return Tested(
-        test="McNemar", paired=True, difference=100 * (c - b) / n, low=100 * low, high=100 * high,
-        interval="Newcombe, paired", p=p, n=n, only=(b, c),
-        open=b + c > 0,
+def mcnemar(a: np.ndarray, b: np.ndarray) -> Difference:
+    """Exact McNemar test of two shares, (n,) of 0 and 1 each, n > 0; in percent."""
+    (both, only_a), (only_b, neither) = table = [[int(np.sum((a == x) & (b == y))) for y in (1, 0)] for x in (1, 0)]
+    low, high = newcombe_paired(both, only_a, only_b, neither)
+    return Difference(
+        difference=100 * (only_b - only_a) / len(a), low=100 * low, high=100 * high, interval="Newcombe, paired",
+        test="McNemar", images=len(a), only_a=only_a, only_b=only_b, open=only_a + only_b > 0,
+        p=float(exact_mcnemar(table).pvalue),  # pyright: ignore[reportAttributeAccessIssue]
     )  # fmt: skip
 
 
-def fisher(left: tuple[int, int], right: tuple[int, int]) -> Tested:
+def paired_t(a: np.ndarray, b: np.ndarray) -> Difference:
+    """Paired t test of two means, (n,) each, n > 1. Where all differ by the same amount p is the sign test's."""
+    n, apart = len(a), b - a
+    p, low, high = stats.binomtest(n, n).pvalue if apart.any() else 1.0, apart[0], apart[0]
+    if np.ptp(apart) > 0:
+        result = stats.ttest_rel(b, a)
+        p, (low, high) = result.pvalue, result.confidence_interval()
+    return Difference(
+        difference=float(apart.mean()), low=float(low), high=float(high), interval="t", test="paired t", images=n,
+        p=float(p), open=bool(apart.any()),
+    )  # fmt: skip
+
+
+def fisher(a: tuple[int, int], b: tuple[int, int]) -> Difference:
     """Fisher's exact test of two shares (k, n), n > 0; in percent."""
-    (k, n), (j, m) = left, right
-    low, high = newcombe(left, right)
-    p = stats.fisher_exact([[k, n - k], [j, m - j]])[1]
-    return Tested(
-        test="Fisher", paired=False, difference=100 * (j / m - k / n), low=100 * low, high=100 * high,
-        interval="Newcombe", p=float(p), open=0 < k + j < n + m,  # pyright: ignore[reportArgumentType]
+    (k, n), (j, m) = a, b
+    low, high = confint_proportions_2indep(j, m, k, n, method="newcomb")
+    return Difference(
+        difference=100 * (j / m - k / n), low=100 * float(low), high=100 * float(high), interval="Newcombe",
+        test="Fisher", open=0 < k + j < n + m,
+        p=float(stats.fisher_exact([[k, n - k], [j, m - j]]).pvalue),  # pyright: ignore[reportAttributeAccessIssue]
     )  # fmt: skip
 
 
-def paired_t(left: np.ndarray, right: np.ndarray) -> Tested | None:
-    """Paired t test of two means over the same images, (n,) each; None if n < 2.
-
-    Where every image differs by the same amount there is no spread to hold it against: p is then the sign test's.
-    """
-    apart, n = right - left, len(left)
-    if n < 2:
-        return None
-    middle, error = float(apart.mean()), float(apart.std(ddof=1)) / sqrt(n)
-    if error > 0:
-        p, half = 2 * float(stats.t.sf(abs(middle) / error, n - 1)), error * float(stats.t.ppf(0.975, n - 1))
-    else:
-        p, half = (1.0 if middle == 0 else 2.0 ** (1 - n)), 0.0
-    return Tested(
-        test="paired t", paired=True, difference=middle, low=middle - half, high=middle + half, interval="t", p=p, n=n,
-        open=bool(apart.any()),
-    )  # fmt: skip
-
-
-def z(left: tuple[float, float, float], right: tuple[float, float, float]) -> Tested | None:
+def z(a: tuple[float, float, float], b: tuple[float, float, float]) -> Difference | None:
     """Test of two values with 95 % intervals (value, low, high), as if normal; None if neither has any width."""
-    apart = right[0] - left[0]
-    error = sqrt(sum(((high - low) / (2 * Z95)) ** 2 for _, low, high in (left, right)))
-    if isclose(error, 0.0, abs_tol=1e-300):
+    apart, error = b[0] - a[0], np.hypot(a[2] - a[1], b[2] - b[1]) / (2 * stats.norm.isf(0.025))
+    if error == 0:
         return None
-    return Tested(
-        test="z", paired=False, difference=apart, low=apart - Z95 * error, high=apart + Z95 * error,
-        interval="normal", p=2 * float(stats.norm.sf(abs(apart) / error)),
+    (low, high), p = stats.norm.interval(0.95, apart, error), float(2 * stats.norm.sf(abs(apart) / error))
+    return Difference(
+        difference=apart, low=float(low), high=float(high), interval="normal", test="z", p=p, open=True
     )  # fmt: skip
 
 
-def holm(ps: Sequence[float]) -> list[float]:
-    """Holm's adjusted p values, in the order of ps: below alpha, they hold together at level alpha."""
-    adjusted, worst = [0.0] * len(ps), 0.0
-    for rank, place in enumerate(sorted(range(len(ps)), key=lambda at: ps[at])):
-        worst = max(worst, min(1.0, (len(ps) - rank) * ps[place]))
-        adjusted[place] = worst
-    return adjusted
+def interval(cell: Cell) -> tuple[float, float, float] | None:
+    known = cell.number is not None and cell.low and cell.high
+    return (float(cell.value), float(cell.low), float(cell.high)) if known else None
+
+
+def share(cell: Cell) -> tuple[int, int] | None:
+    """(k, n) of a percentage of n images, which the cell is if its interval is Wilson's; else None."""
+    if not cell.n or (values := interval(cell)) is None or not 0 <= (k := round(values[0] * cell.n / 100)) <= cell.n:
+        return None
+    exact = 100 * np.array([k / cell.n, *proportion_confint(k, cell.n, method="wilson")])
+    half = 0.500001 * 10.0 ** -len(cell.value.partition(".")[2])  # of the last decimal
+    return (k, cell.n) if np.allclose(values, exact, rtol=0, atol=half) else None
+
+
+def paired(a: Evidence, b: Evidence) -> tuple[np.ndarray, np.ndarray] | str:
+    """What each image adds to the two cells, of the images that count in both; or why they cannot be paired.
+
+    Both cells must be about the same test images of the same bytes; one may have attacked a part of them.
+    """
+    if not any(side.source and side.source.metric in RECORDED for side in (a, b)):
+        return "not kept for each image"
+    if a.numbers is None or b.numbers is None:
+        missing = [name for name, side in (("A", a), ("B", b)) if side.numbers is None]
+        return f"no outcomes of {' and '.join(missing)}"
+    if a.source is None or b.source is None or a.source.metric != b.source.metric:
+        return "other quantities"
+    if not a.data or a.data != b.data:
+        return "other data"
+    images = a.numbers.to_frame("a").join(b.numbers.rename("b"), how="inner")
+    if len(images) < min(len(a.numbers), len(b.numbers)):
+        return "other images"
+    numbers = images.dropna().to_numpy().T
+    return (numbers[0], numbers[1]) if numbers.shape[1] > (a.source.metric == "halving") else "too few images in common"
+
+
+def assess(a: Evidence, b: Evidence) -> Difference:
+    """On the same images McNemar's exact test or, of means, the paired t test. Else Fisher's exact test of shares, and
+    z of values with intervals. Values without (counts, parameters) are exact. Equal cells from the same output are one
+    measurement, and a measured time has no test.
+    """
+    if a.cell.number is None or b.cell.number is None:
+        return Difference(why="not run")
+    untested = Difference(difference=b.cell.number - a.cell.number)
+    if any(side.source and side.source.metric in TIMED for side in (a, b)):
+        return replace(untested, why="measured once")
+    if a.md5 and a.md5 == b.md5 and all(getattr(a.cell, name) == getattr(b.cell, name) for name in MEASURED):
+        return replace(untested, why="the same measurement")
+    pair = paired(a, b)
+    if not isinstance(pair, str):
+        return paired_t(*pair) if a.source and a.source.metric == "halving" else mcnemar(*pair)
+    (left, share_a), (right, share_b) = ((interval(side.cell), share(side.cell)) for side in (a, b))
+    result = fisher(share_a, share_b) if share_a and share_b else z(left, right) if left and right else None
+    if result:
+        return replace(result, why=pair)
+    return replace(untested, why="exact" if bool(left) == bool(right) else "an interval on one side only")

@@ -1,4 +1,4 @@
-"""What every source and every array must hash to.
+"""Hashes of every source and every array.
 
 MD5 of official files: as their authors publish them. SHA-256 of the arrays: uint8 NHWC images and uint8 labels; MNIST
 and CIFAR-10 in the official order, CIFAR-100 ordered within a split by (fine label, pixel bytes), since one of its
@@ -17,8 +17,8 @@ Kind = Literal[
 
 
 @dataclass(frozen=True, kw_only=True)
-class File:
-    """A source file: its name and what it hashes to (None: only the arrays in it are checked)."""
+class SourceFile:
+    """A source file: its name and its hash (None: only the arrays in it are checked)."""
 
     name: str
     algorithm: Literal["md5", "sha256"] = "md5"
@@ -27,24 +27,24 @@ class File:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """One recognised way to hold a whole data set: these files together, in a folder of these names (or in none)."""
+    """A recognised copy of a whole data set: these files together, in a folder of these names (or in none)."""
 
     kind: Kind
-    files: tuple[File, ...]
+    files: tuple[SourceFile, ...]
     folders: tuple[str, ...] = ()
 
 
-def _md5(digests: dict[str, str]) -> tuple[File, ...]:
-    return tuple(File(name=name, digest=digest) for name, digest in digests.items())
+def _md5(digests: dict[str, str]) -> tuple[SourceFile, ...]:
+    return tuple(SourceFile(name=name, digest=digest) for name, digest in digests.items())
 
 
 def _sheets_tar(dataset: str) -> Form:
-    """What sheets.py writes; no digest of the file, since encoders differ where the arrays do not."""
-    return Form(kind="sheets-tar", folders=(dataset,), files=(File(name=f"{dataset}.sheets.tar"),))
+    """The file of sheets.py; without its digest, since encoders differ where the arrays do not."""
+    return Form(kind="sheets-tar", folders=(dataset,), files=(SourceFile(name=f"{dataset}.sheets.tar"),))
 
 
-def _sha256(digests: dict[str, str]) -> tuple[File, ...]:
-    return tuple(File(name=name, algorithm="sha256", digest=digest) for name, digest in digests.items())
+def _sha256(digests: dict[str, str]) -> tuple[SourceFile, ...]:
+    return tuple(SourceFile(name=name, algorithm="sha256", digest=digest) for name, digest in digests.items())
 
 
 ARRAYS: dict[str, dict[ArrayName, str]] = {
@@ -70,7 +70,7 @@ ARRAYS: dict[str, dict[ArrayName, str]] = {
 
 FORMS: dict[str, tuple[Form, ...]] = {
     "mnist": (
-        Form(kind="pack", files=(File(name="mnist.safetensors"),)),
+        Form(kind="pack", files=(SourceFile(name="mnist.safetensors"),)),
         Form(
             kind="idx-gz",
             folders=("MNIST/raw", "mnist"),
@@ -107,7 +107,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
         _sheets_tar("mnist"),
     ),
     "cifar10": (
-        Form(kind="pack", files=(File(name="cifar10.safetensors"),)),
+        Form(kind="pack", files=(SourceFile(name="cifar10.safetensors"),)),
         Form(
             kind="cifar-python",
             folders=("cifar10",),
@@ -144,7 +144,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
         _sheets_tar("cifar10"),
     ),
     "cifar100": (
-        Form(kind="pack", files=(File(name="cifar100.safetensors"),)),
+        Form(kind="pack", files=(SourceFile(name="cifar100.safetensors"),)),
         Form(
             kind="cifar-python",
             folders=("cifar100",),

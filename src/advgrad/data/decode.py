@@ -1,4 +1,4 @@
-"""Source files to arrays. Pickles are among them: every file but our own forms had its hash checked before."""
+"""Source files to arrays. Some are pickles: the hash of every file but our own forms is checked before."""
 
 import gzip
 import io
@@ -46,15 +46,15 @@ def _only(files: Files) -> Path:
 
 
 def _members(archive: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    """Wanted members by their last name, read in one pass; nothing is extracted to disk."""
-    found = {}
+    """Wanted members by file name, read in one pass; nothing is extracted to disk."""
+    contents = {}
     with tarfile.open(archive, "r:*") as tar:
         for member in tar:
             name = PurePosixPath(member.name).name
             if member.isfile() and wanted(name):
                 stream = tar.extractfile(member)
-                found[name] = stream.read() if stream else b""
-    return found
+                contents[name] = stream.read() if stream else b""
+    return contents
 
 
 # MNIST: idx files (big-endian header: two zero bytes, type 8 = uint8, number of dimensions, then each dimension)
@@ -107,7 +107,7 @@ def _cifar_binary(raw: dict[str, bytes]) -> Arrays:
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Opens arrays and plain values, nothing else: a second lock behind the archive's hash."""
+    """Opens arrays and plain values, nothing else: a second guard after the archive's hash."""
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         if (module_name, global_name) not in _PICKLE_GLOBALS:

@@ -1,4 +1,4 @@
-"""What a source on the network is."""
+"""A source on the network."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from advgrad.data.checksums import ArrayName, File, Form
+from advgrad.data.checksums import ArrayName, Form, SourceFile
 from advgrad.data.datasets import DatasetInfo
 from advgrad.data.decode import decode
 from advgrad.data.pack import Arrays
@@ -27,8 +27,8 @@ _SPLITS: tuple[tuple[ArrayName, ArrayName], ...] = (("train_images", "train_labe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """A complete form, and where its files are."""
+class DatasetCopy:
+    """A copy of a data set: its form, and where its files are."""
 
     form: Form
     files: dict[str, Path]
@@ -39,18 +39,18 @@ class Found:
         return str(first) if len(self.files) == 1 else f"{first.parent} ({len(self.files)} files)"
 
 
-def find(info: DatasetInfo, folder: Path) -> Found | None:
+def find(info: DatasetInfo, folder: Path) -> DatasetCopy | None:
     """The first form all of whose files are there: in the folder itself or in the form's own sub-folders."""
     for form in info.forms:
         for place in (folder, *(folder / name for name in form.folders)):
             files = {file.name: place / file.name for file in form.files}
             if all(path.is_file() for path in files.values()):
-                return Found(form=form, files=files)
+                return DatasetCopy(form=form, files=files)
     return None
 
 
 def wanted(info: DatasetInfo) -> str:
-    """What to put into a folder by hand, in words: any of these."""
+    """The files to put into a folder by hand, in words; any one form is enough."""
     return ", or ".join(_names([file.name for file in form.files]) for form in info.forms)
 
 
@@ -58,20 +58,20 @@ def _names(names: list[str]) -> str:
     return " + ".join(names) if len(names) <= 4 else f"{names[0]} ... {names[-1]} ({len(names)} files)"
 
 
-def read(info: DatasetInfo, found: Found) -> Arrays:
-    """The arrays of a form, in the one order that all sources end in; where their hash wants images ordered by label,
-    mixed afterwards, so that the first n images, and the last, are of all classes.
+def read(info: DatasetInfo, copy: DatasetCopy) -> Arrays:
+    """The arrays of a form, in the same order for all sources. Images that are ordered by label for the hash are mixed
+    afterwards, so that the first n images, and the last, are of all classes.
 
-    InputError: a file whose hash is not the expected one, or arrays whose hash is not (file, expected, found).
+    InputError: a file whose hash is not the expected one, or arrays whose hash is not; the message has both hashes.
     """
-    for file in found.form.files:
-        _check_file(file, found.files[file.name])
+    for file in copy.form.files:
+        _check_file(file, copy.files[file.name])
     try:
-        arrays = decode(found.form.kind, found.files)
+        arrays = decode(copy.form.kind, copy.files)
     except READ_ERRORS as error:
-        raise InputError(f"{found.label}: cannot be read as {found.form.kind}: {error}") from None
+        raise InputError(f"{copy.label}: cannot be read as {copy.form.kind}: {error}") from None
     ordered = _by_label(arrays) if info.by_label else arrays
-    _check_arrays(info, ordered, found)
+    _check_arrays(info, ordered, copy)
     return _mixed(ordered) if info.by_label else ordered
 
 
@@ -85,16 +85,16 @@ def digest(path: Path, algorithm: str) -> str:
     return state.hexdigest()
 
 
-def _check_file(file: File, path: Path) -> None:
+def _check_file(file: SourceFile, path: Path) -> None:
     if file.digest is None:
         return
     try:
-        found = digest(path, file.algorithm)
+        actual = digest(path, file.algorithm)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if found != file.digest:
+    if actual != file.digest:
         name = {"md5": "MD5", "sha256": "SHA-256"}[file.algorithm]
-        raise InputError(f"{path}: damaged or another version: {name} is {found}, expected {file.digest}")
+        raise InputError(f"{path}: damaged or another version: {name} is {actual}, expected {file.digest}")
 
 
 def _by_label(arrays: Arrays) -> Arrays:
@@ -108,7 +108,7 @@ def _by_label(arrays: Arrays) -> Arrays:
 
 
 def _mixed(arrays: Arrays) -> Arrays:
-    """Each split in an order that depends on nothing but its size: by the raw words of Philox, which NumPy keeps."""
+    """Each split in an order that depends on its size only: by the raw words of Philox, which NumPy keeps stable."""
     mixed: Arrays = {}
     for names in _SPLITS:
         n = len(arrays[names[1]])
@@ -117,7 +117,7 @@ def _mixed(arrays: Arrays) -> Arrays:
     return mixed
 
 
-def _check_arrays(info: DatasetInfo, arrays: Arrays, found: Found) -> None:
+def _check_arrays(info: DatasetInfo, arrays: Arrays, copy: DatasetCopy) -> None:
     for name, expected in info.arrays.items():
         array = np.ascontiguousarray(arrays[name])
         value = hashlib.sha256(array.data).hexdigest()
@@ -126,6 +126,6 @@ def _check_arrays(info: DatasetInfo, arrays: Arrays, found: Found) -> None:
         shape = (n, height, width, channels) if name.endswith("images") else (n,)
         if array.dtype != np.uint8 or array.shape != shape or value != expected:
             raise InputError(
-                f"{found.label}: damaged or another version: {name} is {array.dtype} {array.shape} with "
+                f"{copy.label}: damaged or another version: {name} is {array.dtype} {array.shape} with "
                 f"SHA-256 {value}, expected uint8 {shape} with {expected}"
             )

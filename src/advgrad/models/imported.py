@@ -1,4 +1,4 @@
-"""Somebody else's trained weights: a checkpoint of another project, its tensors under our network's names."""
+"""Weights trained elsewhere: a checkpoint of another project, with its tensors under our network's names."""
 
 import hashlib
 import io
@@ -15,9 +15,9 @@ from advgrad import config
 from advgrad.errors import InputError
 from advgrad.models.layers import Normalised
 
-COLUMNS = ("epoch", "train_loss", "train_accuracy")  # of a curve without epochs
-UNUSED = "sub_block1."  # RobustBench: a block that GAIRAT's network has and its forward pass leaves out
-# RobustBench's WideResNet -> ours (models/wideresnet.py); what is not here has the same name in both.
+COLUMNS = ("epoch", "train_loss", "train_accuracy")  # of curve.csv, which has no rows
+UNUSED = "sub_block1."  # RobustBench: a block of GAIRAT's network that its forward pass does not use
+# RobustBench's WideResNet -> ours (models/wideresnet.py); other names are the same in both.
 RENAMED = (
     (re.compile(r"^(block\d)\.layer\.(\d+)\."), r"\1.\2."),
     (re.compile(r"\.convShortcut\."), ".shortcut."),
@@ -28,14 +28,14 @@ RENAMED = (
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Imported:
-    """Weights that nothing here has trained."""
+    """Weights that were trained elsewhere."""
 
     state: dict[str, Tensor]  # of `.core`, on the CPU
     origin: str  # the checkpoint's layout
     sha256: str  # of the file
 
     def metrics(self) -> dict[str, Any]:
-        """What takes the place of a training's: no epoch, no pass."""
+        """The content of metrics.json: no epochs, and 0 passes."""
         none = {"forward": 0, "backward": 0}
         return {"origin": self.origin, "sha256": self.sha256, "passes": {"attack": none, "update": none}}
 
@@ -44,7 +44,7 @@ def read(checkpoint: config.Checkpoint, network: config.Network, model: Normalis
     """The file's weights for `model`, the built `network`.
 
     RobustBench (Croce et al. 2021): a WideResNet on images in [0,1], its state_dict alone or under "state_dict".
-    InputError: no file, another sha256 (it is then not opened), not tensors only, or tensors of another network.
+    InputError: no file, another sha256 (the file is then not opened), not tensors only, or another network's.
     """
     path = Path(checkpoint.file)
     if network.architecture != "wide_resnet28" or network.normalise:
@@ -52,13 +52,13 @@ def read(checkpoint: config.Checkpoint, network: config.Network, model: Normalis
             f"checkpoint {path}: {checkpoint.layout} is for wide_resnet28 on images in [0,1] (normalise: false), not "
             f"for {network.architecture} with normalise: {str(network.normalise).lower()}"
         )
-    found = _renamed(_tensors(_verified(path, checkpoint.sha256), path))
-    own = model.core.state_dict()
-    for name in sorted(own.keys() | found.keys()):
-        is_there, is_needed = _shape(found, name), _shape(own, name)
-        if is_there != is_needed:
-            raise InputError(f"checkpoint {path}: weights of another network: {name}: {is_there}, needed: {is_needed}")
-    return Imported(state={name: found[name] for name in own}, origin=checkpoint.layout, sha256=checkpoint.sha256)
+    weights = _renamed(_tensors(_verified(path, checkpoint.sha256), path))
+    needed = model.core.state_dict()
+    for name in sorted(needed.keys() | weights.keys()):
+        shape, wanted = _shape(weights, name), _shape(needed, name)
+        if shape != wanted:
+            raise InputError(f"checkpoint {path}: weights of another network: {name}: {shape}, needed: {wanted}")
+    return Imported(state={name: weights[name] for name in needed}, origin=checkpoint.layout, sha256=checkpoint.sha256)
 
 
 def _verified(path: Path, sha256: str) -> bytes:
@@ -67,14 +67,14 @@ def _verified(path: Path, sha256: str) -> bytes:
         content = path.read_bytes()
     except OSError as error:
         raise InputError(f"checkpoint {path}: cannot be read: {error.strerror}") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
-        raise InputError(f"checkpoint {path}: its sha256 is {found}, the recipe allows {sha256} only; not opened")
+    actual = hashlib.sha256(content).hexdigest()
+    if actual != sha256:
+        raise InputError(f"checkpoint {path}: its sha256 is {actual}, the recipe allows {sha256} only; not opened")
     return content
 
 
 def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:
-    """name -> tensor of a file of torch.save, which is kept from running code of its own."""
+    """name -> tensor of a file of torch.save, without running any code in it."""
     try:
         raw = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
@@ -90,16 +90,16 @@ def _first_line(error: Exception) -> str:
 
 
 def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Under our names, contiguous; `module.` is what data parallelism puts before each."""
-    found = {}
-    for theirs, tensor in state.items():
-        name = theirs.removeprefix("module.")
+    """Under our names, contiguous; data parallelism puts `module.` before each name."""
+    renamed = {}
+    for source, tensor in state.items():
+        name = source.removeprefix("module.")
         if name.startswith(UNUSED):
             continue
-        for pattern, ours in RENAMED:
-            name = pattern.sub(ours, name)
-        found[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
-    return found
+        for pattern, replacement in RENAMED:
+            name = pattern.sub(replacement, name)
+        renamed[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
+    return renamed
 
 
 def _shape(state: dict[str, Tensor], name: str) -> str:

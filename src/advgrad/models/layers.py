@@ -21,7 +21,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 
 class _FrozenFast(nn.modules.batchnorm._BatchNorm):
-    """In evaluation mode and with frozen weights, one multiply-add: the general kernel's backward costs far more."""
+    """In evaluation mode and with frozen weights one multiply-add: the general kernel's backward pass is far slower."""
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training or (self.affine and self.weight.requires_grad):
@@ -73,17 +73,17 @@ class Normalised(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a network's parameters decide about its pieces. Every call makes a new module: none is used twice."""
+    """The building blocks of a network, from its parameters. Every call makes a new module."""
 
     network: Network
-    own: str = "relu"  # the architecture's own activation
+    default_activation: str = "relu"  # of the architecture, where the network names none
     binary: bool = False  # convolutions and linear layers binarise their weights and their input
 
     def channels(self, full: int) -> int:
         return max(1, int(full * self.network.width + 0.5))
 
     def hidden(self, full: int) -> int:
-        """Size of a hidden layer of a classifier that may be wider than the rest."""
+        """Size of a hidden layer of the classifier, which may be wider than the rest (head_width)."""
         factor = self.network.head_width or self.network.width
         return max(1, int(full * factor + 0.5))
 
@@ -97,10 +97,10 @@ class Parts:
         return BatchNorm1d(features, affine=self.network.affine)
 
     def act(self) -> nn.Module:
-        return ACTIVATIONS[self.network.activation or self.own]()
+        return ACTIVATIONS[self.network.activation or self.default_activation]()
 
     def conv(self, inputs: int, outputs: int, size: int, stride: int = 1, *, image: bool = False) -> nn.Conv2d:
-        """As `conv`. image: its input is the image, which is never binarised."""
+        """As the function `conv`. image: the input is the image, which is never binarised."""
         if not self.binary:
             return conv(inputs, outputs, size, stride)
         padding = size // 2
@@ -116,7 +116,7 @@ def conv(inputs: int, outputs: int, size: int, stride: int = 1, groups: int = 1)
 
 
 def sequence(**modules: nn.Module) -> nn.Sequential:
-    """The modules one after the other, under their names."""
+    """The modules in order, under their names."""
     return nn.Sequential(OrderedDict(modules))
 
 

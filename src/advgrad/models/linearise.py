@@ -25,7 +25,7 @@ LINEARISED: dict[str, tuple[str, ...]] = {
     "mlp": ("hidden2", "hidden3"),
     "lenet5": ("act3", "act4"),
 }
-# ... and when it trains them: the same, save that DenseNet-161's last transition is left alone.
+# In its trainings: the same, but for DenseNet-161's last transition.
 LINEARISED_TRAINING: dict[str, tuple[str, ...]] = {**LINEARISED, "densenet161": ("block4", "final")}
 
 
@@ -34,7 +34,7 @@ class _PassThrough(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, output: list[Tensor]) -> Tensor:
-        # In a list, as nothing that autograd knows: of an input it would return a view, which += may not change.
+        # In a list, which autograd does not track: a tensor would be returned as a view, which += may not change.
         return output[0]
 
     @staticmethod
@@ -53,11 +53,11 @@ def activations(model: nn.Module, prefixes: tuple[str, ...]) -> dict[str, nn.Mod
     chosen: dict[str, nn.Module] = {}
     for prefix in prefixes:
         start = prefix.removeprefix("core.") + "."
-        found = {name: module for name, module in known.items() if f"{name}.".startswith(start)}
-        if not found:
+        matches = {name: module for name, module in known.items() if f"{name}.".startswith(start)}
+        if not matches:
             tops = ", ".join(dict.fromkeys(name.split(".")[0] for name in known))
             raise InputError(f"linearised: no activation under {prefix!r}; the network has activations in: {tops}")
-        chosen |= found
+        chosen |= matches
     return chosen
 
 
@@ -94,7 +94,7 @@ def _passing(modules: Iterable[nn.Module]) -> Iterator[None]:
         return _PassThrough.apply(inputs.pop(module), [output.detach()])  # type: ignore[no-any-return]
 
     with ExitStack() as hooks:
-        for module in dict.fromkeys(modules):  # one may have several names
+        for module in dict.fromkeys(modules):  # a module may have several names
             hooks.callback(module.register_forward_pre_hook(before).remove)
             hooks.callback(module.register_forward_hook(after).remove)
         yield
@@ -104,7 +104,7 @@ def _passing(modules: Iterable[nn.Module]) -> Iterator[None]:
 def linearised(model: nn.Module, prefixes: tuple[str, ...]) -> Iterator[None]:
     """Inside, the activations under the prefixes have identity as their gradient; their forward does not change.
 
-    May be nested, and left in any order. Modules that work in place are served too.
+    May be nested, and left in any order. In-place modules work too.
     Source: LinBP (Guo et al. 2020; arXiv 2112.11018), without rescaling of residual branches.
     """
     with _passing(activations(model, prefixes).values()):

@@ -48,7 +48,7 @@ class InvertedResidual(nn.Module):
 
 def mobilenet(network: Network, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """x (n, C, H, W) -> logits (n, classes). Names: stem stage1 ... stage7 head pool (dropout) linear."""
-    parts = Parts(network=network, own="relu" if network.family == "cifar" else "relu6")
+    parts = Parts(network=network, default_activation="relu" if network.family == "cifar" else "relu6")
     inputs = parts.channels(32)
     model = sequence(stem=_unit(parts, shape[0], inputs, 3))
     for number, (expansion, full, blocks, first_stride) in enumerate(STAGES, start=1):

@@ -68,7 +68,7 @@ class Bottleneck(nn.Module):
 def resnet(network: Network, shape: tuple[int, int, int], classes: int, parts: Parts | None = None) -> nn.Sequential:
     """x (n, C, H, W) -> logits (n, classes). Names: conv1 bn1 act1 (maxpool) layer1 ... layer4 pool (bn act) linear.
 
-    parts: what it is made of; None: real-valued layers.
+    parts: its building blocks; None: real-valued layers.
     """
     parts = parts or Parts(network=network)
     block = BasicBlock if network.architecture == "resnet18" else Bottleneck

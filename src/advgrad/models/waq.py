@@ -44,7 +44,7 @@ class BinaryBlock(nn.Module):
 
 def resnet18_waq(network: Network, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """x (n, C, H, W) -> logits (n, classes). Names: conv1 bn1 act1 layer1 layer2 layer3 pool bn act linear."""
-    parts = Parts(network=network, own="hardtanh")
+    parts = Parts(network=network, default_activation="hardtanh")
     inputs = parts.channels(RESNET_CHANNELS[0])
     conv1 = BinarizeConv2d(shape[0], inputs, 3, padding=1, bias=False, binary_input=False)
     model = sequence(conv1=conv1, bn1=parts.norm2d(inputs), act1=parts.act())
@@ -81,7 +81,7 @@ def _vgg_stage(parts: Parts, inputs: int, fulls: tuple[int, int], image: bool) -
 
 def vgg16_waq(network: Network, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
     """x (n, C, H, W) -> logits (n, classes). Names: block1 block2 block3 flatten fc1 (linear bn act) fc2 linear."""
-    parts = Parts(network=network, own="hardtanh")
+    parts = Parts(network=network, default_activation="hardtanh")
     model = nn.Sequential()
     inputs = shape[0]
     for stage, fulls in enumerate(VGG_STAGES, start=1):
@@ -104,7 +104,7 @@ def mlp_waq(network: Network, shape: tuple[int, int, int], classes: int) -> nn.S
     Ours: not released. The text of Figure 2 gives 5 hidden layers of 100 units; the rest is as in BinaryNet's
     perceptron for MNIST, but that the last layer is binary too. Biases are real.
     """
-    parts = Parts(network=network, own="hardtanh")
+    parts = Parts(network=network, default_activation="hardtanh")
     model = sequence(flatten=nn.Flatten())
     features = prod(shape)
     for index, full in enumerate(network.hidden, start=1):
@@ -121,7 +121,7 @@ def resnet50_waq(network: Network, shape: tuple[int, int, int], classes: int) ->
 
     Ours: not released. ResNet-50 with binary layers and Hardtanh; its shortcuts carry what they get, unbinarised.
     """
-    return resnet(network, shape, classes, Parts(network=network, own="hardtanh", binary=True))
+    return resnet(network, shape, classes, Parts(network=network, default_activation="hardtanh", binary=True))
 
 
 def densenet121_waq(network: Network, shape: tuple[int, int, int], classes: int) -> nn.Sequential:
@@ -129,4 +129,4 @@ def densenet121_waq(network: Network, shape: tuple[int, int, int], classes: int)
 
     Ours: not released. DenseNet-121 with binary layers and Hardtanh; what it concatenates is not binarised.
     """
-    return densenet(network, shape, classes, Parts(network=network, own="hardtanh", binary=True))
+    return densenet(network, shape, classes, Parts(network=network, default_activation="hardtanh", binary=True))

@@ -1,7 +1,7 @@
 """Trained weights as a file: safetensors of the network proper (`.core`), the same bytes for the same values.
 
-States that a training leaves beside its last one stand in the same file: `best/NAME`, of early stopping's best epoch,
-and `fork/...`, all that another training needs to go on from there.
+Other states of a training are in the same file: `best/NAME`, of early stopping's best epoch, and `fork/...`, from which
+another training can go on.
 """
 
 from pathlib import Path
@@ -33,22 +33,22 @@ def to_bytes(state: dict[str, Tensor], precision: Precision = "float32", *, orig
 
 
 def save_weights(path: Path, state: dict[str, Tensor], precision: Precision = "float32", *, origin: str = "") -> None:
-    """Write the state; the file is whole or not there. origin: whose weights they are, if not trained here."""
+    """Write the state; the file is whole or not there. origin: where they come from, if not trained here."""
     write_bytes(path, to_bytes(state, precision, origin=origin))
 
 
 def training_of(path: Path) -> dict[str, str]:
-    """What results say of the weights' training: {"precision"}, and {"origin"} if it was not done here."""
+    """How the weights were trained, for metrics.json: {"precision"}, and {"origin"} if it was elsewhere."""
     origin = _metadata(path).get("origin")
     return {"precision": trained_with(path)} | ({"origin": origin} if origin else {})
 
 
 def trained_with(path: Path) -> Precision:
     """The precision of the training passes; float32 where the file does not say. InputError: not such a file."""
-    found = _metadata(path).get("precision", "float32")
-    if found not in get_args(Precision):
-        raise InputError(f"{path}: precision {found!r} in its header; known: {', '.join(get_args(Precision))}")
-    return found
+    precision = _metadata(path).get("precision", "float32")
+    if precision not in get_args(Precision):
+        raise InputError(f"{path}: precision {precision!r} in its header; known: {', '.join(get_args(Precision))}")
+    return precision
 
 
 def _metadata(path: Path) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _read(path: Path) -> dict[str, Tensor]:
 
 
 def load_fork(path: Path) -> dict[str, Tensor]:
-    """The state that a training has kept for others to go on from; InputError if there is none in the file."""
+    """The state at a training's `fork_at`, from which others go on; InputError if the file has none."""
     if not (kept := checkpoint.ungroup("fork", _read(path))):
         raise InputError(f"{path}: no state to go on from; its recipe wants fork_at")
     return kept
@@ -88,12 +88,12 @@ def load_weights(path: Path, model: Normalised, which: Weights = "last") -> None
         state = {name: tensor for name, tensor in state.items() if "/" not in name}
     elif not (state := checkpoint.ungroup(which, state)):
         raise InputError(f"{path}: no {which!r} state; its recipe wants stopping")
-    own = {name: tuple(tensor.shape) for name, tensor in model.core.state_dict().items()}
-    found = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if own != found:
-        name = min(name for name in own.keys() | found.keys() if own.get(name) != found.get(name))
+    needed = {name: tuple(tensor.shape) for name, tensor in model.core.state_dict().items()}
+    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if needed != given:
+        name = min(name for name in needed.keys() | given.keys() if needed.get(name) != given.get(name))
         raise InputError(
-            f"{path}: weights of another network: {name} is {found.get(name, 'not there')}, "
-            f"{own.get(name, 'nothing')} is needed"
+            f"{path}: weights of another network: {name} is {given.get(name, 'not there')}, "
+            f"{needed.get(name, 'nothing')} is needed"
         )
     model.core.load_state_dict(state)

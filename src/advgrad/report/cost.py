@@ -25,7 +25,7 @@ class Stage(BaseModel):
     gib: NonNegativeFloat
 
 
-class Cost(BaseModel):
+class StageCost(BaseModel):
     """Of one scale."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,7 +35,7 @@ class Cost(BaseModel):
     stages: dict[str, Stage]
 
 
-FILE = TypeAdapter(dict[str, Cost])
+FILE = TypeAdapter(dict[str, StageCost])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class Bill:
     total: tuple[tuple[Sum | None, ...], Sum]
 
 
-def read_cost(file: Path, scale: str) -> Cost | None:
+def read_cost(file: Path, scale: str) -> StageCost | None:
     """The scale's; None without such a file, or without the scale in it. InputError if it is something else."""
     try:
         return FILE.validate_json(file.read_bytes()).get(scale)
@@ -93,7 +93,7 @@ def _sum(stages: Iterable[Stage]) -> Sum | None:
     return Sum(stages=len(found), seconds=sum(one.seconds for one in found), gib=max(one.gib for one in found))
 
 
-def bill(cost: Cost, papers: Mapping[str, PaperFile]) -> Bill:
+def bill(cost: StageCost, papers: Mapping[str, PaperFile]) -> Bill:
     """The cost by kind of stage, in the DAG's order, and paper. papers: as where.read_papers gives them."""
     places = {name: (_kind(name), _paper(name, papers)) for name in cost.stages}
     columns = tuple(paper for paper in (*ORDER, SHARED) if any(paper == column for _, column in places.values()))

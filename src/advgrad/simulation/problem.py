@@ -1,4 +1,4 @@
-"""A simulation's draws: keyed by run, so that a run is the same however many there are."""
+"""A simulation's draws: keyed by run, so that a run does not depend on how many there are."""
 
 import hashlib
 from collections.abc import Iterator
@@ -14,11 +14,11 @@ from advgrad.simulation.theory import TRAINING_FACTOR, attack_factor
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Problem:
-    """What both methods walk on, in every setting."""
+    """The problem that both methods solve, in every setting."""
 
     start: Array  # (R,d)
     teacher: Array  # (R,d)
-    losses: Iterator[Loss]  # one for each step, used up by the walks
+    losses: Iterator[Loss]  # one for each step, consumed by the walks
     factor: float  # k of the expected gradients
     eps: float = np.inf  # of each entry, from the start
 
@@ -39,9 +39,9 @@ def _ends(simulation: Simulation, seed: int) -> tuple[Array, Array]:
     """(R,d) start and teacher."""
 
     def drawn(what: str) -> Array:
-        law = getattr(simulation, what)
+        normal = getattr(simulation, what)
         rows = _normal(simulation, seed, what, (simulation.inputs,))
-        return law.mean + law.std * rows
+        return normal.mean + normal.std * rows
 
     return drawn("start"), drawn("teacher")
 
@@ -76,7 +76,7 @@ def _training(simulation: TrainingSimulation, seed: int) -> Problem:
     def losses() -> Iterator[Loss]:
         draws = [generator(seed, simulation.kind, "samples", run) for run in range(simulation.runs)]
         for _ in range(simulation.steps):
-            samples = np.stack([each.standard_normal(shape) for each in draws])
+            samples = np.stack([rng.standard_normal(shape) for rng in draws])
             yield TrainingLoss(samples=samples, teacher=teacher)
 
     return Problem(start=start, teacher=teacher, losses=losses(), factor=TRAINING_FACTOR)

@@ -13,7 +13,6 @@ from advgrad.simulation.theory import condition, distance
 from advgrad.simulation.walk import stepped
 
 METHODS = ("bp", "linbp")
-Progress = Callable[[int], None]  # steps done
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -22,14 +21,14 @@ class State:
 
     points: Array  # (S,M,R,d)
     loss: Array  # (S,M,R)
-    gradient: Array | None  # (S,M,R,d), before scaling, of the step to come; None after the last
+    gradient: Array | None  # (S,M,R,d), before scaling, of the next step; None after the last
 
 
 def walks(problem: Problem, settings: Sequence[Setting]) -> Iterator[State]:
     """The start, then the state after each step; both methods and all settings start and step on the same draws.
 
-    The loss is that of the samples of the step just done (released code), at the start of the step to come. Uses up
-    the problem's losses.
+    The loss is that of the samples of the step just done (released code), at the start of the next step. Consumes the
+    problem's losses.
     """
     points = np.broadcast_to(problem.start, (len(settings), len(METHODS), *problem.start.shape))
     value: Array | None = None
@@ -46,8 +45,8 @@ def walks(problem: Problem, settings: Sequence[Setting]) -> Iterator[State]:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Record:
-    """Every step of a simulation: T steps, S settings in the simulation's order, M methods as in METHODS, R runs."""
+class Trajectories:
+    """All steps of a simulation: T steps, S settings in the simulation's order, M methods as in METHODS, R runs."""
 
     distance: Array  # (T+1,S,M,R) L1, to the teacher
     loss: Array  # (T+1,S,M,R)
@@ -57,23 +56,23 @@ class Record:
 
 
 def silent(done: int) -> None:
-    """Progress that nobody watches."""
+    """Report no progress."""
 
 
-def record(simulation: Simulation, seed: int, progress: Progress = silent) -> Record:
+def record(simulation: Simulation, seed: int, progress: Callable[[int], None] = silent) -> Trajectories:
     """Walk every setting of the simulation with BP and LinBP, in every run.
 
-    Depends on nothing but these; a run on its number, not on how many there are. Entries of a walk that diverges
-    become inf and nan.
+    progress: gets the number of steps done. Depends on simulation and seed only; a run depends on its number, not on
+    how many there are. Entries of a walk that diverges become inf and nan.
     """
     settings, drawn = list(simulation.settings.values()), problem(simulation, seed)
     shape = (simulation.steps, len(settings), len(METHODS), simulation.runs)
-    far, lost = (np.empty((shape[0] + 1, *shape[1:])) for _ in range(2))
+    distances, losses = (np.empty((shape[0] + 1, *shape[1:])) for _ in range(2))
     l1, l2 = (np.empty(shape) for _ in range(2))
     held = np.empty((shape[0], shape[1], shape[3]), dtype=bool)
     with np.errstate(over="ignore", invalid="ignore"):
         for t, state in enumerate(walks(drawn, settings)):
-            far[t], lost[t] = distance(state.points, drawn.teacher), state.loss
+            distances[t], losses[t] = distance(state.points, drawn.teacher), state.loss
             if state.gradient is None:
                 break
             l1[t], l2[t] = np.abs(state.gradient).sum(-1), np.linalg.norm(state.gradient, axis=-1)
@@ -83,4 +82,4 @@ def record(simulation: Simulation, seed: int, progress: Progress = silent) -> Re
                     points, drawn.teacher, drawn.factor, setting, start=drawn.start, eps=drawn.eps
                 )  # fmt: skip
             progress(t + 1)
-    return Record(distance=far, loss=lost, l1=l1, l2=l2, held=held)
+    return Trajectories(distance=distances, loss=losses, l1=l1, l2=l2, held=held)

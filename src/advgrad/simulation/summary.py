@@ -1,4 +1,4 @@
-"""A simulation's record as analyses/NAME/values.json and curve.csv."""
+"""A simulation's trajectories as analyses/NAME/values.json and curve.csv."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from scipy.special import stdtrit
 
 from advgrad.config.simulation import Simulation, TrainingSimulation
 from advgrad.simulation.gradients import Array
-from advgrad.simulation.run import METHODS, Record
+from advgrad.simulation.run import METHODS, Trajectories
 
 Leaf = dict[str, float | None]  # {"value": x, "low": l, "high": h}; the interval may be missing
 BP, LINBP = (METHODS.index(name) for name in ("bp", "linbp"))
-ROUNDING = 1e-9  # of the distance at the start: walks nearer than this to each other have met, neither leads
+ROUNDING = 1e-9  # of the distance at the start: walks nearer than this to each other are equally far
 COLUMNS = (
     "series", "step", "distance", "distance_low", "distance_high", "loss", "loss_low", "loss_high",
     "gradient_l1", "gradient_l2", "condition",
@@ -31,7 +31,7 @@ def interval(values: Array) -> tuple[Array, Array]:
 
 def leaf(values: Array) -> Leaf:
     """Mean of values (R,) with its interval; None if a walk diverged, no interval for one run."""
-    mean, half = (float(each) for each in interval(values))
+    mean, half = (float(number) for number in interval(values))
     if not np.isfinite(mean):
         return {"value": None}
     if not np.isfinite(half):
@@ -76,8 +76,8 @@ def _condition(held: NDArray[np.bool_], against: NDArray[np.bool_]) -> dict[str,
     }
 
 
-def values(simulation: Simulation, record: Record) -> dict[str, dict[str, Any]]:
-    """SETTING -> what is known of it; n runs, means over them with 95 % intervals.
+def values(simulation: Simulation, trajectories: Trajectories) -> dict[str, dict[str, Any]]:
+    """SETTING -> its values: n runs, means over them with 95 % intervals.
 
     distance and loss: at the end, `start` before the first step. average: the distance's mean over the steps. ratio:
     LinBP's gradient norm over BP's; early: over the training's first steps. reversed: runs in which LinBP ends farther
@@ -86,16 +86,16 @@ def values(simulation: Simulation, record: Record) -> dict[str, dict[str, Any]]:
     """
     groups = {}
     for i, name in enumerate(simulation.settings):
-        distance, l1, l2 = record.distance[:, i], record.l1[:, i], record.l2[:, i]
+        distance, l1, l2 = trajectories.distance[:, i], trajectories.l1[:, i], trajectories.l2[:, i]
         against = reversed_runs(distance)
         group = {
             "n": simulation.runs,
             "distance": {"start": leaf(distance[0, BP]), **_pair(distance[-1])},
             "average": _pair(_over_steps(distance)),
-            "loss": _pair(record.loss[-1, i]),
+            "loss": _pair(trajectories.loss[-1, i]),
             "ratio": _ratios(l1, l2),
             "reversed": {"value": float(against.sum())},
-            "condition": _condition(record.held[:, i], against),
+            "condition": _condition(trajectories.held[:, i], against),
         }
         if isinstance(simulation, TrainingSimulation):
             group["early"] = _ratios(l1[: simulation.early], l2[: simulation.early])
@@ -103,18 +103,18 @@ def values(simulation: Simulation, record: Record) -> dict[str, dict[str, Any]]:
     return groups
 
 
-def curve(simulation: Simulation, record: Record) -> list[dict[str, Any]]:
+def curve(simulation: Simulation, trajectories: Trajectories) -> list[dict[str, Any]]:
     """Rows of COLUMNS, a series SETTING/METHOD after the other, at the steps 0, every, 2 every, ... and the last.
 
-    Means over runs with 95 % intervals. Empty: diverged, one run, no step to come, or the condition at BP's points.
+    Means over runs with 95 % intervals. Empty: diverged, one run, no next step, or the condition at BP's points.
     """
     steps = sorted({*range(0, simulation.steps, simulation.every), simulation.steps})
     rows = []
     for i, setting in enumerate(simulation.settings):
         for m, method in enumerate(METHODS):
-            columns = [_band(of[steps, i, m]) for of in (record.distance, record.loss)]
-            columns += [interval(of[steps[:-1], i, m])[0][:, None] for of in (record.l1, record.l2)]
-            columns += [record.held[steps[:-1], i].mean(-1, keepdims=True)] if m == LINBP else []
+            columns = [_band(array[steps, i, m]) for array in (trajectories.distance, trajectories.loss)]
+            columns += [interval(array[steps[:-1], i, m])[0][:, None] for array in (trajectories.l1, trajectories.l2)]
+            columns += [trajectories.held[steps[:-1], i].mean(-1, keepdims=True)] if m == LINBP else []
             for k, step in enumerate(steps):
                 numbers = [float(x) if np.isfinite(x) else "" for column in columns for x in column[k : k + 1].flat]
                 row = [f"{setting}/{method}", step, *numbers]

@@ -1,4 +1,4 @@
-"""What the theorems rest on: the gradients' expectations, and how small a step has to be.
+"""The basis of the theorems: the gradients' expectations, and how small a step has to be.
 
 Expectations (Lemma 1, after Tian, ICML 2017, Theorem 1), with standard normal weights or samples, r = x - x*,
 e = x/|x|, theta the angle between x and x*:
@@ -8,7 +8,7 @@ e = x/|x|, theta the angle between x and x*:
 
 k = d2 d3 / (2 d1) for the attack with the released code's division by d1, and 1/2 for the training.
 
-Step size. Equations 22 and 23 are lost in the text that we have; what follows is derived by us. The theorems compare
+Step size. Equations 22 and 23 are missing in our copy of the text; what follows is derived here. The theorems compare
 L1 distances to the teacher and hold for small steps. At a point x, with both steps along the expectations:
 
 (a) LinBP's step does not overshoot: it ends no later than at the point of its direction that is nearest to the
@@ -74,5 +74,5 @@ def condition(
         stepped(points, expected_gradient(points, teacher, factor, linear=linear), setting, start=start, eps=eps)
         for linear in (False, True)
     ]
-    bp, linbp = (distance(each, teacher) for each in after)
+    bp, linbp = (distance(stepped_points, teacher) for stepped_points in after)
     return no_overshoot(points - teacher, factor, setting) & (linbp <= bp)

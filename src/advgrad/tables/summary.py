@@ -16,7 +16,6 @@ from advgrad.tables.spec import Spec, load_spec
 from advgrad.tables.verdict import Verdict
 
 COMPARED: tuple[Verdict, ...] = tuple(name for name in get_args(Verdict) if name != "no paper value")
-BEGIN, END = "<!-- summary: written by `advgrad readme` -->\n", "<!-- end of summary -->\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,11 +104,3 @@ def _claims(reports: Path, paper: str) -> dict[str, int]:
         return dict(read_json(file)["verdicts"])
     except (KeyError, TypeError, ValueError):
         raise InputError(f"{file}: not counts of a paper's claims") from None
-
-
-def with_summary(readme: str, text: str, file: Path) -> str:
-    """readme with `text` between its marks; InputError if it has not exactly one pair of them."""
-    if readme.count(BEGIN) != 1 or readme.count(END) != 1 or readme.index(BEGIN) > readme.index(END):
-        raise InputError(f"{file}: wants {BEGIN.strip()} and, below it, {END.strip()}, each once and on its own line")
-    head, rest = readme.split(BEGIN)
-    return f"{head}{BEGIN}{text}{END}{rest.split(END)[1]}"

@@ -1,4 +1,4 @@
-"""What perturbs a training batch: PGD, or GAAT's gradient from a Taylor expansion, both through the attack loop."""
+"""Adversarial images of a training batch: PGD, or GAAT's gradient from a Taylor expansion, both by the attack loop."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,7 +45,7 @@ def start_noise(adversary: Adversary, x: Tensor, generator: torch.Generator) -> 
 def gradient_source(adversary: Adversary, divisor: int, linearised: tuple[str, ...] = ()) -> Prepare:
     """Where the adversary's gradients come from. linearised: the network's activations that LinBP takes for identity.
 
-    InputError for LinBP without any, and for LinBP of an adversary other than PGD.
+    InputError: LinBP without such names, or with an adversary other than PGD.
     """
     if not adversary.linbp:
         return taylor(divisor, adversary.hessian) if adversary.kind == "gaat" else plain(divisor)
@@ -89,7 +89,7 @@ def adversarial(
 
 @contextmanager
 def attacked(model: nn.Module, *, train: bool) -> Iterator[None]:
-    """Inside, weights are frozen, so that only input gradients are computed; the mode is as asked."""
+    """Inside, weights are frozen, so that only input gradients are computed; in training mode if `train`."""
     mode, learning = model.training, [p for p in model.parameters() if p.requires_grad]
     for parameter in learning:
         parameter.requires_grad_(False)

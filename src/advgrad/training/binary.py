@@ -1,6 +1,6 @@
-"""Binary weights while training: latent real values u beside the network, which holds the forward weights.
+"""Binary weights while training: latent real values u, next to the network with its forward weights.
 
-The network's own parameters are what the forward pass uses, tanh(beta u) or sign(u); the optimiser moves u.
+The network's parameters are the forward weights, tanh(beta u) or sign(u); the optimiser updates u.
 Source: md-bnn (MD-tanh-S, GD-tanh), BinaryConnect (bc), BinaryNet (waq: layers that binarise themselves).
 """
 
@@ -62,7 +62,7 @@ def sign_round(latent: Latent) -> None:
 
 @torch.no_grad()
 def pull_gradients(latent: Latent, beta: float) -> None:
-    """Hand the forward weights' gradients on to u, by the method's rule; a parameter without gradient gives none."""
+    """Pass the forward weights' gradients on to u, by the method's rule; without a gradient u gets None."""
     for name, u in latent.values.items():
         weight = latent.weights[name]
         u.grad = None if weight.grad is None else latent_gradient(latent.method, weight.grad, u, weight, beta)
@@ -82,17 +82,17 @@ def latent_gradient(method: Method, grad: Tensor, u: Tensor, weight: Tensor, bet
 
 
 def exported(core: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The state with the weights of the layers that binarise themselves as what they compute with: +1 and -1.
+    """The state with the weights of layers that binarise themselves as +1 and -1, as the forward pass uses them.
 
-    The same logits bit for bit, since sign(sign(w)) = sign(w). A latent weight of exactly 0 stays 0, as it computes.
+    The same logits bit for bit, since sign(sign(w)) = sign(w). A latent weight of exactly 0 stays 0.
     """
-    own = [name for name, module in core.named_modules() if isinstance(module, BinarizeConv2d | BinarizeLinear)]
-    return state | {f"{name}.weight": state[f"{name}.weight"].sign() for name in own}
+    layers = [name for name, module in core.named_modules() if isinstance(module, BinarizeConv2d | BinarizeLinear)]
+    return state | {f"{name}.weight": state[f"{name}.weight"].sign() for name in layers}
 
 
 @torch.no_grad()
 def clamp_binarised_layers(core: nn.Module) -> None:
-    """waq: latent weights (and real biases) of the layers that binarise themselves, back into [-1, 1]."""
+    """waq: clamp latent weights (and real biases) of layers that binarise themselves to [-1, 1]."""
     for module in core.modules():
         if isinstance(module, BinarizeConv2d | BinarizeLinear):
             for parameter in module.parameters():

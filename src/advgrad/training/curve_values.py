@@ -1,4 +1,4 @@
-"""Trainings side by side as analyses/NAME/curve.csv and values.json."""
+"""Compared trainings as analyses/NAME/curve.csv and values.json."""
 
 from collections.abc import Mapping
 from math import isfinite
@@ -20,22 +20,22 @@ def rows(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
     """
     extra = (*PROBED, *RESIDUALS)
     probed = [name for name in extra if any(name in row for curve in curves.values() for row in curve)]
-    found = []
+    table = []
     for variant, curve in curves.items():
         best = 0.0
         for row in curve:
             best = max(best, row["test_accuracy"])
             values = row | {"best_test_accuracy": best}
             shown = {name: _number(values.get(name)) for name in (*MEASURED, "best_test_accuracy", *probed)}
-            found.append({"series": variant, "epoch": int(row["epoch"]), **shown})
-    return found
+            table.append({"series": variant, "epoch": int(row["epoch"]), **shown})
+    return table
 
 
 def values(curves: Mapping[str, Curve], images: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    """The groups of values.json, one for each variant. images: how many a number rests on, by its column.
+    """The groups of values.json, one for each variant. images: how many images a column's numbers are measured on.
 
     Losses and residuals that are not finite have the value None. Accuracies have Wilson's 95 % interval. passes: images
-    through the network in the training itself, measuring left out.
+    through the network in the training, without those of measuring.
     """
     return {variant: {"n": images["test_accuracy"], **_group(curve, images)} for variant, curve in curves.items()}
 

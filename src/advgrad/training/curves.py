@@ -1,4 +1,4 @@
-"""Trainings side by side: one network from the same start, with the same draws, measured on the test set as it learns.
+"""Compare trainings: one network from the same start, with the same draws, measured on the test set as it learns.
 
 Source: LinBP, Sections 4.2.2 and 4.2.3, Figures 5 to 12.
 """
@@ -39,7 +39,7 @@ class Compared:
 
 
 def recipe(training: Training, variant: Variant) -> Training:
-    """The recipe with the variant's changes. InputError: the variant's adversary is one that the recipe has not."""
+    """The recipe with the variant's changes. InputError: it changes an adversary that the recipe does not have."""
     schedule = variant.schedule or training.schedule
     schedule = schedule.model_copy(update={"lrs": tuple(rate * variant.rate for rate in schedule.lrs)})
     optimizer = training.optimizer.model_copy(update={"lr": training.optimizer.lr * variant.rate})
@@ -66,16 +66,16 @@ def compare(
 ) -> Compared:
     """Train every variant, one after the other. train_data, test_data: the data set's, uint8 (n,H,W,C).
 
-    Curves of finished variants are kept in `folder`, and the running one's state below it (the caller removes it all);
-    a call that finds those of the same `key` goes on from there, to the same bits. every: seconds between two states.
-    report: gets every row, old ones too.
+    Curves of finished variants are saved in `folder`, and the state of the present one below it (the caller removes
+    both); a call that finds them with the same `key` goes on from there, to the same bits. every: seconds between two
+    saves. report: gets every row, those of finished variants too.
     InputError, before anything is trained, for variants that do not fit the recipe, the network or the device.
     """
     recipes = {name: recipe(run.training, variant) for name, variant in run.curves.variants.items()}
     _check(run, recipes, device)
     store = Store(folder=folder, key=key, every=every)
-    found = store.load()
-    done: dict[str, Curve] = found[1]["curves"] if found else {}
+    saved = store.load()
+    done: dict[str, Curve] = saved[1]["curves"] if saved else {}
     for name, curve in done.items():
         for row in curve:
             report(name, int(row["epoch"]), row)
@@ -87,8 +87,8 @@ def compare(
             continue
         data, held_out = split(training, *train_data)
         observe = _observer(run.curves, images, labels, seed, plan(training, len(data[1])).epochs)
-        if (asked := run.curves.probe and run.curves.probe.residual) is not None:
-            observe = _with_residual(observe, asked, training, data, device, seed)
+        if (settings := run.curves.probe and run.curves.probe.residual) is not None:
+            observe = _with_residual(observe, settings, training, data, device, seed)
         trained = train(
             training, run.network, _fresh(run, seed), data, held_out,
             seed=seed, device=device, checkpoint=folder / name, key=f"{key} {name}", checkpoint_every=every,
@@ -123,27 +123,27 @@ def _observer(curves: Curves, images: Tensor, labels: Tensor, seed: int, epochs:
         row = measure(model, images[: curves.test], labels[: curves.test], batch=BATCH, prefix="test")
         if curves.probe is None:
             return row
-        found = probe.robustness(model, images, labels, curves.probe, seed=seed, epoch=epoch, epochs=epochs)
-        return row | found
+        robustness = probe.robustness(model, images, labels, curves.probe, seed=seed, epoch=epoch, epochs=epochs)
+        return row | robustness
 
     return observe
 
 
 def _with_residual(
-    observe: Observe, asked: Residual, training: Training, data: Data, device: torch.device | str, seed: int
+    observe: Observe, settings: Residual, training: Training, data: Data, device: torch.device | str, seed: int
 ) -> Observe:
-    """... and how far the loss on the first training images is from its expansion, under the training's adversary."""
-    images, labels = to_device(data[0][: asked.images], data[1][: asked.images], device)
+    """`observe`, and how far the loss on the first training images is from its expansion under the adversary."""
+    images, labels = to_device(data[0][: settings.images], data[1][: settings.images], device)
     images = images.contiguous(memory_format=memory_format(device, "float32"))
 
     def observed(model: Normalised, epoch: int) -> dict[str, float]:
-        return observe(model, epoch) | residual.residuals(model, images, labels, training, asked, seed=seed)
+        return observe(model, epoch) | residual.residuals(model, images, labels, training, settings, seed=seed)
 
     return observed
 
 
 def _counts(run: CurvesRun, labels: Tensor, trained: int) -> dict[str, int]:
-    """How many images each measured accuracy is a share of, and each residual a mean over. trained: images."""
+    """How many images each accuracy and residual is measured on. trained: number of training images."""
     curves, probe = run.curves, run.curves.probe
     counts = {"test_accuracy": len(labels[: curves.test])}
     if probe is None:

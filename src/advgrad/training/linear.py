@@ -12,7 +12,7 @@ from advgrad.training.adversaries import gradient_source
 
 
 def check(training: config.Training, network: config.Network, model: nn.Module) -> None:
-    """InputError for a recipe that asks for LinBP where the network names no activations, or unknown ones."""
+    """InputError for a recipe with LinBP where the network names no activations, or unknown ones."""
     adversary = training.adversary
     if adversary is not None:
         gradient_source(adversary, 1, network.linearised)

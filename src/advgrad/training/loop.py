@@ -50,27 +50,27 @@ def train(
 
     The state after an epoch is kept in `checkpoint` (the caller removes it) once `checkpoint_every` seconds have
     passed since the last one; 0: after every epoch but the last. A call that finds one with the same `key` goes on from
-    there, to the same bits. What `observe` finds joins the epoch's row; it may use the model and torch's generators as
-    it likes, but must leave the weights and what is learnt of them as they are. `on_epoch` gets every row, those from a
-    checkpoint first. A training that diverges goes on to its end, with losses of nan or inf in its rows.
+    there, to the same bits. What `observe` returns is added to the epoch's row; it may use the model and torch's
+    generators, but must not change weights or buffers. `on_epoch` gets every row, those from a checkpoint first. A
+    training that diverges goes on to its end, with losses of nan or inf in its rows.
     trunk: the state that another training kept at its `fork_at`, from which this one goes on; to the bits of a run from
     the start, if both do the same up to there.
     Raises InputError for a recipe that does not fit the network or the data.
     """
-    this = _fixed(training, network, model, train_data, seed, device)
-    held_out = validation.on_device(training, validation_data, device, this.layout)
-    learner = _learner(this)
+    setup = _setup(training, network, model, train_data, seed, device)
+    held_out = validation.on_device(training, validation_data, device, setup.layout)
+    learner = _learner(setup)
     store = Store(folder=checkpoint, key=key, every=checkpoint_every)
     progress = Progress.resume(store, learner, trunk)
     for row in progress.curve:
         on_epoch(int(row["epoch"]), row)
-    epochs, fork = this.plan.epochs, None if training.fork_at is None else this.plan.epoch_at(training.fork_at)
+    epochs, fork = setup.plan.epochs, None if training.fork_at is None else setup.plan.epoch_at(training.fork_at)
 
     for epoch in range(progress.epochs, epochs):
         if epoch == fork:
             progress.keep(learner)
-        row = _row(this, learner, progress, epoch, held_out, observe)
-        progress.finish_epoch(row, model.core, training, this.plan)
+        row = _row(setup, learner, progress, epoch, held_out, observe)
+        progress.finish_epoch(row, model.core, training, setup.plan)
         if epoch + 1 < epochs and store.due():
             progress.save(store, learner)
         on_epoch(epoch + 1, row)
@@ -80,14 +80,14 @@ def train(
     state, epoch = progress.selected(model.core, training)
     return Trained(
         state=binary.exported(model.core, state), epoch=epoch, curve=progress.curve, attack=progress.attack,
-        update=progress.update, precision=this.precision, seconds=progress.seconds, stop=progress.stop,
+        update=progress.update, precision=setup.precision, seconds=progress.seconds, stop=progress.stop,
         best=binary.exported(model.core, progress.best) if progress.stop else {}, kept=progress.kept,
     )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Fixed:
-    """What all steps of a training share."""
+class _Setup:
+    """Shared by all steps of a training."""
 
     training: config.Training
     network: config.Network
@@ -99,57 +99,57 @@ class _Fixed:
     precision: config.Precision
     layout: torch.memory_format
     plan: schedules.Plan
-    backward: Callable[[], AbstractContextManager[None]]  # the updates' backward passes run inside
+    backward: Callable[[], AbstractContextManager[None]]  # context of the updates' passes
 
 
-def _fixed(
+def _setup(
     training: config.Training, network: config.Network, model: Normalised, data: Data, seed: int,
     device: torch.device | str,
-) -> _Fixed:  # fmt: skip
+) -> _Setup:  # fmt: skip
     """With the training images on the device; InputError for a recipe that does not fit the network."""
     linear.check(training, network, model)
     images, labels = to_device(*data, device)
     precision = effective(training.precision, device)
-    return _Fixed(
+    return _Setup(
         training=training, network=network, model=model, images=images, labels=labels, seed=seed, device=device,
         precision=precision, layout=memory_format(device, precision), plan=schedules.plan(training, len(labels)),
         backward=linear.update(training, network, model),
     )  # fmt: skip
 
 
-def _learner(this: _Fixed) -> Learner:
+def _learner(setup: _Setup) -> Learner:
     """The model's weights as they start, on the device, with their optimiser."""
-    if this.training.init == "xavier":
-        xavier(this.model.core, generator(this.seed, "init"))
-    this.model.to(this.device, memory_format=this.layout)  # pyright: ignore[reportCallIssue]
-    return Learner.of(this.model.core, this.training)
+    if setup.training.init == "xavier":
+        xavier(setup.model.core, generator(setup.seed, "init"))
+    setup.model.to(setup.device, memory_format=setup.layout)  # pyright: ignore[reportCallIssue]
+    return Learner.of(setup.model.core, setup.training)
 
 
 def _row(
-    this: _Fixed, learner: Learner, progress: Progress, epoch: int, held_out: tuple[Tensor, Tensor] | None,
+    setup: _Setup, learner: Learner, progress: Progress, epoch: int, held_out: tuple[Tensor, Tensor] | None,
     observe: Observe,
 ) -> dict[str, float]:  # fmt: skip
-    """Train for one epoch, from 0, and measure what it has made: its row of the curve."""
+    """Train for one epoch, numbered from 0, and measure the network: the epoch's row of the curve."""
     begin = time.perf_counter()
-    sums, rates = _epoch(this, learner, progress, epoch)
+    sums, rates = _epoch(setup, learner, progress, epoch)
     if learner.latent:
-        binary.sign_round(learner.latent)  # what is validated, selected and exported
+        binary.sign_round(learner.latent)  # as validated, selected and exported
     row = {"epoch": epoch + 1, **sums.means("train")}
-    progress.seconds.append(time.perf_counter() - begin)  # the means have waited for the device
-    with arithmetic(this.precision, this.device):
-        row |= validation.validate(this.training, this.model, held_out, this.images, this.seed)
-    with seeded(this.seed, "observe", epoch, device=this.device):
-        row |= observe(this.model, epoch + 1)
+    progress.seconds.append(time.perf_counter() - begin)  # the means waited for the device
+    with arithmetic(setup.precision, setup.device):
+        row |= validation.validate(setup.training, setup.model, held_out, setup.images, setup.seed)
+    with seeded(setup.seed, "observe", epoch, device=setup.device):
+        row |= observe(setup.model, epoch + 1)
     return row | rates | progress.passes()
 
 
-def _epoch(this: _Fixed, learner: Learner, progress: Progress, epoch: int) -> tuple[Sums, dict[str, float]]:
-    """The steps of one epoch, from 0: what they sum up to, and the last one's learning rate and β."""
-    training, plan, latent = this.training, this.plan, learner.latent
-    sums, rate, beta = Sums(this.images.device), 0.0, 1.0
-    this.model.train()
-    with seeded(this.seed, "dropout", epoch, device=this.device):
-        for batch, index in enumerate(epoch_batches(len(this.labels), training.batch, this.seed, epoch)):
+def _epoch(setup: _Setup, learner: Learner, progress: Progress, epoch: int) -> tuple[Sums, dict[str, float]]:
+    """The steps of one epoch, numbered from 0: its sums, and the last step's learning rate and β."""
+    training, plan, latent = setup.training, setup.plan, learner.latent
+    sums, rate, beta = Sums(setup.images.device), 0.0, 1.0
+    setup.model.train()
+    with seeded(setup.seed, "dropout", epoch, device=setup.device):
+        for batch, index in enumerate(epoch_batches(len(setup.labels), training.batch, setup.seed, epoch)):
             step = epoch * plan.steps_per_epoch + batch
             if batch == plan.steps_per_epoch or step == plan.steps:
                 break
@@ -158,39 +158,39 @@ def _epoch(this: _Fixed, learner: Learner, progress: Progress, epoch: int) -> tu
             beta = schedules.beta(training.binary, clock) if training.binary else beta
             if latent:
                 binary.project(latent, beta)
-            index = index.to(this.images.device, non_blocking=True)
-            x, y = this.images[index], this.labels[index]  # (b,...), (b,)
-            x = as_float(augment(x, training.augment, generator(this.seed, "augment", epoch, batch)))
+            index = index.to(setup.images.device, non_blocking=True)
+            x, y = setup.images[index], setup.labels[index]  # (b,...), (b,)
+            x = as_float(augment(x, training.augment, generator(setup.seed, "augment", epoch, batch)))
             begun = training.adversary is not None and clock >= training.adversary.begins
-            noise = generator(this.seed, "start", epoch, batch) if begun else None
-            loss, logits = _gradients(this, x.contiguous(memory_format=this.layout), y, noise, progress.attack)
+            noise = generator(setup.seed, "start", epoch, batch) if begun else None
+            loss, logits = _gradients(setup, x.contiguous(memory_format=setup.layout), y, noise, progress.attack)
             if latent:
                 binary.pull_gradients(latent, beta)
             learner.step(rate)
             if training.binary and training.binary.method == "waq":
-                binary.clamp_binarised_layers(this.model.core)
+                binary.clamp_binarised_layers(setup.model.core)
             progress.update.add(forward=len(y), backward=len(y))
             sums.add(loss, logits, y)
     return sums, {"lr": rate} | ({"beta": beta} if latent else {})
 
 
 def _gradients(
-    this: _Fixed, x: Tensor, y: Tensor, noise: torch.Generator | None, passes: Passes
+    setup: _Setup, x: Tensor, y: Tensor, noise: torch.Generator | None, passes: Passes
 ) -> tuple[Tensor, Tensor]:
-    """Loss and logits of a batch, whose gradients are then in the weights.
+    """Loss and logits of a batch; leaves the gradients in the weights.
 
     noise: draws the adversary's start; None while there is no adversary. passes: counts the adversary's.
     """
-    with arithmetic(this.precision, this.device):
+    with arithmetic(setup.precision, setup.device):
         if noise is not None:
-            adversary = this.training.adversary
+            adversary = setup.training.adversary
             assert adversary is not None
             x = adversarial(
-                this.model, x, y, adversary, divisor=this.training.batch, noise=start_noise(adversary, x, noise),
-                passes=passes, linearised=this.network.linearised,
+                setup.model, x, y, adversary, divisor=setup.training.batch, noise=start_noise(adversary, x, noise),
+                passes=passes, linearised=setup.network.linearised,
             )  # fmt: skip
-        with this.backward():
-            logits = widened(this.model(x))  # (b, classes)
+        with setup.backward():
+            logits = widened(setup.model(x))  # (b, classes)
             loss = F.cross_entropy(logits, y)
             loss.backward()
     return loss, logits

@@ -1,4 +1,4 @@
-"""What is measured while training."""
+"""Loss and accuracy while training."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ class Sums:
         self.images = 0
 
     def add(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
-        """loss: mean over the batch."""
+        """loss: mean over the batch. logits (n, classes), y (n,)."""
         self.loss += loss.detach() * len(y)
         self.correct += (logits.detach().argmax(1) == y).sum()
         self.images += len(y)

@@ -9,7 +9,7 @@ from advgrad.config import Precision
 
 
 def effective(precision: Precision, device: torch.device | str) -> Precision:
-    """What is really done when `precision` is asked for on the device: TF32 is of CUDA from capability 8.0 on."""
+    """The precision in which passes run: TF32 needs CUDA and capability 8.0, elsewhere it is float32."""
     device = torch.device(device)
     if precision != "tf32" or (device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)):
         return precision
@@ -18,7 +18,7 @@ def effective(precision: Precision, device: torch.device | str) -> Precision:
 
 @contextmanager
 def arithmetic(precision: Precision, device: torch.device | str) -> Iterator[None]:
-    """Inside, forward and backward passes are done in this precision; after, also after an error, as before.
+    """Inside, forward and backward passes run in this precision; restored afterwards, also after an error.
 
     One of these for each update: bf16 keeps rounded copies of the weights until its end.
     """

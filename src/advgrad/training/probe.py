@@ -17,10 +17,10 @@ BATCH = 250  # images attacked at once
 
 
 def check(probe: Probe, training: Training) -> None:
-    """InputError for another attack than PGD in pixel space, or a residual without an adversary."""
+    """InputError: another attack than PGD in pixel space, or a residual without an adversary."""
     for name, allowed in (("method", "pgd"), ("space", "pixel")):
-        if probe.pgd is not None and (found := getattr(probe.pgd, name)) != allowed:
-            raise InputError(f"curves: probe: pgd: {name} must be {allowed}, not {found}")
+        if probe.pgd is not None and (value := getattr(probe.pgd, name)) != allowed:
+            raise InputError(f"curves: probe: pgd: {name} must be {allowed}, not {value}")
     if probe.residual is not None and training.adversary is None:
         raise InputError("curves: probe: residual needs a recipe with an adversary")
 
@@ -30,19 +30,19 @@ def robustness(
 ) -> dict[str, float]:
     """pgd_accuracy and autoattack_accuracy in [0,1], each only after the epochs that its `every` names, and the last.
 
-    model: whole network on [0,1] pixels; weights and mode are afterwards as before. images (n,C,H,W) uint8 and labels
+    model: whole network on [0,1] pixels; weights and mode are as before afterwards. images (n,C,H,W) uint8 and labels
     (n,) int64: the test set from its first image on. epoch: from 1.
     """
-    found: dict[str, float] = {}
+    accuracies: dict[str, float] = {}
     with frozen(model):
         if probe.pgd is not None and _due(epoch, epochs, probe.every):
             first = slice(probe.images)
-            found["pgd_accuracy"] = under_pgd(model, images[first], labels[first], probe.pgd, seed)
+            accuracies["pgd_accuracy"] = under_pgd(model, images[first], labels[first], probe.pgd, seed)
         auto = probe.autoattack
         if auto is not None and _due(epoch, epochs, auto.every):
             first = slice(auto.images)
-            found["autoattack_accuracy"] = _under_autoattack(model, images[first], labels[first], auto, seed)
-    return found
+            accuracies["autoattack_accuracy"] = _under_autoattack(model, images[first], labels[first], auto, seed)
+    return accuracies
 
 
 def _due(epoch: int, epochs: int, every: int) -> bool:

@@ -1,4 +1,4 @@
-"""What a run has reached: everything that a checkpoint holds."""
+"""The progress of a training: all that its checkpoint holds."""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -14,12 +14,12 @@ from advgrad.training.checkpoint import optimizer_tensors, restore_optimizer
 from advgrad.training.schedules import Plan
 from advgrad.training.stopping import Stop, is_over, score
 
-COUNTS = "counts"  # epochs, and passes of attack and update, forward and backward: one tensor of a kept state
+COUNTS = "counts"  # epochs, and forward and backward passes of attack and update: one tensor of a kept state
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Learner:
-    """The network, its latent values if it has any, and the optimiser that moves those or the parameters."""
+    """The network, its latent values if it has any, and the optimiser that updates those or the parameters."""
 
     core: nn.Module
     latent: binary.Latent | None
@@ -48,7 +48,7 @@ class Learner:
 
     @torch.no_grad()
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Inverse of `tensors`; values are copied into the tensors that are there, which keeps their layout."""
+        """Inverse of `tensors`; values are copied into the existing tensors, which keeps their layout."""
         self.core.load_state_dict(checkpoint.ungroup("core", tensors), strict=False)  # binarised ones come from u
         if self.latent:
             for name, value in checkpoint.ungroup("latent", tensors).items():
@@ -73,9 +73,9 @@ def _optimizer(recipe: config.Optimizer, parameters: list[Tensor]) -> torch.opti
 
 @dataclass(kw_only=True)
 class Progress:
-    """The curve so far, the passes and seconds so far, and the states that are kept beside the present one."""
+    """Curve, passes and seconds so far, and the states that are kept besides the present one."""
 
-    begun: int = 0  # epochs that were over when the run began: those of the trunk that it forks from
+    begun: int = 0  # epochs before this run: those of the trunk that it forks from
     curve: list[dict[str, float]] = field(default_factory=list)  # of the run's own epochs
     seconds: list[float] = field(default_factory=list)  # of each, without what was measured after it
     attack: Passes = field(default_factory=Passes)  # with the trunk's
@@ -88,11 +88,11 @@ class Progress:
 
     @classmethod
     def resume(cls, store: checkpoint.Store, learner: Learner, trunk: dict[str, Tensor] | None = None) -> "Progress":
-        """What the run's checkpoint holds, with the learner set to it; else a start at the trunk, or a fresh one."""
-        found = store.load()
-        if found is None:
+        """From the run's checkpoint, else from the trunk, else new. The learner is set to it."""
+        saved = store.load()
+        if saved is None:
             return cls._forked(trunk, learner) if trunk else cls()
-        tensors, facts = found
+        tensors, facts = saved
         learner.restore(tensors)
         return cls(
             begun=facts["begun"],
@@ -139,14 +139,14 @@ class Progress:
         return {"forward": forward, "backward": self.attack.backward + self.update.backward}
 
     def keep(self, learner: Learner) -> None:
-        """Copy all that a fork needs to go on from here."""
+        """Copy the state from which a fork goes on."""
         counts = torch.tensor([self.epochs, self.attack.forward, self.attack.backward, self.update.forward,
                                self.update.backward])  # fmt: skip
         state = {name: tensor.detach().to("cpu", copy=True) for name, tensor in learner.tensors().items()}
         self.kept = state | {COUNTS: counts}
 
     def finish_epoch(self, row: dict[str, float], core: nn.Module, training: config.Training, plan: Plan) -> None:
-        """Add the row; keep the state if it beats all before and somebody asks for it; stop if it is time to."""
+        """Add the row; keep the state if it is the best so far and wanted; note where early stopping ends."""
         self.curve.append(row)
         stopping = training.stopping is not None and self.stop is None
         if (training.select == "best" or stopping) and score(row) > self.best_score:
@@ -160,5 +160,5 @@ class Progress:
         return (self.best, self.best_epoch) if training.select == "best" else (snapshot(core), self.epochs)
 
 
-def _stop(told: dict[str, Any]) -> Stop:
-    return Stop(**{**told, "attack": Passes(**told["attack"]), "update": Passes(**told["update"])})
+def _stop(fields: dict[str, Any]) -> Stop:
+    return Stop(**{**fields, "attack": Passes(**fields["attack"]), "update": Passes(**fields["update"])})

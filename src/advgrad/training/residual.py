@@ -14,7 +14,7 @@ from advgrad.training.adversaries import adversarial, for_validation
 
 
 def residuals(
-    model: nn.Module, images: Tensor, labels: Tensor, training: Training, asked: Residual, *, seed: int
+    model: nn.Module, images: Tensor, labels: Tensor, training: Training, settings: Residual, *, seed: int
 ) -> dict[str, float]:
     """residual and residual_batch: means of R = |l(x + delta) - l(x) - delta.J - (delta.J)^2 / 2|.
 
@@ -28,20 +28,20 @@ def residuals(
     if training.adversary is None:
         raise InputError("curves: probe: residual needs a recipe with an adversary")
     adversary = for_validation(training.adversary)
-    own, batchwise, batches = 0.0, 0.0, 0
+    per_image, per_batch, batches = 0.0, 0.0, 0
     with frozen(model):
-        for part in torch.arange(len(images)).split(asked.batch):
+        for part in torch.arange(len(images)).split(settings.batch):
             x, y = pixels(images[part.to(images.device)]), labels[part.to(images.device)]
             noise = None
             if adversary.start != "none":
                 noise = sample_noise(seed, part.numpy(), 0, (x.shape[1], x.shape[2], x.shape[3]))
             x_adv = adversarial(model, x, y, adversary, divisor=training.batch, noise=noise, passes=Passes())
             change, first = expansion(model, x, x_adv, y)
-            own += float((change - first - first.square() / 2).abs().sum())
+            per_image += float((change - first - first.square() / 2).abs().sum())
             change, first = change.mean(), first.mean()
-            batchwise += float((change - first - first.square() / 2).abs())
+            per_batch += float((change - first - first.square() / 2).abs())
             batches += 1
-    return {"residual": own / len(images), "residual_batch": batchwise / batches}
+    return {"residual": per_image / len(images), "residual_batch": per_batch / batches}
 
 
 def expansion(model: nn.Module, x: Tensor, x_adv: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Learning rate and beta as functions of the paper's clock, and how many steps a run really makes."""
+"""Learning rate and beta as functions of the paper's clock, and the number of steps of a run."""
 
 import math
 from dataclasses import dataclass

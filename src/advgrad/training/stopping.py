@@ -6,7 +6,7 @@ from advgrad.attacks.passes import Passes
 from advgrad.config import Training
 from advgrad.training.schedules import Plan
 
-SCORES = ("validation_adversarial_accuracy", "validation_accuracy")  # of an epoch's row, by the first that is there
+SCORES = ("validation_adversarial_accuracy", "validation_accuracy")  # of an epoch's row; the first one present counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,22 +14,22 @@ class Stop:
     """Where early stopping ends a run, and what it costs up to there. Epochs count from 1."""
 
     epoch: int  # after which it stops; the run's last one if nothing stopped it
-    best: int  # whose state it hands out
+    best: int  # the epoch whose state is the result
     score: float  # accuracy of that state on the held-out images, under attack
     attack: Passes
     update: Passes
 
 
 def score(row: dict[str, float]) -> float:
-    """What an epoch is judged by: accuracy under attack, where it was measured."""
+    """An epoch's score: accuracy under attack where it was measured, else accuracy."""
     return next(row[name] for name in SCORES if name in row)
 
 
 def is_over(training: Training, plan: Plan, epoch: int, best: int) -> bool:
-    """Whether a run whose best epoch so far is `best` stops after `epoch`: too long without a better one, or its end.
+    """Whether a run whose best epoch so far is `best` stops after `epoch`: too long without a better one, or the last.
 
     The patience counts from the best epoch, but not from before the first milestone (`stopping.after`), nor from before
-    the adversary's start: a delayed training has nothing to show for until then.
+    the adversary's start: a delayed training is natural until then.
     """
     stopping = training.stopping
     if stopping is None or epoch == plan.epochs:

@@ -1,4 +1,4 @@
-"""What a training gives."""
+"""The result of a training."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -19,25 +19,25 @@ class Trained:
     curve: list[dict[str, float]]  # a row for each epoch; of a fork, for those after its trunk's
     attack: Passes  # cost of the adversary, validation left out
     update: Passes  # cost of the updates
-    precision: config.Precision  # of the passes, as really done
-    seconds: list[float]  # of each of the curve's epochs, on this machine, without what was measured after it
+    precision: config.Precision  # of the passes, as they ran
+    seconds: list[float]  # of each of the curve's epochs, on this machine, without the measuring after it
     stop: Stop | None = None  # where early stopping ends
     best: dict[str, Tensor] = field(default_factory=dict)  # `.core` at the stop's best epoch, if there is a stop
     kept: dict[str, Tensor] = field(default_factory=dict)  # all of the training's state at `fork_at`, if there is one
 
     def metrics(self, macs: int) -> dict[str, Any]:
-        """The row of the epoch that the weights are from, and what the whole run cost: with a fork's trunk.
+        """The row of the epoch that the weights are from, and the cost of the whole run, a fork's trunk included.
 
         macs: multiply-accumulates of one image's forward pass.
         """
         (row,) = [row for row in self.curve if row["epoch"] == self.epoch]
-        told: dict[str, Any] = {name: value for name, value in row.items() if name not in ("forward", "backward")}
-        told |= {"precision": self.precision, "epochs": int(self.curve[-1]["epoch"])}
-        told |= _cost(self.attack, self.update, macs)
+        metrics: dict[str, Any] = {name: value for name, value in row.items() if name not in ("forward", "backward")}
+        metrics |= {"precision": self.precision, "epochs": int(self.curve[-1]["epoch"])}
+        metrics |= _cost(self.attack, self.update, macs)
         if (stop := self.stop) is not None:
             cost = _cost(stop.attack, stop.update, macs)
-            told["stop"] = {"epoch": stop.epoch, "best": stop.best, "score": stop.score, **cost}
-        return told
+            metrics["stop"] = {"epoch": stop.epoch, "best": stop.best, "score": stop.score, **cost}
+        return metrics
 
 
 def _cost(attack: Passes, update: Passes, macs: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The images that a recipe holds out, and what is measured on them after an epoch."""
+"""The images that a recipe holds out, and the measurements on them after an epoch."""
 
 import numpy as np
 import torch
@@ -44,11 +44,12 @@ def on_device(
 
 
 def validate(
-    training: config.Training, model: Normalised, held_out: tuple[Tensor, Tensor] | None, seen: Tensor, seed: int
-) -> dict[str, float]:
-    """Loss and accuracy on the validation images, under PGD too where that chooses a state, and what is monitored.
+    training: config.Training, model: Normalised, held_out: tuple[Tensor, Tensor] | None, train_images: Tensor,
+    seed: int,
+) -> dict[str, float]:  # fmt: skip
+    """Loss and accuracy on the validation images, under PGD too where that selects the state, and the `monitor`'s.
 
-    seen: the training images (n,C,H,W) uint8.
+    train_images (n,C,H,W) uint8.
     """
     if held_out is None:
         return {}
@@ -65,7 +66,7 @@ def validate(
             if monitor.gaps:
                 row |= gaps.measure(model, images[first], labels[first], divisor=training.batch)
         if monitor.recalibrate:
-            with gaps.recalibrated(model, seen.split(training.batch)[: monitor.recalibrate]):
+            with gaps.recalibrated(model, train_images.split(training.batch)[: monitor.recalibrate]):
                 name = "recalibrated"
                 row |= measure(model, images[first], labels[first], batch=training.batch, prefix=name)
     if training.adversary is None or training.select != "best":

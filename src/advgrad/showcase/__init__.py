@@ -1,1 +1,0 @@
-"""A trained network of an archive, attacked anew, with pictures."""

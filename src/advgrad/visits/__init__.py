@@ -1,1 +1,0 @@
-"""Work on machines without network: what goes there (bundle), what runs there, what comes home."""
