@@ -9,11 +9,12 @@ training that separates the classes, and a wide last layer of binary weights; th
 """
 
 import argparse
-import csv
 import json
 import sys
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from advgrad import config, determinism, stage
 from advgrad.config.schema import PaperFile
@@ -107,10 +108,7 @@ def show(trial: str, row: dict[str, Any]) -> None:
 def table(out: Path) -> None:
     """reports/ladder.csv: a row for each trial that has ended."""
     rows = [json.loads(file.read_text()) for trial in TRIALS if (file := out / trial / "row.json").is_file()]
-    with Path("reports", "ladder.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    pd.DataFrame(rows).to_csv(Path("reports", "ladder.csv"), index=False)
 
 
 def main() -> None:

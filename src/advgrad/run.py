@@ -56,9 +56,9 @@ def repro(settings: Settings, targets: Sequence[str], profile: str, jobs: int | 
             rules = plan(repo, missing)
         left_out = sorted(wanted & waiting_for(repo, {f"fetch@{name}" for name in missing}))
         write_plan(rules)
-        asked = [rule["name"] for rule in rules if rule["stage"] in wanted]
-        status = snakemake(profile, jobs, asked) if asked else 0
-        if asked:
+        names = [rule["name"] for rule in rules if rule["stage"] in wanted]
+        status = snakemake(profile, jobs, names) if names else 0
+        if names:
             record(repo, rules)
     if status == 0:
         for line in [*not_reproduced(missing, left_out), *against_commit(wanted - set(left_out), settings.scale)]:
@@ -88,9 +88,9 @@ def plan(repo: Any, missing: Collection[str]) -> list[Rule]:
     stages = in_order(repo)
     changed = {stage.addressing for stage in stages if stage.changed()}
     stale = waiting_for(repo, changed) - waiting_for(repo, {f"fetch@{name}" for name in missing})
-    settings, found = load_settings(), stamps(repo, stale)
+    settings, stamp = load_settings(), stamps(repo, stale)
     return [
-        rule(stage, found[stage.addressing], [found[name] for name in below(repo, stage) if name in stale], settings)
+        rule(stage, stamp[stage.addressing], [stamp[name] for name in below(repo, stage) if name in stale], settings)
         for stage in stages
         if stage.addressing in stale
     ]
@@ -105,14 +105,14 @@ def in_order(repo: Any) -> list[Any]:
 
 def below(repo: Any, stage: Any) -> list[str]:
     """The stages whose outputs it reads."""
-    return [each.addressing for each in repo.index.graph.successors(stage)]
+    return [needed.addressing for needed in repo.index.graph.successors(stage)]
 
 
 def waiting_for(repo: Any, names: Collection[str]) -> set[str]:
     """These stages and all that need one of them, directly or not."""
     graph = repo.index.graph
-    first = [stage for stage in graph if stage.addressing in names]
-    return {stage.addressing for stage in first} | {s.addressing for one in first for s in nx.ancestors(graph, one)}
+    named = {stage for stage in graph if stage.addressing in names}
+    return {stage.addressing for stage in named.union(*(nx.ancestors(graph, stage) for stage in named))}
 
 
 def needed(repo: Any, targets: Sequence[str]) -> set[str]:
@@ -130,7 +130,7 @@ def stamps(repo: Any, stale: Collection[str]) -> dict[str, str]:
     """The stamp of each stale stage. Its digest is of all that decides the stage's results: command, parameters, and
     files, for which the stamps of the stages stand that are to make them."""
     outs = {stage.addressing: [out.def_path for out in stage.outs] for stage in repo.index.stages}
-    found, seen = dict[str, str](), dict[str, Any]()  # seen: hashes by path
+    stamp, hashes = dict[str, str](), dict[str, Any]()  # hashes: by path, for all stages that read it
     for stage in (stage for stage in in_order(repo) if stage.addressing in stale):
         made = [path for name in below(repo, stage) if name in stale for path in outs[name]]
         read: dict[str, Any] = {}
@@ -138,14 +138,14 @@ def stamps(repo: Any, stale: Collection[str]) -> dict[str, str]:
             path = dep.def_path
             if not any(out == path or out.startswith(f"{path}/") for out in made):
                 key = f"{path} {sorted(getattr(dep, 'params', []))}"
-                if key not in seen:
+                if key not in hashes:
                     dep.save()
-                    seen[key] = dep.hash_info.value
-                read[key] = seen[key]
-        told = [stage.cmd, read, [found[name] for name in below(repo, stage) if name in stale]]
-        digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
-        found[stage.addressing] = str(STAMPS / f"{stage.addressing}.{digest}")
-    return found
+                    hashes[key] = dep.hash_info.value
+                read[key] = hashes[key]
+        parts = [stage.cmd, read, [stamp[name] for name in below(repo, stage) if name in stale]]
+        digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+        stamp[stage.addressing] = str(STAMPS / f"{stage.addressing}.{digest}")
+    return stamp
 
 
 def rule(stage: Any, stamp: str, after: list[str], settings: Settings) -> Rule:

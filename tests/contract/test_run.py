@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,6 +106,16 @@ def ran(project: Path) -> list[str]:
     return found
 
 
+def start(project: Path, wait_for: str, **options: Any) -> "subprocess.Popen[bytes]":
+    """A run that is under way: the stage that makes `wait_for` has begun."""
+    process = subprocess.Popen([sys.executable, "run.py"], cwd=project, env=environment(), **options)
+    until = time.monotonic() + 100
+    while not (project / "ran.txt").is_file() or wait_for not in (project / "ran.txt").read_text():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    return process
+
+
 def assert_clean(project: Path) -> None:
     status = call(project, "dvc", "status")
     assert "up to date" in status.stdout, status.stdout
@@ -185,9 +196,9 @@ def test_a_failed_stage_stops_what_needs_it_only(project: Path) -> None:
 def test_a_run_that_was_stopped_goes_on(project: Path, number: signal.Signals) -> None:
     """In the middle of `b`, when `a` is finished: `a` does not run again, and no process is left."""
     (project / "work.yaml").write_text("a: {value: 1}\nb: {value: 2, seconds: 600}\nc: {value: 3}\n")
-    process = subprocess.Popen([sys.executable, "run.py"], cwd=project, env=environment(), start_new_session=True)
+    process = start(project, "models/b", start_new_session=True)
     until = time.monotonic() + 100
-    while not (project / "results/a").is_file() or "models/b" not in (project / "ran.txt").read_text():
+    while not (project / "results/a").is_file():
         assert time.monotonic() < until
         time.sleep(0.1)
     time.sleep(1)
@@ -210,11 +221,7 @@ def test_a_run_that_was_stopped_goes_on(project: Path, number: signal.Signals) -
 
 def test_what_is_edited_meanwhile_is_not_recorded(project: Path) -> None:
     (project / "work.yaml").write_text("a: {value: 1, seconds: 8}\nb: {value: 2}\nc: {value: 3}\n")
-    process = subprocess.Popen([sys.executable, "run.py"], cwd=project, env=environment())
-    until = time.monotonic() + 100
-    while not (project / "ran.txt").is_file() or "models/a" not in (project / "ran.txt").read_text():
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    process = start(project, "models/a")
     (project / "work.yaml").write_text("a: {value: 7, seconds: 0}\nb: {value: 2}\nc: {value: 3}\n")
     assert process.wait(100) == 0
     ran(project)
@@ -225,9 +232,8 @@ def test_what_is_edited_meanwhile_is_not_recorded(project: Path) -> None:
 
 def test_without_a_data_set_what_needs_it_is_left_out(project: Path) -> None:
     dag = (project / "dvc.yaml").read_text().replace("[mnist, cifar10]", "[mnist, cifar10, cifar100]")
-    dag += (
-        "  hundred: {cmd: python work.py h data/cifar100.safetensors, deps: [data/cifar100.safetensors], outs: [h]}\n"
-    )
+    path = "data/cifar100.safetensors"
+    dag += f"  hundred: {{cmd: python work.py h {path}, deps: [{path}], outs: [h]}}\n"
     (project / "dvc.yaml").write_text(dag)
     (project / "data/cifar100.safetensors").unlink()
     (project / "params.yaml").write_text("scale: toy\nseed: 0\ndeterminism: {threads: 1}\ndata: {timeout: 0.1}\n")
@@ -242,11 +248,7 @@ def test_without_a_data_set_what_needs_it_is_left_out(project: Path) -> None:
 
 def test_two_runs_at_once(project: Path) -> None:
     (project / "work.yaml").write_text("a: {value: 1, seconds: 600}\nb: {value: 2}\nc: {value: 3}\n")
-    process = subprocess.Popen([sys.executable, "run.py"], cwd=project, env=environment())
-    until = time.monotonic() + 100
-    while not (project / "ran.txt").is_file() or "models/a" not in (project / "ran.txt").read_text():
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    process = start(project, "models/a")
     second = repro(project)
     assert second.returncode == 1
     assert len(second.stderr.strip().splitlines()) == 1, second.stderr
