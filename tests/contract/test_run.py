@@ -84,7 +84,8 @@ def project(tmp_path: Path) -> Path:
 
 
 def environment() -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if name != "MLFLOW_TRACKING_URI"}
+    ours = {"MLFLOW_TRACKING_URI", "ADVGRAD_DATA_MIRROR"}
+    kept = {name: value for name, value in os.environ.items() if name not in ours}
     return kept | {
         "PYTHONPATH": str(ROOT / "src"), "PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}",
     }  # fmt: skip
