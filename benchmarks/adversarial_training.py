@@ -20,6 +20,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from advgrad import config, determinism
+from advgrad.config.training import Adversary
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -63,7 +64,7 @@ def iterations(model: "nn.Module", x: "Tensor", y: "Tensor", noise: "Tensor") ->
 
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=2e-4, fused=True)
     kinds = {
-        kind: config.Adversary.model_validate({"kind": kind, "eps": EPS, "step": STEP, "steps": STEPS})
+        kind: Adversary.model_validate({"kind": kind, "eps": EPS, "step": STEP, "steps": STEPS})
         for kind in ("pgd", "gaat")
     }
 
@@ -86,7 +87,7 @@ def agreement(model: "nn.Module", x: "Tensor", y: "Tensor", noise: "Tensor") -> 
     from advgrad.attacks.passes import Passes
     from advgrad.training.adversaries import adversarial
 
-    pgd = config.Adversary(kind="pgd", eps=EPS, step=STEP, steps=1)
+    pgd = Adversary(kind="pgd", eps=EPS, step=STEP, steps=1)
     one, other = copy.deepcopy(model), copy.deepcopy(model)
     ours = adversarial(one, x, y, pgd, divisor=len(y), noise=noise, passes=Passes())
     return float(((ours - plain_pgd(other, x, y, noise, 1)).abs() < 1e-6).float().mean())

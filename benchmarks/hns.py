@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
 from advgrad import config, determinism
+from advgrad.config.schema import Determinism
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads (default: 1)")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     told = parser.parse_args()
-    fixed = config.Determinism(threads=told.threads)
+    fixed = Determinism(threads=told.threads)
     determinism.prepare(fixed)
     determinism.configure(config.Settings(scale="paper", device=told.device, determinism=fixed))
     found = measure(told)

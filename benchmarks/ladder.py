@@ -1,6 +1,6 @@
 """The cheapest CIFAR-10 network under which PGD fails: python benchmarks/ladder.py TRIAL ... [--out ladder]
 
-Each trial is bnn-vgg16-wq or bnn-vgg16-waq of params/attack_bnn.yaml with the changes below. It trains (and goes on
+Each trial is bnn-vgg16-wq or bnn-vgg16-waq of params/attack-bnn.yaml with the changes below. It trains (and goes on
 where it was stopped), is attacked on 1,000 test images, and leaves OUT/TRIAL/{weights.safetensors,curve.csv,row.json}.
 Without a trial: the table of those that are there, as reports/ladder.csv.
 
@@ -35,16 +35,16 @@ IMAGES = 1000
 def run_of(trial: str) -> config.Run:
     """The model's run at the papers' own values, with the trial's changes."""
     name, network, recipe = TRIALS[trial]
-    raw = config.load_yaml(Path("params", "attack_bnn.yaml"))
+    raw = config.load_yaml(Path("params", "attack-bnn.yaml"))
     model = raw["models"][name]
     changes = {
         "networks": {model["network"]: network},
         "recipes": {model["recipe"]: {**recipe, "monitor": MONITOR}},
         "evaluations": {model["evaluation"]: {"images": IMAGES, "batch": 250}},
     }
-    file = config.parse(PaperFile, config.merge(raw, changes), Path("params", "attack_bnn.yaml"))
+    file = config.parse(PaperFile, config.merge(raw, changes), Path("params", "attack-bnn.yaml"))
     return config.Run(
-        paper="attack_bnn", name=name, model=name, dataset=file.models[name].dataset,
+        paper="attack-bnn", name=name, model=name, dataset=file.models[name].dataset,
         network=file.networks[model["network"]], training=file.recipes[model["recipe"]],
         evaluation=file.evaluations[model["evaluation"]], seed=config.load_settings().seed,
     )  # fmt: skip

@@ -19,13 +19,14 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from advgrad import config, determinism
+from advgrad.config.training import Adversary
 from advgrad.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
 REPEATS = 3
-PGD = config.Adversary(kind="pgd", eps=8, step=2, steps=10)
+PGD = Adversary(kind="pgd", eps=8, step=2, steps=10)
 ATTACK = config.AttackEntry(eps=8, step=2, steps=(20,), gradients={"plain": 1})
 ROW = "{:<32} {:>6} {:<9} {:>9} {:>10} {:>10} {:>10} {:>6}"
 HEAD = ("network", "batch", "precision", "MMACs", "images/s", "PGD-10", "steps/s", "GiB")
@@ -36,7 +37,7 @@ LEGEND = "images/s: natural training; PGD-10: images/s of adversarial training; 
 def networks(settings: config.Settings, only: list[str]) -> Iterator[tuple[str, config.Run]]:
     """(PAPER/NETWORK, the first model that has it); the same network of two papers counts once."""
     scale, seen = config.load_scale(settings.scale), set()
-    for paper in config.PAPERS:
+    for paper in config.papers():
         for name, model in config.load_paper(paper, scale).models.items():
             run = config.load_run(name, settings)
             key = run.network.model_dump_json()
@@ -45,7 +46,7 @@ def networks(settings: config.Settings, only: list[str]) -> Iterator[tuple[str, 
                 yield f"{paper}/{model.network}", run
 
 
-def recipe(training: config.Training, adversary: config.Adversary | None) -> config.Training:
+def recipe(training: config.Training, adversary: Adversary | None) -> config.Training:
     """The recipe's updates with this adversary, and nothing beside them."""
     changes: dict[str, Any] = {"epochs": 1 + REPEATS, "images": None, "validation": 0, "select": "last"}
     changes |= {"stopping": None, "monitor": None, "fork_at": None, "adversary": adversary and adversary.model_dump()}
@@ -73,7 +74,7 @@ def measure(run: config.Run, batches: int, device: "torch.device") -> tuple[obje
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
-    def train(adversary: config.Adversary | None) -> loop.Trained:
+    def train(adversary: Adversary | None) -> loop.Trained:
         with tempfile.TemporaryDirectory() as folder:
             return loop.train(
                 recipe(run.training, adversary), run.network, model, (pixels[:trained], labels[:trained]), None,

@@ -1,4 +1,4 @@
-"""Analyse one model: analyse.py MODEL -> analyses/MODEL/{values.json,sweep.csv}."""
+"""Analyse one model: analyse.py MODEL -> reports/SCALE/analyses/PAPER/MODEL.{json,csv}."""
 
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from advgrad.files import write_text
 def analyse(name: str) -> None:
     settings, run_config = stage.model(name)
     if run_config.analysis is None:
-        raise InputError(f"models.{name}: has no analysis; name one of its paper's `analyses`")
-    pack, folder = Path("data", f"{run_config.dataset}.safetensors"), Path("analyses", name)
+        raise InputError(f"{name}: is not in analysed of params/{run_config.paper}.yaml")
+    pack = Path("data", f"{run_config.dataset}.safetensors")
+    folder = stage.results(settings, "analyses", run_config.paper)
     trained, saved = Path("models", run_config.model, "weights.safetensors"), Path("checkpoints", f"{name}.analyse")
     params = run_config.model_dump(include={"dataset", "network", "evaluation", "analysis", "seed"})
     with stage.tracked("analyse", name, settings, params=params, inputs=[pack, trained], paper=run_config.paper) as run:
@@ -31,7 +32,7 @@ def analyse(name: str) -> None:
         store = checkpoint.Store(folder=saved, key=run.state(device))
         with stage.bar() as progress:
             analysis = analyse(run_config, model, images, labels, device=device, progress=progress, store=store)
-        values, rows = folder / "values.json", folder / "sweep.csv"
+        values, rows = folder / f"{name}.json", folder / f"{name}.csv"
         stage.write_json(values, analysis.values)
         if analysis.sweep:
             stage.write_csv(rows, analysis.sweep)

@@ -1,4 +1,4 @@
-"""Attack one model: attack.py NAME -> results/NAME/{outcomes.safetensors,metrics.json}.
+"""Attack one model: attack.py NAME -> reports/SCALE/outcomes/PAPER/DATASET/NAME.{safetensors,json}.
 
 NAME is a model, or further attacks on one; with a surrogate they are made on it and evaluated on the model.
 """
@@ -12,13 +12,16 @@ PARAMS = {"model", "weights", "dataset", "network", "evaluation", "surrogate", "
 
 def kind(run_config: config.Run) -> str:
     """The DVC stage that NAME belongs to."""
-    return "transfer" if run_config.surrogate else "attack" if run_config.name == run_config.model else "further"
+    if run_config.name != run_config.model:
+        return "transfer" if run_config.surrogate else "further"
+    return "attack-forked" if run_config.fork else "attack"
 
 
 def attack(name: str) -> None:
     settings, run_config = stage.model(name)
-    pack, folder, saved = Path("data", f"{run_config.dataset}.safetensors"), Path("results", name), Path("checkpoints")
-    saved = saved / f"{name}.attack"
+    pack, saved = Path("data", f"{run_config.dataset}.safetensors"), Path("checkpoints", f"{name}.attack")
+    folder = stage.results(settings, "outcomes", run_config.paper, run_config.dataset)
+    arrays, values = folder / f"{name}.safetensors", folder / f"{name}.json"
     networks = {run_config.model: run_config.network}  # the model's own first
     if run_config.surrogate is not None and run_config.surrogate_network is not None:
         networks[run_config.surrogate] = run_config.surrogate_network
@@ -47,9 +50,9 @@ def attack(name: str) -> None:
             )  # fmt: skip
         training = weights.training_of(trained[run_config.model])
         metrics = {"model": run_config.model, **summary(outcomes, run_config.evaluation), "training": training}
-        stage.write_arrays(folder / "outcomes.safetensors", outcomes.arrays())
-        stage.write_json(folder / "metrics.json", metrics)
-        run.finish(outputs=[folder / "outcomes.safetensors"], shown=[folder / "metrics.json"], metrics=metrics)
+        stage.write_arrays(arrays, outcomes.arrays())
+        stage.write_json(values, metrics)
+        run.finish(outputs=[arrays], shown=[values], metrics=metrics)
     checkpoint.remove(saved)
 
 

@@ -1,4 +1,5 @@
-"""Train one network in several ways, side by side: curves.py NAME -> analyses/NAME/{values.json,curve.csv}."""
+"""Train one network in several ways, side by side: curves.py NAME
+-> reports/SCALE/analyses/PAPER/NAME.{json,csv}."""
 
 from pathlib import Path
 
@@ -9,7 +10,8 @@ def curves(name: str) -> None:
     settings = config.load_settings(stage.ROOT)
     run_config = config.load_curves(name, settings, stage.ROOT)
     determinism.prepare(settings.determinism)
-    pack, folder = Path("data", f"{run_config.curves.dataset}.safetensors"), Path("analyses", name)
+    pack = Path("data", f"{run_config.curves.dataset}.safetensors")
+    folder = stage.results(settings, "analyses", run_config.paper)
     params = run_config.model_dump(include={"network", "training", "curves", "seed"})
     with stage.tracked("curves", name, settings, params=params, inputs=[pack], paper=run_config.paper) as run:
         device = run.device(settings)  # torch comes in here, after the environment is set
@@ -24,7 +26,7 @@ def curves(name: str) -> None:
             device=device, folder=saved, key=run.state(device),
             report=lambda variant, epoch, row: run.log(epoch, {f"{variant}.{k}": row[k] for k in row if k != "epoch"}),
         )  # fmt: skip
-        values, rows = folder / "values.json", folder / "curve.csv"
+        values, rows = folder / f"{name}.json", folder / f"{name}.csv"
         stage.write_json(values, compared.values)
         stage.write_csv(rows, compared.rows)
         run.finish(shown=[values, rows], metrics=compared.values)

@@ -14,7 +14,7 @@ ROOT = Path()
 
 def check(_: argparse.Namespace) -> int:
     for scale in sorted({config.load_settings().scale, *config.scales()}):
-        for paper in config.PAPERS:
+        for paper in config.papers():
             config.load_paper(paper, config.load_scale(scale))
     return 0
 

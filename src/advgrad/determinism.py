@@ -18,7 +18,8 @@ from advgrad.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from advgrad.config import Determinism, Settings
+    from advgrad.config import Settings
+    from advgrad.config.schema import Determinism
 
 _prepared: dict[str, str] = {}  # the environment in which torch was or will be imported
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_CBWR": "AVX2"}

@@ -60,6 +60,11 @@ def settings() -> config.Settings:
     return settings
 
 
+def results(settings: config.Settings, *parts: str) -> Path:
+    """A place of the scale's results: reports/SCALE/PARTS."""
+    return ROOT.joinpath("reports", settings.scale, *parts)
+
+
 def model(name: str) -> tuple[config.Settings, config.Run]:
     """params.yaml, and what the model is at its scale. Sets the process up for torch: call before importing it."""
     settings = config.load_settings(ROOT)
@@ -192,7 +197,7 @@ def tracked(
     key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
     model = str(params.get("model", "")) or (item if kind in ("train", "fork", "analyse") else "")
     tags = {"scale": settings.scale, "commit": provenance.commit(ROOT), "key": key}
-    tags |= {"paper": paper.replace("_", "-")} if paper else {}
+    tags |= {"paper": paper} if paper else {}
     tags |= {"model": model} if model else {}
     with track.Run(ROOT, settings.tracking, stage=name, tags=tags, params=params) as run:
         yield Tracked(name=name, scale=settings.scale, key=key, _run=run)

@@ -14,7 +14,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from advgrad.config import Tracking
+from advgrad.config.schema import Tracking
 
 ARTIFACT_BYTES = 2**20  # larger files are known by their hash only
 ENVIRONMENT = {  # where the user has not set them: no telemetry, no other line on stderr, seconds for a dead server

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advgrad.config import Analysis, Evaluation, Paper, PaperFile, load_paper, load_scale
+from advgrad.config import Evaluation, Paper, PaperFile, load_paper, load_scale
+from advgrad.config.analysis import Analysis
 from advgrad.figures.build import build_figure, points_csv
 from advgrad.figures.spec import Figure, load_figure, sweeps, table
 from advgrad.simulation import run, summary

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from advgrad.config import Tracking
+from advgrad.config.schema import Tracking
 from advgrad.track import Run
 
 STAGES, EPOCHS = 40, 5

@@ -16,7 +16,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run as Recorded
 
 from advgrad import track
-from advgrad.config import Tracking
+from advgrad.config.schema import Tracking
 
 SETTINGS = Tracking()
 
@@ -203,7 +203,7 @@ def test_a_silent_server_costs_a_warning_and_seconds(
 
 STAGE = """
 import pathlib, sys
-from advgrad.config import Tracking
+from advgrad.config.schema import Tracking
 from advgrad.track import Run
 assert not {"mlflow", "torch", "sqlalchemy", "pandas"} & set(sys.modules)  # their import takes seconds
 with Run(pathlib.Path(sys.argv[1]), Tracking(uri=sys.argv[2]), stage="a", tags={}, params={}) as run:

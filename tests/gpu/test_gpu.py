@@ -16,7 +16,8 @@ from torch import Tensor
 
 from advgrad import checkpoint, config, determinism, stage
 from advgrad.attacks.evaluate import Outcomes, evaluate
-from advgrad.config import Adversary, Binary, Evaluation, Network, Optimizer, Settings, Training
+from advgrad.config import Evaluation, Network, Settings, Training
+from advgrad.config.training import Adversary, Binary, Optimizer
 from advgrad.draws import generator, seeded
 from advgrad.models.layers import Normalised
 from advgrad.models.registry import BUILDERS, build

@@ -10,7 +10,8 @@ from advgrad.attacks.loop import perturb
 from advgrad.attacks.losses import dlr
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import pixel_space
-from advgrad.config import Adversary, AttackSpec
+from advgrad.config import AttackSpec
+from advgrad.config.training import Adversary
 from advgrad.draws import seeded
 from advgrad.errors import InputError
 from advgrad.training.adversaries import adversarial

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from advgrad.config import Setting, load_paper
+from advgrad.config import load_paper
+from advgrad.config.simulation import Setting
 from advgrad.simulation.gradients import AttackLoss, Loss, TrainingLoss
 from advgrad.simulation.problem import Problem
 from advgrad.simulation.run import METHODS, State, Trajectories, record, walks

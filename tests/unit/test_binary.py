@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advgrad.config import Binary, Network, Optimizer
+from advgrad.config import Network
+from advgrad.config.training import Binary, Optimizer
 from advgrad.models.layers import BinarizeConv2d, BinarizeLinear, Normalise, Normalised
 from advgrad.models.registry import build
 from advgrad.training import binary

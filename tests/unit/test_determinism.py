@@ -10,14 +10,16 @@ import pytest
 import torch
 
 from advgrad import determinism
-from advgrad.config import Determinism, Settings
+from advgrad.config import Settings
+from advgrad.config.schema import Determinism
 from advgrad.errors import InputError
 
 SOURCE = str(Path(determinism.__file__).parents[1])
 STEP = """
 import hashlib, json, sys
 from advgrad import determinism
-from advgrad.config import Determinism, Settings
+from advgrad.config import Settings
+from advgrad.config.schema import Determinism
 settings = Settings(scale="smoke", device="cpu", determinism=Determinism(threads=int(sys.argv[1])))
 determinism.prepare(settings.determinism)
 import torch

@@ -15,7 +15,8 @@ import yaml
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from advgrad.config import Checkpoint, Network
+from advgrad.config import Network
+from advgrad.config.training import Checkpoint
 from advgrad.errors import InputError
 from advgrad.models import imported
 from advgrad.models.registry import build

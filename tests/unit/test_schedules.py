@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from advgrad.config import Binary, Optimizer, Schedule, Training
+from advgrad.config import Training
+from advgrad.config.training import Binary, Optimizer, Schedule
 from advgrad.errors import InputError
 from advgrad.training.schedules import batch_sizes, beta, learning_rate, plan
 

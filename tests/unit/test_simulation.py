@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from advgrad.config import AttackSimulation, Normal, Setting, Simulation, TrainingSimulation
-from advgrad.config.simulation import Scaling
+from advgrad.config.simulation import AttackSimulation, Normal, Scaling, Setting, Simulation, TrainingSimulation
 from advgrad.simulation.gradients import Array, AttackLoss, Loss, TrainingLoss
 from advgrad.simulation.problem import Problem, problem
 from advgrad.simulation.run import Trajectories, record, walks

@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from advgrad import config, provenance, stage, track
+from advgrad.config.schema import Determinism, Tracking
 
 SOURCE = str(Path(stage.__file__).parents[1])
 WORK = """
@@ -59,7 +60,7 @@ class Recorder(AbstractContextManager["Recorder"]):
 
     runs: ClassVar[list["Recorder"]] = []
 
-    def __init__(self, root: Path, tracking: config.Tracking, **facts: Any) -> None:
+    def __init__(self, root: Path, tracking: Tracking, **facts: Any) -> None:
         self.facts, self.logged, self.end = facts, [], {}
         self.runs.append(self)
 
@@ -95,9 +96,9 @@ stages:
 
 
 def run(kind: str = "train", item: str = "a", threads: int = 1, **params: object) -> Recorder:
-    settings = config.Settings(scale="smoke", determinism=config.Determinism(threads=threads))
+    settings = config.Settings(scale="smoke", determinism=Determinism(threads=threads))
     inputs = [Path("data/pack")]
-    with stage.tracked(kind, item, settings, params=params, inputs=inputs, paper="attack_bnn") as tracked:
+    with stage.tracked(kind, item, settings, params=params, inputs=inputs, paper="attack-bnn") as tracked:
         tracked.log(1, {"epoch": 1, "train_loss": 2.0})
         metrics = {"name": "x", "train": {"loss": 2.0}, "none": None}
         tracked.finish(outputs=[Path("data/pack")], metrics=metrics, seconds={"attack": 1.5})

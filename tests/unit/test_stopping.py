@@ -2,7 +2,8 @@
 
 import pytest
 
-from advgrad.config import AttackSpec, Schedule, Stopping
+from advgrad.config import AttackSpec
+from advgrad.config.training import Schedule, Stopping
 from advgrad.training.schedules import plan
 from advgrad.training.stopping import is_over, score
 from tests.unit.training_toy import PGD, recipe

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from advgrad.config import Tracking
+from advgrad.config.schema import Tracking
 from advgrad.track import flatten, store_uri
 
 

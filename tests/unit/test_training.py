@@ -16,7 +16,8 @@ from advgrad.attacks.gradients import plain
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import pixel_space
-from advgrad.config import Adversary, AttackSpec, Network, Optimizer, Precision
+from advgrad.config import AttackSpec, Network, Precision
+from advgrad.config.training import Adversary, Optimizer
 from advgrad.data.batches import to_device
 from advgrad.draws import generator, seeded
 from advgrad.errors import InputError

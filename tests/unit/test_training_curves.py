@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from advgrad import checkpoint, stage
-from advgrad.config import Adversary, Schedule, Training, Variant
+from advgrad.config import Training
+from advgrad.config.training import Adversary, Schedule, Variant
 from advgrad.data.batches import to_device
 from advgrad.draws import seeded
 from advgrad.errors import InputError

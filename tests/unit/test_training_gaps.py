@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from advgrad.attacks.target import frozen
-from advgrad.config import Monitor, Network
+from advgrad.config import Network
+from advgrad.config.training import Monitor
 from advgrad.data.batches import as_float, to_device
 from advgrad.models import registry
 from advgrad.training import gaps

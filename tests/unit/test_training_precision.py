@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from advgrad.attacks.losses import widened
-from advgrad.config import Binary, Network
+from advgrad.config import Network
+from advgrad.config.training import Binary
 from advgrad.data.batches import to_device
 from advgrad.draws import seeded
 from advgrad.models.layers import BatchNorm2d, BinarizeConv2d, BinarizeLinear, Normalise, Normalised

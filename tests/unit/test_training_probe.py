@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from advgrad.attacks import autoattack
 from advgrad.attacks.evaluate import evaluate
-from advgrad.config import AttackSpec, Evaluation, Probe
+from advgrad.config import AttackSpec, Evaluation
+from advgrad.config.training import Probe
 from advgrad.errors import InputError
 from advgrad.training import probe as module
 from advgrad.training.probe import check, robustness

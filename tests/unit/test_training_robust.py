@@ -7,7 +7,8 @@ import pytest
 
 from advgrad import checkpoint
 from advgrad.attacks.target import frozen
-from advgrad.config import AttackSpec, Monitor, Schedule, Stopping, Training
+from advgrad.config import AttackSpec, Training
+from advgrad.config.training import Monitor, Schedule, Stopping
 from advgrad.data.batches import to_device
 from advgrad.errors import InputError
 from advgrad.models import weights

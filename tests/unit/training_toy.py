@@ -10,7 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advgrad.config import Adversary, Binary, CurvesRun, Network, Optimizer, Training
+from advgrad.config import Network, Training
+from advgrad.config.schema import CurvesRun
+from advgrad.config.training import Adversary, Binary, Optimizer
 from advgrad.draws import seeded
 from advgrad.models.layers import Normalise, Normalised
 from advgrad.models.weights import to_bytes

@@ -17,7 +17,8 @@ from advgrad.attacks.passes import Passes
 from advgrad.attacks.sources import first_beta
 from advgrad.attacks.target import Target, frozen, pixel_target
 from advgrad.checkpoint import Store
-from advgrad.config import AttackSpec, Clever, Cost, Generation, Iprop, Run, Signals, Sweep
+from advgrad.config import AttackSpec, Clever, Cost, Generation, Iprop, Run, Sweep
+from advgrad.config.analysis import Signals
 from advgrad.errors import InputError
 from advgrad.models.layout import memory_format
 

@@ -170,8 +170,10 @@ def _rates(outcomes: Outcomes, evaluation: Evaluation, name: str) -> dict[str, A
     correct, short = outcomes.correct[name], name.split("/")[0]
     peer = evaluation.peers.get(short)
     steps = evaluation.attacks[short].steps if peer is None else (peer.steps,)
+    parameters = peer.model_dump() if peer else _parameters(evaluation, *name.split("/"))
     rates = correct[-1].mean(axis=1).tolist() if correct.shape[2] else [None] * len(steps)
-    result = {
+    result: dict[str, Any] = {
+        "attack": {key: value for key, value in parameters.items() if key != "steps" and value is not None},
         "steps": list(steps),
         "restarts": len(correct),
         "accuracy": {f"after_{step}": rate for step, rate in zip(steps, rates, strict=True)},
@@ -179,6 +181,13 @@ def _rates(outcomes: Outcomes, evaluation: Evaluation, name: str) -> dict[str, A
     if name in outcomes.halvings:
         result["halvings"] = _halvings(outcomes.halvings[name])
     return result if peer is None else {**result, "images": correct.shape[2], "failed": len(outcomes.failed[name])}
+
+
+def _parameters(evaluation: Evaluation, attack: str, gradient: str) -> dict[str, Any]:
+    """What an attack ran with: its own parameters, and the rho of gradients that have one."""
+    entry = evaluation.attacks[attack]
+    rho = {"rho": entry.rho or evaluation.scaling.rho} if gradient in ("njs", "prop1") else {}
+    return {**entry.spec.model_dump(), "gradient": gradient, **rho}
 
 
 def summary(outcomes: Outcomes, evaluation: Evaluation) -> dict[str, Any]:

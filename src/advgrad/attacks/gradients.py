@@ -11,7 +11,8 @@ from advgrad.attacks.jacobian import CHUNK, logits_gram
 from advgrad.attacks.losses import LossFn, cross_entropy, widened
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.scaling import hns_beta, njs_logits, prop1_logits
-from advgrad.config import AttackSpec, Hessian
+from advgrad.config import AttackSpec
+from advgrad.config.training import Hessian
 from advgrad.errors import InputError
 from advgrad.models.linearise import linearised
 

@@ -1,16 +1,16 @@
 """Parameter files as values: each against its schema, and what one model is at the active scale."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from advgrad.config.schema import CurvesRun, Paper, PaperFile, Run, ScaleFile, Settings, SimulationRun
+from advgrad.config.schema import CurvesRun, Fork, Further, PaperFile, Run, ScaleFile, Settings, SimulationRun, Transfer
 from advgrad.config.yaml12 import load_yaml, merge
 from advgrad.errors import InputError
 
 T = TypeVar("T", bound=BaseModel)
-PAPERS: tuple[Paper, ...] = ("linbp", "attack_bnn", "gaat")
 
 
 def _line(file: Path, error: ValidationError) -> str:
@@ -38,27 +38,39 @@ def scales(root: Path = Path()) -> list[str]:
     return sorted(path.stem for path in (root / "params" / "scales").glob("*.yaml"))
 
 
+def papers(root: Path = Path()) -> list[str]:
+    """The papers that have a file in params/."""
+    return sorted(path.stem for path in (root / "params").glob("*.yaml"))
+
+
 def load_scale(name: str, root: Path = Path()) -> ScaleFile:
     file = root / "params" / "scales" / f"{name}.yaml"
     if not file.is_file():
         raise InputError(f"params.yaml: scale: no scale {name!r}; known: {', '.join(scales(root))}")
-    return parse(ScaleFile, load_yaml(file), file)
+    raw, known = load_yaml(file), papers(root)
+    sections = {key: raw[key] for key in raw if key not in ("about", "judge")}
+    if unknown := [key for key in sections if key not in known]:
+        raise InputError(f"{file}: {unknown[0]}: unknown key; allowed: about, judge, {', '.join(known)}")
+    return parse(ScaleFile, {"about": raw.get("about"), "judge": raw.get("judge"), "papers": sections}, file)
 
 
-def load_paper(paper: Paper, scale: ScaleFile | None = None, root: Path = Path()) -> PaperFile:
+def load_paper(paper: str, scale: ScaleFile | None = None, root: Path = Path()) -> PaperFile:
     """The paper's file, with the scale's overrides merged over it if a scale is given."""
     file = root / "params" / f"{paper}.yaml"
     raw = load_yaml(file)
     parsed = parse(PaperFile, raw, file)
-    if scale is None:
+    for section in ("models", "forks", "curves", "simulations"):
+        for name, entry in getattr(parsed, section).items():
+            if entry.paper != paper:
+                raise InputError(f"{file}: {section}.{name}.paper: must be {paper!r}, not {entry.paper!r}")
+    if scale is None or paper not in scale.papers:
         return parsed
-    overrides = getattr(scale, paper).model_dump()
-    return parse(PaperFile, merge(raw, overrides), Path(f"{file} with its scale"))
+    return parse(PaperFile, merge(raw, scale.papers[paper].model_dump()), Path(f"{file} with its scale"))
 
 
 def load_run(name: str, settings: Settings, root: Path = Path()) -> Run:
     """The model, or further attacks on one, called `name`, from whichever paper has it, at the active scale."""
-    paper, file = _paper_with(name, ("models", "further"), "model", settings, root)
+    paper, file = _paper_with(name, ("attacked",), "model", settings, root)
     return _run(name, paper, file, settings.seed)
 
 
@@ -84,34 +96,35 @@ def load_simulation(name: str, settings: Settings, root: Path = Path()) -> Simul
 
 def _paper_with(
     name: str, sections: tuple[str, ...], what: str, settings: Settings, root: Path
-) -> tuple[Paper, PaperFile]:
-    """The paper that has `name` in one of the sections, at the active scale; InputError with all names if none has."""
+) -> tuple[str, PaperFile]:
+    """The paper that has `name` in one of the sections, at the active scale; InputError with names like it if none has."""
     scale = load_scale(settings.scale, root)
     known: list[str] = []
-    for paper in PAPERS:
+    for paper in papers(root):
         file = load_paper(paper, scale, root)
-        names = [each for section in sections for each in getattr(file, section)]
+        names = [entry for section in sections for entry in getattr(file, section)]
         if name in names:
             return paper, file
         known += names
-    raise InputError(f"no {what} {name!r}; known: {', '.join(known)}")
+    near = ", ".join(get_close_matches(name, known, n=5, cutoff=0.4)) or ", ".join(known)
+    raise InputError(f"no {what} {name!r}; there is: {near}")
 
 
-def _run(name: str, paper: Paper, file: PaperFile, seed: int) -> Run:
-    more = file.further.get(name)
-    trained = more.model if more else name
-    model, surrogate = file.models[trained], more.surrogate if more else None
+def _run(name: str, paper: str, file: PaperFile, seed: int) -> Run:
+    entry, analysed, surrogate = file.attacked[name], file.analysed.get(name), None
+    if isinstance(entry, Transfer):
+        surrogate = entry.surrogate
     return Run(
         paper=paper,
         name=name,
-        model=trained,
-        dataset=model.dataset,
-        network=file.networks[model.network],
-        training=file.recipes[model.recipe],
-        fork=model.fork,
-        weights=more.weights if more else "last",
-        evaluation=file.evaluations[more.evaluation if more else model.evaluation],
-        analysis=file.analyses[model.analysis] if model.analysis and not more else None,
+        model=entry.model if isinstance(entry, Further | Transfer) else name,
+        dataset=entry.dataset,
+        network=file.networks[entry.network],
+        training=file.recipes[entry.recipe],
+        fork=entry.fork if isinstance(entry, Fork) else None,
+        weights=entry.weights if isinstance(entry, Further) else "last",
+        evaluation=file.evaluations[entry.evaluation],
+        analysis=file.analyses[analysed.analysis] if analysed else None,
         surrogate=surrogate,
         surrogate_network=file.networks[file.models[surrogate].network] if surrogate else None,
         seed=seed,

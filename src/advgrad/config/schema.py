@@ -1,8 +1,8 @@
 """Schemas of every parameter file."""
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from advgrad.config.analysis import Analysis
 from advgrad.config.base import Config
@@ -10,20 +10,28 @@ from advgrad.config.evaluation import Evaluation
 from advgrad.config.simulation import Simulation
 from advgrad.config.training import Curves, Dataset, Training
 
-Paper = Literal["linbp", "attack_bnn", "gaat"]
-Architecture = Literal[
-    "resnet18", "resnet50", "vgg16", "densenet121", "densenet161", "mobilenet_v2", "wide_resnet28",
-    "lenet5", "mlp", "conv_relu", "resnet18_waq", "vgg16_waq", "resnet50_waq", "densenet121_waq", "mlp_waq",
-]  # fmt: skip
+ARCHITECTURES = {  # each as people write it
+    "resnet18": "ResNet-18", "resnet50": "ResNet-50", "vgg16": "VGG-16", "densenet121": "DenseNet-121",
+    "densenet161": "DenseNet-161", "mobilenet_v2": "MobileNet-V2", "wide_resnet28": "WideResNet-28",
+    "lenet5": "LeNet-5", "mlp": "MLP", "conv_relu": "ConvNet (GAAT's, MNIST)", "resnet18_waq": "ResNet-18 (WAQ)",
+    "vgg16_waq": "VGG-16 (WAQ)", "resnet50_waq": "ResNet-50 (WAQ)", "densenet121_waq": "DenseNet-121 (WAQ)",
+    "mlp_waq": "MLP (WAQ)",
+}  # fmt: skip
 
 Judge = Literal["all", "companions", "none"]
 Weights = Literal["last", "best"]  # which of the states that a training with early stopping leaves
 
 
+def _known_architecture(name: str) -> str:
+    if name not in ARCHITECTURES:
+        raise ValueError(f"must be one of {', '.join(ARCHITECTURES)}")
+    return name
+
+
 class Network(Config):
     """A network by name; width and depth below 1 are for the small scales only."""
 
-    architecture: Architecture
+    architecture: Annotated[str, AfterValidator(_known_architecture)]  # a key of ARCHITECTURES
     family: Literal["cifar", "imagenet"] = "cifar"  # cifar: kuangliu's; imagenet: torchvision's with a 3x3 stem
     width: float = Field(default=1.0, gt=0, le=1)  # factor on channel counts (and hidden sizes)
     head_width: float | None = Field(default=None, gt=0, le=1)  # VGG: factor on the classifier's sizes; None: width
@@ -37,84 +45,135 @@ class Network(Config):
     linearised: tuple[str, ...] = ()  # LinBP: module-name prefixes whose activations pass gradients unchanged
 
 
+class About(Config):
+    """A paper, as tables and the report call it."""
+
+    name: str
+    title: str
+    arxiv: str
+
+
 class Model(Config):
     """One trained model of a paper: names into the file's other sections."""
 
+    paper: str
     dataset: Dataset
     network: str
     recipe: str
     evaluation: str
-    analysis: str | None = None
-    fork: str | None = None  # model whose state at `fork_at` the training goes on from; else it starts anew
 
 
-class Further(Config):
+class Fork(Model):
+    """A model whose training goes on from the state that another model's has kept at `fork_at`."""
+
+    fork: str
+
+
+class Analysed(Model):
+    """A model on which more is measured than attacks."""
+
+    analysis: str
+
+
+class Further(Model):
     """More attacks on a trained model, as a stage of their own with results of their own."""
 
     model: str
-    evaluation: str
+    fork: str | None = None  # its model's, where that is a fork
     weights: Weights = "last"  # best: of the epoch that early stopping has chosen
-    surrogate: str | None = None  # the attacks are made on this model and tried on the other (black box)
+
+
+class Transfer(Model):
+    """Attacks made on the surrogate and tried on the model (black box)."""
+
+    model: str
+    surrogate: str
 
 
 class PaperFile(Config):
     """params/PAPER.yaml."""
 
+    about: About
     networks: dict[str, Network]
     recipes: dict[str, Training]
     evaluations: dict[str, Evaluation]
     analyses: dict[str, Analysis] = Field(default_factory=dict)
     models: dict[str, Model] = Field(default_factory=dict)
+    forks: dict[str, Fork] = Field(default_factory=dict)
+    analysed: dict[str, Analysed] = Field(default_factory=dict)
     further: dict[str, Further] = Field(default_factory=dict)
+    transfers: dict[str, Transfer] = Field(default_factory=dict)
     curves: dict[str, Curves] = Field(default_factory=dict)
     simulations: dict[str, Simulation] = Field(default_factory=dict)
 
+    @property
+    def trained(self) -> dict[str, Model]:
+        """Every model: those that start anew, and forks."""
+        return self.models | self.forks
+
+    @property
+    def attacked(self) -> dict[str, Model]:
+        """Everything that has outcomes: models, further attacks on them, transfers."""
+        return self.trained | self.further | self.transfers
+
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        for name, model in self.models.items():
-            self._known(f"models.{name}", networks=model.network, recipes=model.recipe, evaluations=model.evaluation)
-            if model.analysis is not None:
-                self._known(f"models.{name}", analyses=model.analysis)
-            if model.fork is not None:
-                self._known(f"models.{name}", models=model.fork)
-                self._forks(name, model, self.models[model.fork])
-        for name, more in self.further.items():
-            self._known(f"further.{name}", models=more.model, evaluations=more.evaluation)
-            if more.weights == "best" and self.recipes[self.models[more.model].recipe].stopping is None:
+        for section in ("models", "forks", "further", "transfers", "curves"):
+            for name, entry in getattr(self, section).items():
+                self._known(f"{section}.{name}", networks=entry.network, recipes=entry.recipe)
+                if section != "curves":
+                    self._known(f"{section}.{name}", evaluations=entry.evaluation)
+        for name, fork in self.forks.items():
+            self._known(f"forks.{name}", models=fork.fork)
+            self._forks(name, fork, self.models[fork.fork])
+        for name, entry in self.analysed.items():
+            self._known(f"analysed.{name}", analyses=entry.analysis)
+            self._is(f"analysed.{name}", entry, name)
+        for name, entry in self.further.items():
+            self._is(f"further.{name}", entry, entry.model)
+            if entry.weights == "best" and self.recipes[entry.recipe].stopping is None:
                 raise ValueError(f"further.{name}: weights: best needs a recipe with stopping")
-            if more.surrogate is not None:
-                self._known(f"further.{name}", models=more.surrogate)
-                if self.models[more.surrogate].dataset != self.models[more.model].dataset:
-                    raise ValueError(f"further.{name}: surrogate {more.surrogate!r} is of another data set")
-        for name, curves in self.curves.items():
-            self._known(f"curves.{name}", networks=curves.network, recipes=curves.recipe)
+        for name, entry in self.transfers.items():
+            self._is(f"transfers.{name}", entry, entry.model)
+            self._known(f"transfers.{name}", models=entry.surrogate)
+            if self.models[entry.surrogate].dataset != entry.dataset:
+                raise ValueError(f"transfers.{name}: surrogate {entry.surrogate!r} is of another data set")
         return self
 
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         seen: dict[str, str] = {}
-        for section in ("models", "further", "curves", "simulations"):
+        for section in ("models", "forks", "further", "transfers", "curves", "simulations"):
             for name in getattr(self, section):
                 if name in seen:
                     raise ValueError(f"{section}.{name}: is also in {seen[name]}; names must differ")
                 seen[name] = section
         return self
 
-    def _forks(self, name: str, model: Model, trunk: Model) -> None:
+    def _forks(self, name: str, model: Fork, trunk: Model) -> None:
         """ValueError unless both trainings are the same, bit for bit, up to the fork."""
-        where, own, theirs = f"models.{name}: fork", self.recipes[model.recipe], self.recipes[trunk.recipe]
+        where, recipe, trunks = f"forks.{name}", self.recipes[model.recipe], self.recipes[trunk.recipe]
         if (model.dataset, model.network) != (trunk.dataset, trunk.network):
             raise ValueError(f"{where}: {model.fork!r} is of another data set or network")
         for field in ("unit", "length", "epochs", "batch", "images", "validation", "optimizer", "schedule", "augment",
                       "init", "seed", "linbp", "precision", "binary"):  # fmt: skip
-            if getattr(own, field) != getattr(theirs, field):
+            if getattr(recipe, field) != getattr(trunks, field):
                 raise ValueError(f"{where}: recipes {model.recipe} and {trunk.recipe} differ in {field}")
-        begins = own.adversary.begins if own.adversary else None
-        if theirs.adversary is not None or theirs.fork_at is None or theirs.fork_at != begins:
+        begins = recipe.adversary.begins if recipe.adversary else None
+        if trunks.adversary is not None or trunks.fork_at is None or trunks.fork_at != begins:
             raise ValueError(
                 f"{where}: wants recipes.{trunk.recipe} without adversary, its fork_at the adversary.begins of "
                 f"recipes.{model.recipe}"
             )
+
+    def _is(self, where: str, entry: Model, name: str) -> None:
+        """ValueError unless the entry is about the model of that name: `<<: *NAME` makes it so."""
+        known = self.trained
+        if name not in known:
+            raise ValueError(f"{where}: no {name!r} in models; known: {', '.join(sorted(known))}")
+        for field in ("paper", "dataset", "network", "recipe"):
+            if getattr(entry, field) != getattr(known[name], field):
+                raise ValueError(f"{where}: another {field} than {name} has: {getattr(known[name], field)}")
 
     def _known(self, where: str, **names: str) -> None:
         for section, key in names.items():
@@ -139,9 +198,7 @@ class ScaleFile(Config):
 
     about: str
     judge: Judge  # what is held against the papers: all cells and claims; claims about our companions only; nothing
-    linbp: ScaleOverrides
-    attack_bnn: ScaleOverrides
-    gaat: ScaleOverrides
+    papers: dict[str, ScaleOverrides]  # in the file a section for each, on the same level as `judge`
 
 
 class Determinism(Config):
@@ -173,7 +230,7 @@ class Settings(Config):
 class Run(Config):
     """Everything that decides the results of one model, or of further attacks on it, at the active scale."""
 
-    paper: Paper
+    paper: str
     name: str  # of the results
     model: str  # whose weights are attacked; `name` but for further attacks
     dataset: Dataset
@@ -191,7 +248,7 @@ class Run(Config):
 class CurvesRun(Config):
     """Everything that decides the curves of one network at the active scale."""
 
-    paper: Paper
+    paper: str
     name: str
     network: Network
     training: Training  # the recipe that the variants change
@@ -202,7 +259,7 @@ class CurvesRun(Config):
 class SimulationRun(Config):
     """Everything that decides a simulation's results at the active scale."""
 
-    paper: Paper
+    paper: str
     name: str
     simulation: Simulation
     seed: int

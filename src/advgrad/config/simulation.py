@@ -24,6 +24,7 @@ class Setting(Config):
 
 
 class _Simulation(Config):
+    paper: str
     teacher: Normal  # the optimum: x* of the attack, w* of the training
     start: Normal
     steps: PositiveInt

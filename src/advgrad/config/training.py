@@ -200,6 +200,7 @@ class Probe(Config):
 class Curves(Config):
     """One network trained in several ways from the same start, measured on the test set after each epoch."""
 
+    paper: str
     dataset: Dataset
     network: str
     recipe: str

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from advgrad import config
+from advgrad.config.training import Checkpoint
 from advgrad.errors import InputError
 from advgrad.models.layers import Normalised
 
@@ -40,7 +41,7 @@ class Imported:
         return {"origin": self.origin, "sha256": self.sha256, "passes": {"attack": none, "update": none}}
 
 
-def read(checkpoint: config.Checkpoint, network: config.Network, model: Normalised) -> Imported:
+def read(checkpoint: Checkpoint, network: config.Network, model: Normalised) -> Imported:
     """The file's weights for `model`, the built `network`.
 
     RobustBench (Croce et al. 2021): a WideResNet on images in [0,1], its state_dict alone or under "state_dict".

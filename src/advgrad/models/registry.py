@@ -5,7 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from advgrad.config import Dataset, Network
+from advgrad.config import Network
+from advgrad.config.training import Dataset
 from advgrad.data.datasets import DATASETS
 from advgrad.errors import InputError
 from advgrad.models import densenet, mobilenet, resnet, small, vgg, waq, wideresnet

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from advgrad import checkpoint
-from advgrad.config import Precision, Weights
+from advgrad.config import Precision
+from advgrad.config.schema import Weights
 from advgrad.errors import InputError
 from advgrad.files import write_bytes
 from advgrad.models.layers import Normalised

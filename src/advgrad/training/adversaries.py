@@ -10,7 +10,8 @@ from advgrad.attacks.gradients import Prepare, closed_form, linbp, plain, taylor
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import pixel_space
-from advgrad.config import Adversary, AttackSpec
+from advgrad.config import AttackSpec
+from advgrad.config.training import Adversary
 from advgrad.errors import InputError
 
 

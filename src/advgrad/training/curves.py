@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from advgrad.checkpoint import EVERY, Store, remove
-from advgrad.config import Curves, CurvesRun, Residual, Training, Variant
+from advgrad.config import Residual, Training
+from advgrad.config.schema import CurvesRun
+from advgrad.config.training import Curves, Variant
 from advgrad.data.batches import to_device
 from advgrad.draws import seeded
 from advgrad.errors import InputError

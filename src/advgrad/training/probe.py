@@ -10,7 +10,8 @@ from advgrad.attacks.losses import loss_of
 from advgrad.attacks.noise import sample_noise
 from advgrad.attacks.space import pixel_space
 from advgrad.attacks.target import frozen, pixels
-from advgrad.config import AttackSpec, AutoAttack, Probe, Training
+from advgrad.config import AttackSpec, AutoAttack, Training
+from advgrad.config.training import Probe
 from advgrad.errors import InputError
 
 BATCH = 250  # images attacked at once

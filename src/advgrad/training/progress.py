@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from advgrad import checkpoint, config
 from advgrad.attacks.passes import Passes
+from advgrad.config.training import Optimizer
 from advgrad.models.weights import snapshot
 from advgrad.training import binary
 from advgrad.training.checkpoint import optimizer_tensors, restore_optimizer
@@ -57,7 +58,7 @@ class Learner:
         restore_optimizer(self.optimizer, checkpoint.ungroup("optimizer", tensors))
 
 
-def _optimizer(recipe: config.Optimizer, parameters: list[Tensor]) -> torch.optim.Optimizer:
+def _optimizer(recipe: Optimizer, parameters: list[Tensor]) -> torch.optim.Optimizer:
     """torch's fused kernels: one pass over the memory (on a CPU, Adam is six times as fast)."""
     if recipe.name == "adam":
         return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)

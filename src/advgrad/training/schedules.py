@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from advgrad.config import Binary, Schedule, Training
+from advgrad.config import Training
+from advgrad.config.training import Binary, Schedule
 from advgrad.errors import InputError
 
 
