@@ -60,6 +60,8 @@ def repro(settings: Settings, targets: Sequence[str], profile: str, jobs: int | 
         status = snakemake(profile, jobs, names) if names else 0
         if names:
             record(repo, rules)
+    if Path("dvc.lock").is_file():  # beside the results that it is of: another scale's run replaces dvc.lock
+        write_text(Path("reports", settings.scale, "dvc.lock"), Path("dvc.lock").read_text(encoding="utf-8"))
     if status == 0:
         for line in [*not_reproduced(missing, left_out), *against_commit(wanted - set(left_out), settings.scale)]:
             say(line)
