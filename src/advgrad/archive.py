@@ -1,4 +1,7 @@
-"""One file for a submission: the last commit with its small results. The same commit gives the same bytes."""
+"""One file for a submission: the last commit, which has all results but weights. The same commit, the same bytes.
+
+A commit has results of one scale or of several, each in reports/SCALE with the dvc.lock that made it.
+"""
 
 import gzip
 import hashlib
@@ -25,12 +28,11 @@ from advgrad.config import parse_yaml
 from advgrad.errors import InputError
 from advgrad.files import write_bytes
 
-# An archive holds every file of the commit, every output in its dvc.lock that is not LEFT_OUT, and ADDED.
+# An archive holds every file of the commit, and ADDED; of what the locks name all that is not LEFT_OUT.
 LOCK, SETTINGS, CITATION = "dvc.lock", "params.yaml", "CITATION.cff"
-FINGERPRINT, COST = "reports/fingerprint.json", "reports/cost.json"
-LEFT_OUT = re.compile(r"data/.+|models/.+/weights\.safetensors")
-RENDERED = re.compile(r"reports/((tables|cells|figures|claims|findings|metrics)/.+|[^/]+\.(csv|html|md|tex))")
-ADDED = APPENDIX, CRATE, MANIFEST = "ARTIFACT.md", "ro-crate-metadata.json", "manifest-sha256.txt"
+LEFT_OUT = re.compile(r"(data|models)/.+")
+RENDERED = re.compile(r"reports/[^/]+/((tables|figures|claims|findings)/.+|[^/]+\.(csv|html|json|md|parquet|tex))")
+ADDED = CRATE, MANIFEST = "ro-crate-metadata.json", "manifest-sha256.txt"
 STAGES = Path(advgrad.__file__).parents[2] / "stages"
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 LIMIT = 2**31  # bytes of an unpacked archive
@@ -50,6 +52,25 @@ class Contents:
         return parse_yaml(self.files[path].decode(errors="replace"), path)
 
     @property
+    def locks(self) -> dict[str, Lock]:
+        """Scale -> the stages in its lock. InputError: dvc.lock is none of them."""
+        named = {
+            path.split("/")[1]: path for path in sorted(self.files) if re.fullmatch(r"reports/[^/]+/dvc.lock", path)
+        }
+        scale = str(self.yaml(SETTINGS)["scale"])
+        if scale not in named or self.files[named[scale]] != self.files.get(LOCK):
+            raise InputError(f"reports/{scale}/{LOCK}: not there, or another one than {LOCK}; `make repro` writes it")
+        return {name: self.yaml(path)["stages"] for name, path in named.items()}
+
+    def md5(self, path: str) -> str:
+        """Of a file or, as DVC has it, of a folder; "" if there is neither."""
+        if path in self.files:
+            return hashlib.md5(self.files[path], usedforsecurity=False).hexdigest()
+        below = [name.removeprefix(f"{path}/") for name in sorted(self.files) if name.startswith(f"{path}/")]
+        entries = json.dumps([{"md5": self.md5(f"{path}/{name}"), "relpath": name} for name in below])
+        return f"{hashlib.md5(entries.encode(), usedforsecurity=False).hexdigest()}.dir" if below else ""
+
+    @property
     def folder(self) -> str:
         return f"advgrad-{self.yaml(SETTINGS)['scale']}-{self.commit[:12]}"
 
@@ -57,15 +78,11 @@ class Contents:
 def create(root: Path, out: Path | None, say: Callable[[str], None]) -> Path:
     """Write the archive of the last commit. InputError: uncommitted changes, or `verify` would find a flaw."""
     contents = committed(root)
-    lock = contents.yaml(LOCK)["stages"]
-    for _, path, _ in small_outputs(lock):
-        if path not in contents.files and (root / path).is_file():
-            contents.files[path] = (root / path).read_bytes()
-    contents.files |= {APPENDIX: appendix(contents, lock), CRATE: metadata(contents, lock)}
+    contents.files[CRATE] = metadata(contents)
     contents.files[MANIFEST] = manifest(contents.files)
     tar, packed = tarred(contents), io.BytesIO()
     if flaws := check(tar, render=True):
-        raise InputError(f"{flaws[0]}; `dvc checkout` or make it again, then commit")
+        raise InputError(f"{flaws[0]}; make it again, then commit")
     with gzip.GzipFile(filename="", mode="wb", fileobj=packed, mtime=0) as stream:
         stream.write(tar)
     target = out or root / "dist" / f"{contents.folder}.tar.gz"
@@ -146,13 +163,16 @@ def check(tar: bytes, *, render: bool) -> list[str]:
         contents, flaws = read(tar)
         if flaws:
             return flaws
-        lock = contents.yaml(LOCK)["stages"]
-        for name, path, md5 in small_outputs(lock):
-            if hashlib.md5(contents.files.get(path, b""), usedforsecurity=False).hexdigest() != md5:
-                flaws.append(f"{path}: not there, or not the one in {LOCK} (`dvc repro {name}` makes it)")
+        for scale, lock in contents.locks.items():
+            for name, path, md5 in small_outputs(lock):
+                if contents.md5(path) != md5:
+                    flaws.append(f"{path}: not there, or not the one in the {LOCK} of {scale} ({name} makes it)")
         if flaws or not render:
             return flaws
-        made = rendered(contents.files, lock) | {APPENDIX: appendix(contents, lock), CRATE: metadata(contents, lock)}
+        made: dict[str, bytes] = {}
+        for scale, lock in contents.locks.items():
+            made |= rendered(contents.files, scale, lock)
+        made[CRATE] = metadata(contents)
         paths = made.keys() | {path for path in contents.files if RENDERED.fullmatch(path)}
         other = sorted(path for path in paths if contents.files.get(path) != made.get(path))
         return [f"{path}: not what the code and packages here make of the other files" for path in other]
@@ -183,7 +203,8 @@ def read(tar: bytes) -> tuple[Contents, list[str]]:
     listed = set(re.findall(r"(?m)^(\S+)  ([ -~]+)$", contents.files.pop(MANIFEST).decode(errors="replace")))
     hashed = {(hashlib.sha256(content).hexdigest(), path) for path, content in contents.files.items()}
     flaws += [f"{path}: not there, or not as in {MANIFEST}" for path in sorted({path for _, path in listed ^ hashed})]
-    contents.commit = b"".join(re.findall(rb"commit ([0-9a-f]{40})", contents.files.get(APPENDIX, b""))).decode()
+    contents.commit = b"".join(re.findall(rb'"version": "([0-9a-f]{40})"', contents.files.get(CRATE, b""))).decode()
+    flaws += [] if contents.commit else [f"{CRATE}: says no commit"]
     contents.files[MANIFEST] = manifest(contents.files)
     if not flaws and (again := tarred(contents)) != tar:
         at = next((at for at, (new, old) in enumerate(zip(again, tar, strict=False)) if new != old), len(tar))
@@ -191,8 +212,8 @@ def read(tar: bytes) -> tuple[Contents, list[str]]:
     return contents, flaws
 
 
-def rendered(files: Mapping[str, bytes], lock: Lock) -> dict[str, bytes]:
-    """What the stages that write RENDERED files make of the others. InputError: one of them fails, in its words."""
+def rendered(files: Mapping[str, bytes], scale: str, lock: Lock) -> dict[str, bytes]:
+    """What the scale's stages that write RENDERED files make of the others. InputError: one fails, in its words."""
     outs = {path: name for name, path, _ in small_outputs(lock) if RENDERED.fullmatch(path)}
     order = TopologicalSorter[str]()
     for name in outs.values():
@@ -203,17 +224,22 @@ def rendered(files: Mapping[str, bytes], lock: Lock) -> dict[str, bytes]:
         if not re.fullmatch(r"[a-z]+( [\w.@-]+)?", command) or not (STAGES / f"{command.split()[0]}.py").is_file():
             raise InputError(f"{LOCK}: {command!r} is none of the stages in {STAGES}")
     with tempfile.TemporaryDirectory(prefix="advgrad-") as folder:
-        for path in files.keys() - outs.keys():
-            write_bytes(Path(folder, path), files[path])
+        below = tuple(f"{path}/" for path in outs)
+        for path, content in files.items():
+            if path not in outs and not path.startswith(below):
+                write_bytes(Path(folder, path), content)
+        settings = re.sub(rb"(?m)^scale: \S+", b"scale: " + scale.encode(), files[SETTINGS])
+        write_bytes(Path(folder, SETTINGS), settings)
         words = [sys.executable, "-P", "-m", "advgrad.archive", str(STAGES), *commands]
         paths = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         done = subprocess.run(words, cwd=folder, env=paths, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603
         if done.returncode:
             raise InputError((done.stderr.splitlines() or ["a stage fails"])[-1].removeprefix("error: "))
-        return {path: Path(folder, path).read_bytes() for path in outs if Path(folder, path).is_file()}
+        made = {path.relative_to(folder).as_posix(): path for path in Path(folder, "reports", scale).rglob("*.*")}
+        return {name: path.read_bytes() for name, path in made.items() if name in outs or name.startswith(below)}
 
 
-def metadata(contents: Contents, lock: Lock) -> bytes:
+def metadata(contents: Contents) -> bytes:
     """RO-Crate 1.1 by the profile Process Run Crate: the files, and what each stage read and wrote of them."""
     from rocrate.rocrate import ROCrate
 
@@ -229,10 +255,11 @@ def metadata(contents: Contents, lock: Lock) -> bytes:
     for path in sorted(contents.files.keys() - set(ADDED)):
         kind = ["File", "SoftwareSourceCode"] if path.startswith("stages/") else "File"
         known[path] = crate.add_file(dest_path=path, properties={"@type": kind, "name": path})
-    for name, stage in lock.items():
-        deps, outs = ([known[f["path"]] for f in stage[key] if f["path"] in known] for key in ("deps", "outs"))
-        action = crate.add_action(known[f"stages/{stage['cmd'].split()[1]}.py"], f"#{name}", deps, outs)
-        crate.root_dataset.append_to("mentions", action)
+    for scale, lock in contents.locks.items():
+        for name, stage in lock.items():
+            deps, outs = ([known[f["path"]] for f in stage[key] if f["path"] in known] for key in ("deps", "outs"))
+            action = crate.add_action(known[f"stages/{stage['cmd'].split()[1]}.py"], f"#{scale}/{name}", deps, outs)
+            crate.root_dataset.append_to("mentions", action)
     papers = [add("ScholarlyArticle", paper["url"], name=paper["title"], author=people(paper["authors"]))
               for paper in cited["references"]]  # fmt: skip
     properties = {
@@ -247,49 +274,6 @@ def metadata(contents: Contents, lock: Lock) -> bytes:
     graph = crate.metadata.generate()
     graph["@graph"].sort(key=lambda entity: entity["@id"])
     return (json.dumps(graph, indent=1, sort_keys=True) + "\n").encode()
-
-
-def appendix(contents: Contents, lock: Lock) -> bytes:
-    """An artifact appendix in ACM's form, of facts that the other files have."""
-    cited, scale = contents.yaml(CITATION), contents.yaml(SETTINGS)["scale"]
-    outs = [out for stage in lock.values() for out in stage["outs"]]
-    made = dict.fromkeys(name for name, path, _ in small_outputs(lock) if RENDERED.fullmatch(path))
-    rows = [f"- `dvc repro {name}`: {', '.join(out['path'] for out in lock[name]['outs'])}" for name in made]
-    cost = contents.yaml(COST).get(scale, {"machine": "not recorded", "stages": {}})
-    spent = [stage["seconds"] for name, stage in cost["stages"].items() if name in lock]
-    return f"""\
-# Artifact appendix
-
-Facts of this archive: scale {scale}, commit {contents.commit}.
-
-- **Algorithm:** {"; ".join(f"*{paper['title']}* ({paper['url']})" for paper in cited["references"])}
-- **Program:** a pipeline of {len(lock)} stages (dvc.yaml), run by DVC or Snakemake
-- **Data sets:** {"; ".join(f"{out['path']}, md5 {out['md5']}" for out in outs if out["path"].startswith("data/"))}
-- **Run-time environment:** requirements.lock has every package with its version and hash
-- **Hardware:** {", ".join(f"{key} {value}" for key, value in contents.yaml(FINGERPRINT).items())}
-- **Disk space:** {sum(out["size"] for out in outs):,} bytes for all outputs, data sets and weights included
-- **Time:** {sum(spent) / 3600:.1f} hours for {len(spent)} stages, {cost["machine"]}
-- **Licence:** {cited["license"]}; **metadata:** {CRATE}, an RO-Crate
-
-## Installation and experiment workflow
-
-On a Debian-like machine with Python 3.11 to 3.13, make, git and npm:
-
-    sha256sum --quiet -c {MANIFEST}
-    make .venv/bin/.ready
-    .venv/bin/advgrad archive verify ../{contents.folder}.tar.gz
-    git init -q && git add -A && git commit -qm archive && make repro
-
-The third line makes tables, figures and claims again from the outcomes, the last line everything: data sets and trained
-weights, too, which are not in the archive. Their md5 are in dvc.lock.
-
-## Evaluation and expected results
-
-The same bytes on the same kind of hardware; reports/summary.md has the verdicts. These commands make the files again,
-and all that they need; with `--force --single-item` from the outcomes in this folder:
-
-{chr(10).join(rows)}
-""".encode()
 
 
 if __name__ == "__main__":  # for `rendered`: run stages in this folder, in order, without a run in MLflow
