@@ -8,13 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from advgrad.config import scales
 from advgrad.data.datasets import DATASETS
 
 ROOT = Path(__file__).parents[1]
-RENDERED = (
-    *(f"reports/{name}" for name in ("tables", "cells", "figures", "claims", "findings", "metrics")),
-    *("reports/index.html", "reports/summary.md", "dvc.lock"),
-)
 
 
 def copied(folder: Path, *, commit: bool = False) -> Path:
@@ -22,7 +19,8 @@ def copied(folder: Path, *, commit: bool = False) -> Path:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     for name in listed:
-        if (ROOT / name).is_file() and not name.startswith(RENDERED):
+        result = name == "dvc.lock" or re.match(rf"reports/({'|'.join(scales(ROOT))})/", name)
+        if (ROOT / name).is_file() and not result:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     settings = folder / "params.yaml"
