@@ -1,9 +1,12 @@
 """Stages of every kind, on real data, at scale smoke: from nothing to tables and MLflow, then nothing to do.
 
-Then parts of it again, by DVC's own command and by Snakemake: each time dvc.lock ends as the same bytes.
+Then parts of it again, by DVC's own command, by Snakemake, and as an experiment with another attack parameter, whose
+cells `compare` names.
 """
 
-import contextlib
+import csv
+import io
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -11,51 +14,40 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from dvc.repo import Repo
 
 from advgrad.config import load_yaml
-from advgrad.parsing import quick_yaml
-from advgrad.run import needed
 from advgrad.tables.cells import read_cells
-from tests.project import copied
+from tests.project import change, commit_all, copied
 from tests.project import run as run_python
 
 TARGETS = [  # all of LinBP, and stages of the kinds that it has not
     "claims@linbp", "fork@gaat-resnet50-dat", "attack-forked@gaat-resnet50-dat", "further@gaat-resnet50-dat-best",
     "transfer@bnn-mlp-wq-transfer", "analyse@bnn-mlp-wq",
 ]  # fmt: skip
+RESULTS = Path("reports/smoke")
+pytestmark = pytest.mark.slow(minutes=5)
+
+
+def run(folder: Path, *words: str, status: int = 0) -> str:
+    """What the command says."""
+    done = run_python(folder, ["-m", *words])
+    said = done.stdout + done.stderr
+    assert done.returncode == status, said[-4000:]
+    return said if words[0] != "advgrad.cli" or words[1] == "repro" else done.stdout
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
-    return copied(tmp_path_factory.mktemp("project"), commit=True)
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made once for all of this file's tests; each leaves it as it was."""
+    folder = copied(tmp_path_factory.mktemp("Prüfung 1"), commit=True)
+    run(folder, "advgrad.cli", "repro", *TARGETS)
+    return folder
 
 
-def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return run_python(folder, ["-m", *words])
-
-
-@pytest.mark.slow(minutes=5)
-def test_stages_of_every_kind(project):
-    first = run(project, "advgrad.cli", "repro", *TARGETS)
-    assert first.returncode == 0, first.stdout[-3000:] + first.stderr[-3000:]
-    cells = read_cells(project / "reports/smoke/tables/linbp/cells.csv")
-    assert len(cells) > 100
-    assert set(cells["scale"]) == {"smoke"}
-    assert (pd.notna(cells["value"]) | (cells["reason"] != "")).all()
-
-    lock = (project / "dvc.lock").read_bytes()
-    assert (project / "reports/smoke/dvc.lock").read_bytes() == lock
-    again = run(project, "advgrad.cli", "repro", *TARGETS)
-    assert again.returncode == 0, again.stderr[-3000:]
-    assert "Finished job" not in again.stdout + again.stderr
-    assert (project / "dvc.lock").read_bytes() == lock
-
-    with sqlite3.connect(project / "mlflow.db") as database:
-        stages = [name for (name,) in database.execute("select value from tags where key = 'stage'")]
-    assert len(stages) == len(set(stages)) == lock.count(b"cmd: stages/run")
-    by_dvc(project, lock)
-    by_snakemake(project, lock)
+def nothing_to_do(project: Path, lock: bytes) -> None:
+    said = run(project, "advgrad.cli", "repro", *TARGETS)
+    assert "Finished job" not in said
+    assert (project / "dvc.lock").read_bytes() == (project / RESULTS / "dvc.lock").read_bytes() == lock
 
 
 def forget(project: Path, stage: str) -> None:
@@ -70,26 +62,59 @@ def forget(project: Path, stage: str) -> None:
     shutil.rmtree(project / ".dvc/cache/runs")
 
 
-def well(project: Path, *words: str) -> str:
-    done = run(project, *words)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done.stdout + done.stderr
+def test_from_nothing_to_tables_and_mlflow(project: Path) -> None:
+    cells = read_cells(project / RESULTS / "tables/linbp/cells.csv")
+    assert len(cells) > 100
+    assert set(cells["scale"]) == {"smoke"}
+    assert (pd.notna(cells["value"]) | (cells["reason"] != "")).all()
+    lock = (project / "dvc.lock").read_bytes()
+    nothing_to_do(project, lock)
+    with sqlite3.connect(project / "mlflow.db") as database:
+        stages = [name for (name,) in database.execute("select value from tags where key = 'stage'")]
+    assert len(stages) == len(set(stages)) == lock.count(b"cmd: stages/run")
 
 
-def by_dvc(project: Path, lock: bytes) -> None:
+def test_by_dvc_and_by_snakemake_it_is_the_same(project: Path) -> None:
+    lock = (project / "dvc.lock").read_bytes()
     forget(project, "transfer@bnn-mlp-wq-transfer")
-    assert "Running stage" in well(project, "dvc", "repro", "--single-item", "transfer@bnn-mlp-wq-transfer")
+    assert "Running stage" in run(project, "dvc", "repro", "--single-item", "transfer@bnn-mlp-wq-transfer")
     assert (project / "dvc.lock").read_bytes() == lock
-
-
-def by_snakemake(project: Path, lock: bytes) -> None:
     forget(project, "simulate@linbp-sim-training")
-    said = well(project, "snakemake", "--cores", "2", "tables__linbp")
+    said = run(project, "snakemake", "--cores", "2", "tables__linbp")
     assert "simulate__linbp_sim_training" in said
     assert "train__" not in said
-    again = well(project, "advgrad.cli", "repro", *TARGETS)
-    assert "Finished job" not in again, "it only records"
-    assert (project / "dvc.lock").read_bytes() == lock
-    with contextlib.chdir(project), quick_yaml(), Repo() as repo, repo.lock:  # as `dvc status`, in a tenth of the time
-        wanted = needed(repo, TARGETS)
-        assert [s.addressing for s in repo.index.stages if s.addressing in wanted and s.changed()] == []
+    nothing_to_do(project, lock)  # it only records
+
+
+def values(folder: Path) -> dict[tuple[str, str], str]:
+    with (folder / RESULTS / "tables/linbp/cells.csv").open(encoding="utf-8", newline="") as text:
+        return {
+            (cell["row"], cell["column"]): cell["value"] for cell in csv.DictReader(text) if cell["table"] == "mnist"
+        }
+
+
+def test_an_experiments_cells_are_named(project: Path) -> None:
+    """DVC's experiment with another length of step of one attack on two small networks."""
+    commit_all(project)
+    before, attack = values(project), "pgd-0.1: {norm: linf, eps: 25.5, step: "
+    change(project / "params/linbp.yaml", f"{attack}2.55,", f"{attack}25.5,")
+    run(project, "dvc", "exp", "run", "--name", "long-step", "tables@linbp")
+    after = values(project)
+    changed = {cell for cell in before if before[cell] != after[cell]}
+    assert {column for _, column in changed} == {"LeNet-5 0.1"}, "the other attack is as it was; none moves the MLP"
+    assert len(changed) >= 3, "of six"
+
+    text = run(project, "advgrad.cli", "compare", "HEAD", "long-step", "--format", "csv", status=1)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert {(row["table"], row["row"], row["column"]) for row in rows} == {("linbp-mnist", *cell) for cell in changed}
+    assert {row["test"] for row in rows} == {"McNemar"}
+    for row in rows:
+        assert (row["a"], row["b"]) == (before[row["row"], row["column"]], after[row["row"], row["column"]])
+        apart = 100 * (int(row["only_b"]) - int(row["only_a"])) / int(row["images"])
+        assert float(row["b"]) - float(row["a"]) == pytest.approx(apart, abs=0.011)
+    outcome = f"{RESULTS}/outcomes/linbp/mnist/linbp-lenet5.json"
+    command = ["dvc", "metrics", "diff", "HEAD", "--targets", outcome, "--json"]
+    dvcs = subprocess.run(["python", "-m", *command], cwd=project, capture_output=True, check=True).stdout
+    assert all(key.startswith("runs.pgd-0.1/") for key in json.loads(dvcs)[outcome] if "accuracy" in key)
+    same = run(project, "advgrad.cli", "compare", "long-step", "workspace")
+    assert "0 changed" in same
