@@ -1,4 +1,4 @@
-"""docs/add-an-attack.md, done as it says: its diff on a copy of the project gives a new attack, and a table a column for it."""
+"""docs/add-an-attack.md, done as it says: its diff on a copy of the project gives an attack, and a table its column."""
 
 import json
 import re
