@@ -103,7 +103,7 @@ def read_cells(*files: Path) -> pd.DataFrame:
 
 
 def read_points(file: Path) -> pd.DataFrame:
-    """A figure's points, results/figures/PAPER/NAME.csv: columns POINT; y, low and high floats, n Int64, the rest texts.
+    """A figure's points, figures/PAPER/NAME.csv: columns POINT; y, low and high floats, n Int64, the rest texts.
 
     InputError if it is missing or something else.
     """
