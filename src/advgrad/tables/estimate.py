@@ -33,7 +33,7 @@ def share(hits: np.ndarray) -> Estimate:
     n, k = len(hits), int(np.count_nonzero(hits))
     if n == 0:
         return Estimate(reason="no image to attack: none is classified correctly")
-    low, high = (100 * float(end) for end in proportion_confint(k, n, method="wilson"))
+    low, high = (round(100 * float(end), 12) for end in proportion_confint(k, n, method="wilson"))  # 0, not 3e-15
     return Estimate(value=100 * k / n, n=n, low=low, high=high)
 
 
@@ -42,8 +42,8 @@ def mean(numbers: np.ndarray) -> Estimate:
     n, middle = len(numbers), float(numbers.mean())
     if n < 2:
         return Estimate(value=middle, n=n)
-    low, high = map(float, stats.norm.interval(0.95, middle, float(numbers.std(ddof=1)) / sqrt(n)))
-    return Estimate(value=middle, n=n, low=low, high=high)
+    half = float(stats.norm.isf(0.025) * numbers.std(ddof=1)) / sqrt(n)
+    return Estimate(value=middle, n=n, low=middle - half, high=middle + half)
 
 
 def _mark(run: tuple[int, ...], source: Source) -> int | None:

@@ -8,8 +8,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, TypeAdapter
-from pydantic import ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -48,11 +56,15 @@ class Record:
             return name
         attack, _, gradient = name.partition("/")
         heads = (f"{attack}/", f"{attack}_", f"{attack}-")
-        family = {key: self.attacks.get(key, {}) for key in has if key.endswith(f"/{gradient}") and key.startswith(heads)}
+        family = {
+            key: self.attacks.get(key, {}) for key in has if key.endswith(f"/{gradient}") and key.startswith(heads)
+        }
         fitting = [key for key, known in family.items() if _fits(source.where, known)]
         if len(fitting) != 1:
             asked = ", ".join(f"{key} {value}" for key, value in source.where.items())
-            there = [f"{key} ({', '.join(f'{k} {known.get(k)}' for k in source.where)})" for key, known in family.items()]
+            there = [
+                f"{key} ({', '.join(f'{k} {known.get(k)}' for k in source.where)})" for key, known in family.items()
+            ]
             what = f"fit {' and '.join(fitting)}" if fitting else "fit none"
             raise InputError(f"{self.file}: {name} where {asked}: {what}; has: {', '.join(there) or ', '.join(has)}")
         return fitting[0]
