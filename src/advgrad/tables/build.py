@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from advgrad.config import load_scale
-from advgrad.tables.cells import Verdict, frame
+from advgrad.tables.cells import Verdict, frame, rows
 from advgrad.tables.estimate import Estimate, estimate
 from advgrad.tables.records import FLOAT32, Facts
 from advgrad.tables.spec import MACHINE, Source, Spec, reads, wanted
@@ -111,6 +111,6 @@ def remarks(spec: Spec, facts: Facts) -> list[str]:
 def metrics(cells: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
     """PAPER-TABLE -> row -> column -> value, of the cells that have one: for `dvc metrics diff`."""
     nested: dict[str, dict[str, dict[str, float]]] = {}
-    for cell in cells.dropna(subset="value").itertuples():
-        nested.setdefault(f"{cell.paper}-{cell.table}", {}).setdefault(str(cell.row), {})[str(cell.column)] = cell.value
+    for cell in rows(cells.dropna(subset="value")):
+        nested.setdefault(f"{cell.paper}-{cell.table}", {}).setdefault(cell.row, {})[cell.column] = cell.value
     return nested

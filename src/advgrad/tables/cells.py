@@ -1,6 +1,7 @@
 """All cells as one tidy DataFrame: how it is written, read, and put into words."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -54,6 +55,11 @@ def printed(cells: pd.DataFrame) -> pd.DataFrame:
         return [absent if pd.isna(number) else format(number, form) for number, form in pairs]
 
     return cells.assign(**{name: pd.Series(texts(name), cells.index, dtype=str) for name in NUMBERS})
+
+
+def rows(frame: pd.DataFrame) -> Iterator[Any]:
+    """Its rows, with the columns as attributes."""
+    return iter(frame.itertuples(index=False))
 
 
 def cells_csv(cells: pd.DataFrame) -> str:
@@ -122,8 +128,38 @@ def as_cells(points: pd.DataFrame, paper: str, figure: str) -> pd.DataFrame:
     return known.assign(format=POINT_FORMAT).reindex(columns=list(COLUMNS))
 
 
+def plain(text: str) -> str:
+    """text with every character that Markdown would act on escaped."""
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
+
+
+def table_md(table: pd.DataFrame, left: int, *, escaped: bool = False) -> str:
+    """A Markdown table. left: leading columns of names, the others are numbers; escaped: whether its texts are."""
+    texts = (table if escaped else table.astype(str).map(plain)).set_axis([plain(str(c)) for c in table], axis=1)
+    align = ["left"] * left + ["right"] * (len(table.columns) - left)
+    return str(texts.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align))
+
+
+def read_paper(results: Path, paper: str) -> pd.DataFrame:
+    """A paper's cells and the points of its figures, with their place: "Table 2", "Figure mnist-1".
+
+    results: reports/SCALE; InputError if the paper has no built table, or a file is something else.
+    """
+    files = sorted(results.glob(f"tables/{paper}*/cells.csv"))
+    cells = read_cells(*files)
+    tables = cells.loc[cells["paper"] == paper]
+    if tables.empty:
+        raise InputError(f"{results / 'tables'}: no cells of {paper}; an earlier stage makes them")
+    parts = [tables.assign(place="Table " + tables["table"])]
+    for file in sorted(results.glob(f"figures/{paper}/*.csv")):
+        number = file.stem.removeprefix(f"{paper}-")
+        parts.append(as_cells(read_points(file), paper, number).assign(place=f"Figure {number}"))
+    return pd.concat(parts, ignore_index=True)
+
+
 def shown(cell: Any) -> str:
-    """`value [low, high]`, or why there is none. cell: a row of a printed frame."""
-    if cell.value == NOTHING:
+    """`value [low, high]`, or why there is none. cell: a row of the frame."""
+    if pd.isna(cell.value):
         return f"{NOTHING} ({cell.reason})"
-    return cell.value + (f" [{cell.low}, {cell.high}]" if cell.low else "")
+    value, low, high = (format(number, cell.format) for number in (cell.value, cell.low, cell.high))
+    return value + ("" if pd.isna(cell.low) else f" [{low}, {high}]")

@@ -279,6 +279,15 @@ def read_measurements(file: Path, scale: str) -> dict[str, Measurement]:
         raise InputError(f"{file}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
 
 
+FOLDERS = {"outcomes": ".safetensors", "analyses": ".json", "trainings": ".json"}  # of results -> their files
+
+
+def inputs(specs: Sequence[Spec], results: Path) -> list[Path]:
+    """The files of results that the tables read; InputError if one is missing."""
+    names = reads(*specs)
+    return [file_of(results / folder, name, end) for folder, end in FOLDERS.items() for name in names[folder]]
+
+
 def read_facts(specs: Sequence[Spec], results: Path, measured: Path, scale: str, root: Path = Path()) -> Facts:
     """All that tables of one paper read, and no other file.
 
