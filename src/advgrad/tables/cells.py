@@ -14,24 +14,12 @@ from advgrad.tables.spec import SEPARATOR
 Verdict = Literal["agrees", "same direction", "differs", "not judged at this scale", "not run", "no paper value"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 NOTHING = "—"  # the value of a cell that was not run
+# table: the paper's number, or a companion's name; value: the rounded number that is printed; low, high: its 95 %
+# interval; n: images behind it; width: of the paper's network; share: of the paper's training, in epochs x images;
+# format: of the printed numbers, as Python's format() takes it. A number that is not there is NaN.
 COLUMNS = (
-    "paper",
-    "table",  # the paper's number, or a companion's name
-    "row",
-    "column",
-    "value",  # the rounded number that is printed; NaN: not run
-    "low",  # 95 % interval; NaN: there is none
-    "high",
-    "n",  # images behind the value
-    "unit",
-    "paper_value",  # NaN: the paper gives none
-    "verdict",
-    "reason",
-    "scale",
-    "network",  # that the cell is about; "": none
-    "width",  # of the paper's network; NaN: about no network that a scale could narrow
-    "share",  # of the paper's training, in epochs x images; NaN: about no training
-    "format",  # of the numbers, as Python's format() takes it
+    *("paper", "table", "row", "column", "value", "low", "high", "n", "unit", "paper_value", "verdict", "reason"),
+    *("scale", "network", "width", "share", "format"),
 )
 NUMBERS = ("value", "low", "high", "paper_value")  # printed by format
 FLOATS = (*NUMBERS, "width", "share")
@@ -48,13 +36,12 @@ def frame(cells: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
 
 def printed(cells: pd.DataFrame) -> pd.DataFrame:
     """The frame with NUMBERS as they are printed: no value is NOTHING, another number that is not there is empty."""
-
-    def texts(name: str) -> list[str]:
-        absent = NOTHING if name == "value" else ""
+    texts = {}
+    for name in NUMBERS:
         pairs = zip(cells[name], cells["format"], strict=True)
-        return [absent if pd.isna(number) else format(number, form) for number, form in pairs]
-
-    return cells.assign(**{name: pd.Series(texts(name), cells.index, dtype=str) for name in NUMBERS})
+        absent = NOTHING if name == "value" else ""
+        texts[name] = [absent if pd.isna(number) else format(number, form) for number, form in pairs]
+    return cells.assign(**pd.DataFrame(texts, cells.index, dtype=str))
 
 
 def rows(frame: pd.DataFrame) -> Iterator[Any]:
@@ -87,7 +74,7 @@ def read_lines(file: Path, what: str, columns: Sequence[str]) -> pd.DataFrame:
     return lines
 
 
-def _floats(texts: pd.Series) -> pd.Series:
+def _floats(texts: Any) -> pd.Series:
     return texts.replace({"": "nan", NOTHING: "nan"}).astype(float)
 
 
@@ -121,39 +108,35 @@ def read_points(file: Path) -> pd.DataFrame:
         raise InputError(f"{file}: not the points of a figure: {error}") from None
 
 
-def as_cells(points: pd.DataFrame, paper: str, figure: str) -> pd.DataFrame:
-    """A figure's points as cells: "PANEL / SERIES" is the row and x the column."""
-    rows = points["panel"] + SEPARATOR + points["series"]
-    known = points.assign(paper=paper, table=figure, row=rows, column=points["x"], value=points["y"])
-    return known.assign(format=POINT_FORMAT).reindex(columns=list(COLUMNS))
-
-
 def plain(text: str) -> str:
     """text with every character that Markdown would act on escaped."""
     return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
 
 
 def table_md(table: pd.DataFrame, left: int, *, escaped: bool = False) -> str:
-    """A Markdown table. left: leading columns of names, the others are numbers; escaped: whether its texts are."""
+    """A Markdown table without padding. left: columns of names, which come first; escaped: whether its texts are."""
     texts = (table if escaped else table.astype(str).map(plain)).set_axis([plain(str(c)) for c in table], axis=1)
     align = ["left"] * left + ["right"] * (len(table.columns) - left)
-    return str(texts.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align))
+    lines = str(texts.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align))
+    return re.sub(r" {2,}", " ", re.sub(r"-{3,}", "---", lines))
 
 
 def read_paper(results: Path, paper: str) -> pd.DataFrame:
-    """A paper's cells and the points of its figures, with their place: "Table 2", "Figure mnist-1".
+    """A paper's cells and, as cells, the points of its figures, with their place: "Table 2", "Figure mnist-1".
 
-    results: reports/SCALE; InputError if the paper has no built table, or a file is something else.
+    A point's row is "PANEL / SERIES", its column x. results: reports/SCALE; InputError if no table of the paper is
+    built, or a file is something else.
     """
-    files = sorted(results.glob(f"tables/{paper}*/cells.csv"))
-    cells = read_cells(*files)
+    cells = read_cells(*sorted(results.glob(f"tables/{paper}*/cells.csv")))
     tables = cells.loc[cells["paper"] == paper]
     if tables.empty:
         raise InputError(f"{results / 'tables'}: no cells of {paper}; an earlier stage makes them")
     parts = [tables.assign(place="Table " + tables["table"])]
     for file in sorted(results.glob(f"figures/{paper}/*.csv")):
-        number = file.stem.removeprefix(f"{paper}-")
-        parts.append(as_cells(read_points(file), paper, number).assign(place=f"Figure {number}"))
+        points = read_points(file).rename(columns={"x": "column", "y": "value"})
+        points = points.assign(row=points["panel"] + SEPARATOR + points["series"], format=POINT_FORMAT)
+        points["place"] = f"Figure {file.stem.removeprefix(f'{paper}-')}"
+        parts.append(points.reindex(columns=parts[0].columns))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -27,6 +27,7 @@ Held = Literal["holds", "contradicted", "undecided", "not run"]
 HELD: tuple[Held, ...] = get_args(Held)
 Verdict = Literal["supported", "contradicted", "undecided", "cannot be judged at this scale", "not run"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+WANTS: dict[Relation, tuple[bool, bool]] = {"closer": (True, True), "spread": (False, True)}  # than, value
 Grid = dict[str, dict[str, dict[str, Any]]]  # place ("Table 2", "Figure mnist-1") -> row -> column -> cell
 COLUMNS = (
     *("claim", "verdict", "left", "left_value", "relation", "right", "right_value", "held", "reason", "paper_left"),
@@ -76,12 +77,9 @@ class Comparison(Schema):
     def _sides_fit(self) -> Self:
         if bool(self.tables) == (self.figure is not None):
             raise ValueError("wants tables or a figure")
-        wants = {"closer": (True, True), "spread": (False, True)}
-        sides = (self.than is not None, self.value is not None)
-        if sides != wants.get(self.relation, sides) or not any(sides):
-            raise ValueError(f"{self.relation}: closer wants than and value, spread a value")
-        if self.relation not in wants and all(sides):
-            raise ValueError(f"{self.relation}: wants than or value, not both")
+        wants, sides = WANTS.get(self.relation), (self.than is not None, self.value is not None)
+        if (wants or (not sides[1], not sides[0])) != sides:
+            raise ValueError(f"{self.relation}: wants than or value; closer wants both, spread a value")
         if (self.tolerance is None) == (self.relation == "within"):
             raise ValueError("a tolerance is for within, which wants one")
         if self.interval and self.relation not in ("<=", "<", ">=", ">"):
@@ -121,12 +119,14 @@ class Claims(Schema):
 
 
 def grid_of(cells: pd.DataFrame) -> Grid:
-    """place -> row -> column -> cell, with its numbers and, as value_text and paper_value_text, how they are printed.
+    """place -> row -> column -> cell, with its name and, as value_text and paper_text, its numbers as they are printed.
 
     cells: as `read_paper` gives them.
     """
+    texts = printed(cells)
+    names = cells["place"] + ", " + cells["row"] + ", " + cells["column"]
     grid: Grid = {}
-    for cell in rows(cells.join(printed(cells)[["value", "paper_value"]], rsuffix="_text")):
+    for cell in rows(cells.assign(name=names, value_text=texts["value"], paper_text=texts["paper_value"])):
         grid.setdefault(cell.place, {}).setdefault(cell.row, {})[cell.column] = cell
     return grid
 
@@ -146,20 +146,17 @@ def pick(grid: Grid, place: str, row: str, column: str, where: str = "claims") -
     lines = grid[known(f"{where}:", place, grid)]
     columns = lines[known(f"{where}: {place}: row", row, lines)]
     if place.startswith("Figure") and column.isdecimal() and all(x.isdecimal() or not x for x in columns):
-        undrawn = next(iter(columns.values()))._replace(
-            column=column, value=np.nan, value_text=NOTHING, reason="not run"
-        )
-        return columns.get(column, undrawn)
+        absent = {"name": f"{place}, {row}, {column}", "value": np.nan, "value_text": NOTHING, "reason": "not run"}
+        return columns.get(column, next(iter(columns.values()))._replace(column=column, **absent))
     return columns[known(f"{where}: {place}, {row}: column", column, columns)]
 
 
 def _rows(grid: Grid, place: str, wanted: Iterable[str]) -> list[str]:
     """The rows, in the table's order, whose name or one of whose keys is wanted; all if nothing is."""
-    rows, asked = grid[known("claims:", place, grid)], set(wanted)
-    keys = {row: {row, *row.split(SEPARATOR)} for row in rows}
+    keys, asked = {row: {row, *row.split(SEPARATOR)} for row in grid[known("claims:", place, grid)]}, set(wanted)
     for name in asked.difference(*keys.values()):
-        known(f"claims: {place}: row", name, rows)
-    return [row for row in rows if not asked or keys[row] & asked]
+        known(f"claims: {place}: row", name, keys)
+    return [row for row, names in keys.items() if not asked or names & asked]
 
 
 def _minus(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -198,10 +195,6 @@ def held(comparison: Comparison, sides: Sequence[Sequence[float]]) -> Held:
     return "holds" if most <= ROUNDING else "contradicted" if low > ROUNDING else "undecided"
 
 
-def _ours(cell: Any) -> list[float]:
-    return [cell.value, *(cell.value if np.isnan(end) else end for end in (cell.low, cell.high))]
-
-
 def _judge(comparison: Comparison, name: str, lefts: Sequence[Any], right: Any) -> dict[str, str]:
     """A line of the judged claims, without claim, verdict and scale. Values are texts, as the tables show them."""
     cells = [*lefts, *([right] if right else [])]
@@ -214,22 +207,15 @@ def _judge(comparison: Comparison, name: str, lefts: Sequence[Any], right: Any) 
         return held(comparison, sides)
 
     missing = [cell for cell in cells if np.isnan(cell.value)]
+    ours = [[cell.value, *(cell.value if np.isnan(end) else end for end in (cell.low, cell.high))] for cell in cells]
     return {
-        "left": name,
-        "left_value": ", ".join(cell.value_text for cell in lefts),
-        "relation": comparison.text,
-        "right": _name(right) if right else "",
-        "right_value": right.value_text if right else "",
-        "held": judged([_ours(cell) for cell in cells]),
+        "left": name, "left_value": ", ".join(cell.value_text for cell in lefts), "relation": comparison.text,
+        "right": right.name if right else "", "right_value": right.value_text if right else "", "held": judged(ours),
         "reason": "; ".join(dict.fromkeys(cell.reason for cell in (missing or cells) if cell.reason)),
-        "paper_left": ", ".join(cell.paper_value_text for cell in lefts if cell.paper_value_text),
-        "paper_right": right.paper_value_text if right else "",
+        "paper_left": ", ".join(cell.paper_text for cell in lefts if cell.paper_text),
+        "paper_right": right.paper_text if right else "",
         "paper_held": judged([[cell.paper_value] * 3 for cell in cells]),
-    }
-
-
-def _name(cell: Any) -> str:
-    return f"{cell.place}, {cell.row}, {cell.column}"
+    }  # fmt: skip
 
 
 def _compare(comparison: Comparison, grid: Grid) -> Iterator[dict[str, str]]:
@@ -241,16 +227,14 @@ def _compare(comparison: Comparison, grid: Grid) -> Iterator[dict[str, str]]:
                 yield _judge(comparison, f"{place}, {row}", lefts, None)
                 continue
             for left in lefts:
-                rights = [None]
-                if than:
-                    other = than.place or place
-                    rights = [pick(grid, other, than.row or row, name) for name in than.columns or (left.column,)]
-                yield from (_judge(comparison, _name(left), [left], right) for right in rights)
+                names = than.columns or (left.column,) if than else ()
+                rights = [pick(grid, than.place or place, than.row or row, name) for name in names] if than else [None]
+                yield from (_judge(comparison, left.name, [left], right) for right in rights)
 
 
 def counts(lines: pd.DataFrame, column: str = "held") -> dict[str, int]:
     """held -> comparisons."""
-    return {name: int((lines[column] == name).sum()) for name in HELD}
+    return {name: list(lines[column]).count(name) for name in HELD}
 
 
 def _verdict(claim: Claim, lines: pd.DataFrame, judge: Judge) -> Verdict:
@@ -276,7 +260,7 @@ def judge_claims(claims: Claims, grid: Grid, judge: Judge, scale: str) -> pd.Dat
     for name, claim in claims.claims.items():
         lines = pd.DataFrame([line for comparison in claim.comparisons for line in _compare(comparison, grid)])
         parts.append(lines.assign(claim=name, verdict=_verdict(claim, lines, judge), scale=scale))
-    return pd.concat(parts, ignore_index=True)[list(COLUMNS)]
+    return pd.concat(parts, ignore_index=True).reindex(columns=COLUMNS)
 
 
 def read_judged(file: Path) -> pd.DataFrame:

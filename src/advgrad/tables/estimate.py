@@ -33,7 +33,7 @@ def share(hits: np.ndarray) -> Estimate:
     n, k = len(hits), int(np.count_nonzero(hits))
     if n == 0:
         return Estimate(reason="no image to attack: none is classified correctly")
-    low, high = (round(100 * float(end), 12) for end in proportion_confint(k, n, method="wilson"))  # 0, not 3e-15
+    low, high = np.round(100 * np.array(proportion_confint(k, n, method="wilson")), 12).tolist()  # 0, not 3e-15
     return Estimate(value=100 * k / n, n=n, low=low, high=high)
 
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from advgrad.errors import InputError
@@ -27,6 +28,8 @@ HOW = (
     "one is contradicted (mostly: no more than half can hold), and undecided otherwise. The last column makes the same "
     "comparisons with the paper's own numbers. Thresholds are ours."
 )
+SHOWN = ["claim", "held", "left", "left_value", "relation", "right", "right_value", "reason"]
+HEADS = ["claim", "", "left", "value", "relation", "right", "value", "reason"]
 EXCEPTION = "exception in the paper"
 PLACE = re.compile(r"\{([^{}]*)\}")
 WANTS = (
@@ -37,16 +40,16 @@ WANTS = (
 
 def claims_json(judged: pd.DataFrame) -> str:
     """Counts of verdicts, and of comparisons by claim: for `dvc metrics diff`."""
-    verdicts = judged.drop_duplicates("claim")["verdict"]
+    verdicts = list(judged.drop_duplicates("claim")["verdict"])
     comparisons = {}
     for name, lines in judged.groupby("claim", sort=False):
         paper = counts(lines, "paper_held")
         comparisons[name] = counts(lines) | {f"paper {held}": paper[held] for held in ("holds", "contradicted")}
-    totals = {name: int((verdicts == name).sum()) for name in VERDICTS}
+    totals = {name: verdicts.count(name) for name in VERDICTS}
     return json.dumps({"verdicts": totals, "comparisons": comparisons}, indent=2) + "\n"
 
 
-def _rate(lines: pd.DataFrame, column: str = "held") -> str:
+def rate(lines: pd.DataFrame, column: str = "held") -> str:
     """`1 of 7 hold`, of the comparisons that were run; "" if none was."""
     run = len(lines) - counts(lines, column)["not run"]
     return f"{counts(lines, column)['holds']} of {run} hold" if run else ""
@@ -57,24 +60,24 @@ def says(claim: Claim) -> str:
 
 
 def claims_md(claims: Claims, judged: pd.DataFrame, scale: str) -> str:
-    """A table of the claims, and one of every comparison that does not hold, for ours or for the paper's numbers."""
-    rows = []
+    """Tables of the claims, of the comparisons that do not hold (for ours, for the paper's numbers), and of those that
+    were not run.
+    """
+    summary = []
     for name, claim in claims.claims.items():
-        lines = judged[judged["claim"] == name]
+        lines = judged.loc[judged["claim"] == name]
         texts = {"claim": name, "what it says": says(claim), "where": claim.where, "verdict": lines["verdict"].iloc[0]}
-        rows.append({**texts, **counts(lines), "paper": _rate(lines, "paper_held") or "gives no numbers"})
-    papers = judged[judged["paper_held"] == "contradicted"].assign(held=EXCEPTION, reason="")
+        summary.append({**texts, **counts(lines), "paper": rate(lines, "paper_held") or "gives no numbers"})
+    ours = judged.loc[judged["held"].isin(["contradicted", "undecided"])]
+    papers = judged.loc[judged["paper_held"] == "contradicted"].assign(held=EXCEPTION, reason="")
     papers = papers.assign(left_value=papers["paper_left"], right_value=papers["paper_right"])
-    failing = pd.concat([judged[judged["held"] != "holds"], papers]).sort_index(kind="stable")
-    failing = failing[["claim", "held", "left", "left_value", "relation", "right", "right_value", "reason"]]
-    failing = failing.rename(columns={"held": "", "left_value": "value", "right_value": "value "})
-    head = [
-        f"# {claims.paper}: the paper's claims",
-        f"Scale: {scale}. {plain(HOW)}",
-        plain(" ".join(claims.note.split())),
-    ]
-    tables = [table_md(pd.DataFrame(rows), left=4), "## Comparisons that do not hold", table_md(failing, left=8)]
-    return "\n\n".join(filter(None, [*head, *tables])) + "\n"
+    failing = pd.concat([ours, papers]).sort_index(kind="stable").reindex(columns=SHOWN).set_axis(HEADS, axis=1)
+    absent = judged.loc[judged["held"] == "not run"].value_counts(["claim", "reason"], sort=False)
+    texts = [f"# {claims.paper}: the paper's claims", f"Scale: {scale}. {plain(HOW)}"]
+    texts += [plain(" ".join(claims.note.split()))]
+    texts += [table_md(pd.DataFrame(summary), left=4), "## Comparisons that do not hold", table_md(failing, left=8)]
+    texts += ["## Comparisons that were not run", table_md(absent.reset_index(name="comparisons"), left=2)]
+    return "\n\n".join(filter(None, texts)) + "\n"
 
 
 def _fill(parts: Sequence[str], where: str, grid: Grid, claims: Claims, judged: pd.DataFrame, scale: str) -> str:
@@ -84,19 +87,16 @@ def _fill(parts: Sequence[str], where: str, grid: Grid, claims: Claims, judged: 
             return scale
         case ["claim", name, *what] if what in ([], ["says"], ["paper"]):
             claim = claims.claims[known(f"{where}: claim", name, claims.claims)]
-            lines = judged[judged["claim"] == name]
+            lines = judged.loc[judged["claim"] == name]
             if what:
-                return says(claim) if what == ["says"] else _rate(lines, "paper_held") or "gives no numbers"
-            return lines["verdict"].iloc[0] + (f" ({_rate(lines)})" if _rate(lines) else "")
+                return says(claim) if what == ["says"] else rate(lines, "paper_held") or "gives no numbers"
+            return lines["verdict"].iloc[0] + (f" ({rate(lines)})" if rate(lines) else "")
         case ["figure", number, row, column]:
             cell = pick(grid, f"Figure {number}", row, column, where)
-            value, low, high = (f"{number:.4g}" for number in (cell.value, cell.low, cell.high))
-            if pd.isna(cell.value):
-                return shown(cell)
-            return value if low in ("nan", high) else f"{value} [{low}, {high}]"
+            return shown(cell._replace(format=".4g", low=np.nan if cell.low == cell.high else cell.low))
         case [table, row, column, *what] if what in ([], ["paper"]) and table not in ("scale", "claim", "figure"):
             cell = pick(grid, f"Table {table}", row, column, where)
-            return (cell.paper_value_text or "no number") if what else shown(cell)
+            return (cell.paper_text or "no number") if what else shown(cell)
     raise InputError(f"{where}: {{{' | '.join(parts)}}}: {WANTS}")
 
 
