@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
@@ -16,31 +16,19 @@ from advgrad.tables.where import Plan, about, read_plan
 ROUNDING = 1e-9  # binary fractions: 0.3 - 0.1 is within 0.2
 
 
-class Beside(NamedTuple):
-    """The cell that a cell is read against: ours there, and the paper's value."""
-
-    ours: Estimate
-    paper_value: float
-
-
-def _agrees(ours: Estimate, paper_value: float, source: Source) -> bool:
-    """The paper's value is inside our interval, or our value within its tolerance."""
-    if ours.low is not None and ours.high is not None and ours.low <= paper_value <= ours.high:
-        return True
-    allowed = max(source.tolerance, source.relative * abs(paper_value))
-    return ours.value is not None and abs(ours.value - paper_value) <= allowed + ROUNDING
-
-
 def _sign(gap: float) -> int:
     return 0 if abs(gap) <= ROUNDING else 1 if gap > 0 else -1
 
 
-def verdict(ours: Estimate, paper_value: float | None, source: Source, judge: bool, beside: Beside | None) -> Verdict:
-    """What our value says about the paper's. judge: whether the scale's values are held against the paper's.
+def verdict(
+    ours: Estimate, paper_value: float | None, source: Source, judge: bool, beside: tuple[Estimate, float] | None = None
+) -> Verdict:
+    """What our value says about the paper's.
 
-    Parameters are no results: they are the paper's own at every scale. Seconds are another machine's: never judged, as
-    what is not full. A value that does not agree has the same direction if it is above, at or below that of the cell
-    it is read against, as the paper's is. By the values: whether a gap is beyond its interval is for claims to say.
+    judge: whether the scale's values are held against the paper's. Parameters are no results: they are the paper's own
+    at every scale. Seconds are another machine's: never judged, as what is not full.
+    beside: the cell that it is read against, ours and the paper's. A value that does not agree has the same direction if
+    it is above, at or below that, as the paper's is; by the values: whether by more than chance is for claims to say.
     """
     if ours.value is None:
         return "not run"
@@ -49,11 +37,13 @@ def verdict(ours: Estimate, paper_value: float | None, source: Source, judge: bo
     judged = source.judged and source.metric not in MACHINE and (judge or source.metric == "parameter")
     if not (judged and ours.full):
         return "not judged at this scale"
-    if _agrees(ours, paper_value, source):
+    allowed = max(source.tolerance, source.relative * abs(paper_value)) + ROUNDING
+    inside = ours.low is not None and ours.high is not None and ours.low <= paper_value <= ours.high
+    if inside or abs(ours.value - paper_value) <= allowed:
         return "agrees"
-    if beside is None or beside.ours.value is None or not beside.ours.full:
+    if beside is None or beside[0].value is None or not beside[0].full:
         return "differs"
-    same = _sign(ours.value - beside.ours.value) == _sign(paper_value - beside.paper_value)
+    same = _sign(ours.value - beside[0].value) == _sign(paper_value - beside[1])
     return "same direction" if same else "differs"
 
 
@@ -63,22 +53,14 @@ def _cells(spec: Spec, facts: Facts, plan: Plan, scale: str, judge: bool) -> Ite
     for cell, ours in known.values():
         source, beside = cell.source, None
         if cell.reference and (paper_value := known[cell.reference][0].paper_value) is not None:
-            beside = Beside(ours=known[cell.reference][1], paper_value=paper_value)
+            beside = known[cell.reference][1], paper_value
         numbers = {"value": ours.value, "low": ours.low, "high": ours.high, "paper_value": cell.paper_value}
         yield {
-            "paper": spec.paper,
-            "table": str(spec.table),
-            "row": cell.row,
-            "column": cell.column,
+            "paper": spec.paper, "table": str(spec.table), "row": cell.row, "column": cell.column, "n": ours.n,
             **{name: None if x is None else float(format(x, source.format)) for name, x in numbers.items()},
-            "n": ours.n,
-            "unit": source.unit,
-            "verdict": verdict(ours, cell.paper_value, source, judge, beside),
-            "reason": ours.reason,
-            "scale": scale,
-            **about(source, cell.row, cell.column, plan)._asdict(),
-            "format": source.format,
-        }
+            "verdict": verdict(ours, cell.paper_value, source, judge, beside), "reason": ours.reason,
+            "unit": source.unit, "format": source.format, "scale": scale, **about(source, plan)._asdict(),
+        }  # fmt: skip
 
 
 def build_cells(specs: Sequence[Spec], facts: Facts, scale: str, root: Path = Path()) -> pd.DataFrame:
@@ -95,11 +77,11 @@ def build_cells(specs: Sequence[Spec], facts: Facts, scale: str, root: Path = Pa
 def remarks(spec: Spec, facts: Facts) -> list[str]:
     """Lines below a table: which models were not trained in float32, and which not here."""
     names = reads(spec)
-    records = [facts.records[name] for name in names["outcomes"]]
+    records = [facts.records[name].summary for name in names["outcomes"]]
     known = {name: str(facts.trainings[name].content.get("precision", FLOAT32)) for name in names["trainings"]}
     kinds = {
-        "Trained in {}": known | {record.model: record.precision for record in records},
-        "Weights of {}, not trained here": {record.model: record.origin for record in records},
+        "Trained in {}": known | {record.model: record.training.precision for record in records},
+        "Weights of {}, not trained here": {record.model: record.training.origin for record in records},
     }
     return [
         f"{kind.format(name)}: {', '.join(sorted(model for model in known if known[model] == name))}."

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass, replace
 from math import sqrt
+from typing import Literal
 
 import numpy as np
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from advgrad.errors import InputError
-from advgrad.tables.records import Facts, Measurement, Record, Tree, leaf, look_up, number
+from advgrad.tables.records import Facts, Record, Tree, leaf, look_up, number
 from advgrad.tables.spec import RECORDED, TIMED, Source, Until
 
 
@@ -58,27 +59,22 @@ def _mark(run: tuple[int, ...], source: Source) -> int | None:
     return marks.index(source.mark) if len(run) == len(marks) else None
 
 
-def _halvings(record: Record, source: Source) -> np.ndarray:
-    """(k,) iterations before the halving number `place`; NaN: it never came."""
-    name, place = record.outcome(source), source.place or 1
-    if name not in record.halvings:
-        known = ", ".join(sorted(record.halvings)) or "none"
-        raise InputError(f"{record.file}: no halvings of {name!r}; has: {known}")
-    counts = record.halvings[name]
-    column = counts[:, place - 1].astype(float) if place <= counts.shape[1] else np.full(len(counts), np.nan)
-    return np.where(column >= 0, column, np.nan)
-
-
 def per_image(record: Record, source: Source) -> np.ndarray | None:
     """(k,) what each of the record's first k images adds to the cell: 1 or 0, or iterations; NaN: it is not counted.
 
-    Success counts images that are classified correctly before the attack only. None: the mark was not run.
+    Success counts images that are classified correctly before the attack only; halvings those that came. None: the
+    mark was not run.
     """
     if source.metric == "clean":
         return record.clean.astype(float)
-    if source.metric == "halving":
-        return _halvings(record, source)
     name = record.outcome(source)
+    if source.metric == "halving":
+        if name not in record.halvings:
+            known = ", ".join(sorted(record.halvings)) or "none"
+            raise InputError(f"{record.file}: no halvings of {name!r}; has: {known}")
+        counts, place = record.halvings[name].astype(float), source.place or 1
+        column = counts[:, place - 1] if place <= counts.shape[1] else np.full(len(counts), np.nan)
+        return np.where(column >= 0, column, np.nan)
     outcome, mark = record.outcomes[name], _mark(record.steps[name], source)
     if mark is None:
         return None
@@ -86,39 +82,36 @@ def per_image(record: Record, source: Source) -> np.ndarray | None:
     return np.where(record.clean[: len(correct)] == 1, 1 - correct, np.nan) if source.metric == "success" else correct
 
 
-def _attacked(record: Record, source: Source) -> Estimate:
-    """Adversarial accuracy over all images, or the attack's success over the correctly classified ones."""
-    name, hits = record.outcome(source), per_image(record, source)
-    steps, restarts = record.steps[name], min(source.restarts, len(record.outcomes[name]))
-    mark = _mark(steps, source)
-    if mark is None or hits is None:
-        raise _Unknown(f"{source.mark} steps were not run at this scale")
-    k, n = len(hits), len(record.clean)
-    if k == 0 < n:
-        raise _Unknown("not run at this scale")
-    estimate = share(hits[~np.isnan(hits)])
-    part = f"first {k} of {n} images" if k < n else ""
-    short = [f"{restarts} of {source.restarts} restarts"] if restarts < source.restarts else []
-    short += [f"{steps[mark]} of {source.mark} steps"] if steps[mark] != source.mark else []
-    reason = "; ".join(filter(None, [estimate.reason, part, *short]))
-    return replace(estimate, reason=reason, full=not short)
-
-
-def _halved(record: Record, source: Source) -> Estimate:
-    """Mean iterations before the step's halving number `place`, over the images whose step was halved that often."""
-    counts, steps, place = _halvings(record, source), record.steps[record.outcome(source)], source.place or 1
-    column = counts[~np.isnan(counts)]
-    if len(column) == 0:
-        raise _Unknown(f"no image's step was halved {place} times")
-    cut = source.mark is not None and steps != (source.mark,)
-    reason = f"{', '.join(map(str, steps))} of {source.mark} steps" if cut else ""
-    return replace(mean(column), reason=reason, full=not cut)
-
-
 def _recorded(record: Record, source: Source) -> Estimate:
+    """Clean accuracy; adversarial accuracy over all images, or the attack's success over the correctly classified ones;
+    or the mean iterations before a halving of the step, over the images whose step was halved that often.
+    """
     if source.metric == "clean":
         return share(record.clean)
-    return _halved(record, source) if source.metric == "halving" else _attacked(record, source)
+    name, numbers = record.outcome(source), per_image(record, source)
+    steps, has, k, n = (
+        record.steps[name],
+        len(record.outcomes[name]),
+        0 if numbers is None else len(numbers),
+        len(record.clean),
+    )
+    if source.metric == "halving" and numbers is not None:
+        if np.isnan(numbers).all():
+            raise _Unknown(f"no image's step was halved {source.place} times")
+        cut = source.mark is not None and steps != (source.mark,)
+        reason = f"{', '.join(map(str, steps))} of {source.mark} steps" if cut else ""
+        return replace(mean(numbers[~np.isnan(numbers)]), reason=reason, full=not cut)
+    mark = _mark(steps, source)
+    if mark is None or numbers is None:
+        raise _Unknown(f"{source.mark} steps were not run at this scale")
+    k = len(numbers)
+    if k == 0 < n:
+        raise _Unknown("not run at this scale")
+    estimate = share(numbers[~np.isnan(numbers)])
+    part = f"first {k} of {n} images" if k < n else ""
+    short = [f"{has} of {source.restarts} restarts"] if has < source.restarts else []
+    short += [f"{steps[mark]} of {source.mark} steps"] if steps[mark] != source.mark else []
+    return replace(estimate, reason="; ".join(filter(None, [estimate.reason, part, *short])), full=not short)
 
 
 def _analysed(tree: Tree, source: Source) -> Estimate:
@@ -147,47 +140,26 @@ def _counted(facts: Facts, source: Source) -> Estimate:
     return Estimate(value=source.times * number(training, path) / whole)
 
 
-def _measured(facts: Facts, name: str) -> Measurement:
-    if name not in facts.measured:
+def _measured(facts: Facts, name: str, of: Literal["training", "epoch", "memory"]) -> tuple[float, str]:
+    """Seconds of a training or, their mean, of one of its epochs, or its peak memory in GiB; and the machine."""
+    if (measured := facts.measured.get(name)) is None:
         raise _Unknown("not measured at this scale")
-    return facts.measured[name]
-
-
-def _epoch(measured: Measurement) -> float:
-    """Seconds of one epoch, their mean."""
-    if measured.epochs is None:
-        raise _Unknown("measured without its number of epochs")
-    return measured.seconds / measured.epochs
+    if of == "training":
+        return measured.seconds, measured.machine
+    if (measured.gib if of == "memory" else measured.epochs) is None:
+        raise _Unknown(f"measured without its {'memory' if of == 'memory' else 'number of epochs'}")
+    return measured.gib or 0.0 if of == "memory" else measured.seconds / (measured.epochs or 1), measured.machine
 
 
 def _spent(facts: Facts, model: str, until: Until) -> tuple[float, list[str]]:
     """Seconds of a training, its trunk's epochs up to the fork included, and the machines they were measured on."""
-    training, begun, parts = facts.trainings[model], 0.0, dict[str, float | None]()
+    training, begun, parts = facts.trainings[model], 0.0, []
     if "fork" in training.content:
-        begun = parts[look_up(training, "fork.model")] = number(training, "fork.epoch")
-    parts[model] = None if until == "end" else number(training, "stop.epoch") - begun  # None: all that it ran itself
-    seconds = 0.0
-    for name, epochs in parts.items():
-        measured = _measured(facts, name)
-        seconds += measured.seconds if epochs is None else epochs * _epoch(measured)
-    return seconds, [facts.measured[name].machine for name in parts]
-
-
-def _clocked(facts: Facts, source: Source) -> tuple[float, list[str]]:
-    """The measured number and its machines."""
-    model = source.model or ""
-    if source.metric in ("minutes", "saved"):
-        seconds, machines = _spent(facts, model, source.until)
-        if source.metric == "minutes":
-            return seconds / 60, machines
-        whole, others = _spent(facts, source.baseline or "", "end")
-        return 100 * (1 - seconds / whole), machines + others
-    measured = _measured(facts, f"{model} {source.outcome}" if source.metric == "seconds" else model)
-    if source.metric == "memory":
-        if measured.gib is None:
-            raise _Unknown("measured without its memory")
-        return measured.gib, [measured.machine]
-    return source.times * (_epoch(measured) if source.metric == "pace" else measured.seconds), [measured.machine]
+        begun = number(training, "fork.epoch")
+        parts.append((begun, *_measured(facts, look_up(training, "fork.model"), "epoch")))
+    own = 1.0 if until == "end" else number(training, "stop.epoch") - begun
+    parts.append((own, *_measured(facts, model, "training" if until == "end" else "epoch")))
+    return sum(times * seconds for times, seconds, _ in parts), [machine for *_, machine in parts]
 
 
 def _timed(facts: Facts, source: Source) -> Estimate:
@@ -196,9 +168,19 @@ def _timed(facts: Facts, source: Source) -> Estimate:
 
     A ratio or a sum over two machines is shown, never judged.
     """
-    value, machines = _clocked(facts, source)
-    names = list(dict.fromkeys(machines))
-    return Estimate(value=value, reason=f"measured on {' and '.join(names)}", full=len(names) == 1)
+    model = source.model or ""
+    if source.metric in ("minutes", "saved"):
+        seconds, machines = _spent(facts, model, source.until)
+        value = seconds / 60
+        if source.metric == "saved":
+            whole, others = _spent(facts, source.baseline or "", "end")
+            value, machines = 100 * (1 - seconds / whole), machines + others
+    elif source.metric == "seconds":
+        value, *machines = _measured(facts, f"{model} {source.outcome}", "training")
+    else:
+        value, *machines = _measured(facts, model, "epoch" if source.metric == "pace" else "memory")
+    names, times = list(dict.fromkeys(machines)), source.times if source.metric in ("seconds", "pace") else 1.0
+    return Estimate(value=times * value, reason=f"measured on {' and '.join(names)}", full=len(names) == 1)
 
 
 def estimate(source: Source, facts: Facts) -> Estimate:
@@ -213,7 +195,7 @@ def estimate(source: Source, facts: Facts) -> Estimate:
             return _recorded(facts.records[model], source)
         if source.metric == "value":
             return _analysed(facts.analyses[model], source)
-        if source.metric == "parameter" and facts.parameters is not None:
+        if source.metric == "parameter":
             return Estimate(value=number(facts.parameters, source.key or ""))
         return _counted(facts, source)
     except _Unknown as missing:

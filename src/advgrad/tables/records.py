@@ -1,16 +1,16 @@
 """What was run and measured: outcomes, analyses and trainings in reports/SCALE, times in reports/measured.json."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isclose, isfinite
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from pydantic import (
     BaseModel,
-    ConfigDict,
     NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
@@ -25,9 +25,30 @@ from advgrad.config import load_paper
 from advgrad.errors import InputError
 from advgrad.tables.spec import Source, Spec, reads
 
+T = TypeVar("T")
 FLOAT32 = "float32"
 HALVINGS = "halvings/"  # before ATTACK/GRADIENT: the array is no outcome
-RUNS = '"runs": {"ATTACK/GRADIENT": {"steps": [...], "attack": {...}}}'
+FOLDERS = {"outcomes": ".safetensors", "analyses": ".json", "trainings": ".json"}  # of results -> their files
+
+
+class Training(BaseModel):
+    """What an attack wrote of its model's training; nothing means float32, and here."""
+
+    precision: str = FLOAT32
+    origin: str = ""  # who trained the weights, if they are not ours: the layout of the checkpoint
+
+
+class Run(BaseModel):
+    steps: tuple[int, ...]  # at each mark
+    attack: dict[str, Any] = {}  # its parameters
+
+
+class Summary(BaseModel):
+    """outcomes/PAPER/DATASET/NAME.json."""
+
+    model: str = ""  # whose weights were attacked; "": those of the file's name
+    training: Training = Training()
+    runs: dict[str, Run]  # by ATTACK/GRADIENT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,42 +57,34 @@ class Record:
 
     file: Path
     clean: np.ndarray  # (n,)
-    model: str  # whose weights were attacked
+    summary: Summary
     outcomes: Mapping[str, np.ndarray]  # ATTACK/GRADIENT -> (restarts, marks, k), k <= n: the first k images
-    steps: Mapping[str, tuple[int, ...]]  # ATTACK/GRADIENT -> steps at each mark
-    attacks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # ATTACK/GRADIENT -> its parameters
-    precision: str = FLOAT32  # the arithmetic of the model's training
-    origin: str = ""  # who trained the weights, if they are not ours: the layout of the checkpoint
     # ATTACK/GRADIENT -> (k, H): for each attacked image the iterations before its step was halved for the 1st, 2nd ...
     # time; negative: it never was
     halvings: Mapping[str, np.ndarray] = field(default_factory=dict)
     index: np.ndarray | None = None  # (n,) numbers of the test images
 
+    @property
+    def steps(self) -> dict[str, tuple[int, ...]]:
+        """ATTACK/GRADIENT -> steps at each mark."""
+        return {name: run.steps for name, run in self.summary.runs.items()}
+
     def outcome(self, source: Source) -> str:
         """The outcome that the source is about; InputError if there is none, or its `where` fits none or several."""
-        name, has = source.outcome or "", self.outcomes
-        if not source.where:
-            if name not in has:
-                raise InputError(f"{self.file}: no {name!r}; has: {', '.join(sorted(has))}")
+        name, where, has = source.outcome or "", source.where, sorted(self.outcomes)
+        if not where and name in has:
             return name
-        attack, _, gradient = name.partition("/")
-        heads = (f"{attack}/", f"{attack}_", f"{attack}-")
-        family = {
-            key: self.attacks.get(key, {}) for key in has if key.endswith(f"/{gradient}") and key.startswith(heads)
-        }
-        fitting = [key for key, known in family.items() if _fits(source.where, known)]
+        if not where:
+            raise InputError(f"{self.file}: no {name!r}; has: {', '.join(has)}")
+        family = re.compile(re.escape(name).replace("/", "([_-].*)?/"))
+        known = {key: self.summary.runs[key].attack for key in has if family.fullmatch(key)}
+        fitting = [key for key, attack in known.items() if all(_same(where[at], attack.get(at)) for at in where)]
         if len(fitting) != 1:
-            asked = ", ".join(f"{key} {value}" for key, value in source.where.items())
-            there = [
-                f"{key} ({', '.join(f'{k} {known.get(k)}' for k in source.where)})" for key, known in family.items()
-            ]
-            what = f"fit {' and '.join(fitting)}" if fitting else "fit none"
-            raise InputError(f"{self.file}: {name} where {asked}: {what}; has: {', '.join(there) or ', '.join(has)}")
+            asked = ", ".join(f"{at} {value}" for at, value in where.items())
+            texts = [f"{key} ({', '.join(f'{at} {known[key].get(at)}' for at in where)})" for key in known]
+            fits = f"fits {' and '.join(fitting) or 'none'}; has: {', '.join(texts or has)}"
+            raise InputError(f"{self.file}: {name} where {asked} {fits}")
         return fitting[0]
-
-
-def _fits(where: Mapping[str, float | bool | str], known: Mapping[str, Any]) -> bool:
-    return all(key in known and _same(value, known[key]) for key, value in where.items())
 
 
 def _same(asked: float | bool | str, recorded: Any) -> bool:
@@ -82,10 +95,8 @@ def _same(asked: float | bool | str, recorded: Any) -> bool:
         return asked == recorded
 
 
-class Measurement(BaseModel):
+class Measurement(BaseModel, extra="forbid", frozen=True):
     """Seconds of a training, or of what an analysis has clocked, and the machine they were measured on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     seconds: PositiveFloat
     machine: str
@@ -93,29 +104,8 @@ class Measurement(BaseModel):
     gib: NonNegativeFloat | None = None  # peak memory of its process; on a GPU, of the tensors there
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tree:
-    """A file's content: mappings and lists, numbers at their ends."""
-
-    file: Path
-    content: Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What tables read."""
-
-    records: Mapping[str, Record] = field(default_factory=dict)  # NAME -> outcomes/.../NAME
-    analyses: Mapping[str, Tree] = field(default_factory=dict)  # NAME -> analyses/.../NAME.json
-    trainings: Mapping[str, Tree] = field(default_factory=dict)  # NAME -> trainings/.../NAME.json
-    measured: Mapping[str, Measurement] = field(default_factory=dict)  # as in reports/measured.json at this scale
-    parameters: Tree | None = None  # the paper's, without a scale
-
-
-class Leaf(BaseModel):
+class Leaf(BaseModel, extra="forbid", frozen=True, strict=True):
     """A number of an analysis and, where there is one, its 95 % interval. None: there was nothing to average."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     value: float | None
     low: float | None = None
@@ -127,12 +117,21 @@ class Leaf(BaseModel):
         return self.value is not None and all(isfinite(x) for x in (self.value, self.low, self.high) if x is not None)
 
 
-def file_of(folder: Path, name: str, suffix: str = ".json") -> Path:
-    """The file of a name, wherever below the folder it lies; InputError if it is not there."""
-    file = next(folder.rglob(f"{name}{suffix}"), None)
-    if file is None:
-        raise InputError(f"{folder}: no {name}{suffix} in it; an earlier stage makes it")
-    return file
+class Tree(NamedTuple):
+    """A file's content: mappings and lists, numbers at their ends."""
+
+    file: Path
+    content: Mapping[str, Any]
+
+
+class Facts(NamedTuple):
+    """What tables read, by name; of the paper's parameters without a scale."""
+
+    records: Mapping[str, Record] = {}
+    analyses: Mapping[str, Tree] = {}
+    trainings: Mapping[str, Tree] = {}
+    measured: Mapping[str, Measurement] = {}  # as in reports/measured.json at this scale
+    parameters: Tree = Tree(Path(), {})
 
 
 def read_json(file: Path) -> Any:
@@ -145,18 +144,28 @@ def read_json(file: Path) -> Any:
         raise InputError(f"{file}: not JSON: {error}") from None
 
 
+def _parsed(kind: type[T], content: Any, where: str) -> T:
+    """The content as that type; InputError, which begins with `where`, if it is something else."""
+    try:
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
+        raise InputError(f"{where}: {key}{first['msg'].lower()}, not {first['input']!r}"[:300]) from None
+
+
+def file_of(folder: Path, name: str, suffix: str = ".json") -> Path:
+    """The file of a name, wherever below the folder it lies; InputError if it is not there."""
+    file = next(folder.rglob(f"{name}{suffix}"), None)
+    if file is None:
+        raise InputError(f"{folder}: no {name}{suffix} in it; an earlier stage makes it")
+    return file
+
+
 def read_tree(folder: Path, name: str) -> Tree:
     """An analysis or a training, NAME.json below the folder; InputError if it is missing or broken."""
     file = file_of(folder, name)
-    content = read_json(file)
-    if not isinstance(content, dict):
-        raise InputError(f"{file}: must be one JSON object")
-    return Tree(file=file, content=content)
-
-
-def read_parameters(root: Path, paper: str) -> Tree:
-    """The paper's parameters as its file has them, without a scale."""
-    return Tree(file=root / "params" / f"{paper}.yaml", content=load_paper(paper, None, root).model_dump())
+    return Tree(file, _parsed(dict[str, Any], read_json(file), f"{file}"))
 
 
 def _below(node: Any) -> dict[str, Any]:
@@ -188,16 +197,10 @@ def leaf(tree: Tree, path: str) -> tuple[Leaf, int]:
 
     A group's name may hold dots.
     """
-    node, group = look_up(tree, path), max((key for key in tree.content if f"{path}.".startswith(f"{key}.")), key=len)
-    n = look_up(tree, f"{group}.n")
-    if type(n) is not int or n < 0:
-        raise InputError(f"{tree.file}: {group}.n: must be a number of images, not {n!r}")
-    try:
-        known = Leaf.model_validate(node)
-        return known, n if known.n is None else known.n
-    except ValidationError:
-        wants = 'must be {"value": x}, with "low" and "high" or without'
-        raise InputError(f"{tree.file}: {path}: {wants}") from None
+    known = _parsed(Leaf, look_up(tree, path), f"{tree.file}: {path}")
+    group = max((key for key in tree.content if f"{path}.".startswith(f"{key}.")), key=len)
+    n = known.n if known.n is not None else _parsed(int, look_up(tree, f"{group}.n"), f"{tree.file}: {group}.n")
+    return known, n
 
 
 def number(tree: Tree, path: str) -> float:
@@ -208,78 +211,34 @@ def number(tree: Tree, path: str) -> float:
     return node
 
 
-def _arrays(file: Path) -> dict[str, np.ndarray]:
-    try:
-        return load_file(file)
-    except SafetensorError as error:
-        raise InputError(f"{file}: not a safetensors file: {error}") from None
-
-
-class _Training(BaseModel):
-    """What the attack wrote of its model's training; nothing means float32, and here."""
-
-    precision: str = FLOAT32
-    origin: str = ""
-
-
-class _Run(BaseModel):
-    steps: tuple[int, ...]
-    attack: dict[str, Any] = {}
-
-
-class _Summary(BaseModel):
-    model: str | None = None  # that was attacked; None: that of the file's name
-    training: _Training = _Training()
-    runs: dict[str, _Run]
-
-
 def read_record(outcomes: Path, name: str) -> Record:
     """NAME.safetensors and NAME.json below the folder; InputError if missing, broken or at odds."""
     file, beside = file_of(outcomes, name, ".safetensors"), file_of(outcomes, name)
-    arrays, content = _arrays(file), read_json(beside)
+    summary = _parsed(Summary, read_json(beside), f"{beside}")
     try:
-        summary = _Summary.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"])) or "the file"
-        raise InputError(f"{beside}: {where}: {first['msg'].lower()}; wants {RUNS}") from None
+        arrays = load_file(file)
+    except SafetensorError as error:
+        raise InputError(f"{file}: not a safetensors file: {error}") from None
     if "clean" not in arrays:
         raise InputError(f"{file}: no 'clean'; has: {', '.join(sorted(arrays))}")
-    n, steps = len(arrays["clean"]), {key: run.steps for key, run in summary.runs.items()}
-    halvings = {key.removeprefix(HALVINGS): array for key, array in arrays.items() if key.startswith(HALVINGS)}
-    outcomes_ = {key: array for key, array in arrays.items() if "/" in key and not key.startswith(HALVINGS)}
-    for run, array in halvings.items():
-        if array.ndim != 2 or len(array) > n:
-            raise InputError(f"{file}: {HALVINGS}{run}: shape {array.shape}, wants (at most {n} images, halvings)")
-    for run, array in outcomes_.items():
-        marks = len(steps.get(run, ()))
-        if array.ndim != 3 or array.shape[1] != marks or array.shape[2] > n:
-            wants = f"(restarts, {marks}, {n}) by {beside}, or the first few of the {n} images"
-            raise InputError(f"{file}: {run}: shape {array.shape}, wants {wants}")
+    n, runs = len(arrays["clean"]), {key: array for key, array in arrays.items() if "/" in key}
+    for key, array in runs.items():
+        halved, marks = key.startswith(HALVINGS), len(summary.runs[key].steps) if key in summary.runs else 0
+        fits = array.ndim == 2 if halved else array.ndim == 3 and array.shape[1] == marks
+        if not fits or array.shape[0 if halved else 2] > n:
+            wants = f"(restarts, {marks}, images) by {beside}, of halvings (images, halvings); at most {n} images"
+            raise InputError(f"{file}: {key}: shape {array.shape}, wants {wants}")
     return Record(
-        file=file,
-        clean=arrays["clean"],
-        model=summary.model or name,
-        outcomes=outcomes_,
-        steps=steps,
-        attacks={key: run.attack for key, run in summary.runs.items()},
-        halvings=halvings,
+        file=file, clean=arrays["clean"], summary=summary.model_copy(update={"model": summary.model or name}),
+        outcomes={key: array for key, array in runs.items() if not key.startswith(HALVINGS)},
+        halvings={key.removeprefix(HALVINGS): array for key, array in runs.items() if key.startswith(HALVINGS)},
         index=arrays.get("index"),
-        precision=summary.training.precision,
-        origin=summary.training.origin,
-    )
+    )  # fmt: skip
 
 
 def read_measurements(file: Path, scale: str) -> dict[str, Measurement]:
     """Times at one scale, by MODEL (training) or "MODEL OUTCOME"; empty if that scale was never measured."""
-    try:
-        return TypeAdapter(dict[str, dict[str, Measurement]]).validate_python(read_json(file)).get(scale, {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{file}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
-
-
-FOLDERS = {"outcomes": ".safetensors", "analyses": ".json", "trainings": ".json"}  # of results -> their files
+    return _parsed(dict[str, dict[str, Measurement]], read_json(file), f"{file}").get(scale, {})
 
 
 def inputs(specs: Sequence[Spec], results: Path) -> list[Path]:
@@ -294,11 +253,12 @@ def read_facts(specs: Sequence[Spec], results: Path, measured: Path, scale: str,
     results: folder with outcomes/, analyses/ and trainings/; measured: reports/measured.json; root: with params/.
     InputError if a file that is needed is missing or broken.
     """
-    names = reads(*specs)
+    names, paper = reads(*specs), specs[0].paper if specs else ""
+    file = root / "params" / f"{paper}.yaml"
     return Facts(
         records={name: read_record(results / "outcomes", name) for name in names["outcomes"]},
         analyses={name: read_tree(results / "analyses", name) for name in names["analyses"]},
         trainings={name: read_tree(results / "trainings", name) for name in names["trainings"]},
         measured=read_measurements(measured, scale) if names["measured"] else {},
-        parameters=read_parameters(root, specs[0].paper) if names["parameters"] else None,
+        parameters=Tree(file, load_paper(paper, None, root).model_dump() if names["parameters"] else {}),
     )

@@ -1,9 +1,8 @@
 """What a table is: reports/specs/tables/GROUP/NAME.yaml, its rows, columns, paper values, and where ours come from."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import (
     AfterValidator,
@@ -25,20 +24,11 @@ Metric = Literal[
 ]  # fmt: skip
 Until = Literal["end", "stop"]
 NEEDS: dict[Metric, tuple[str, ...]] = {
-    "accuracy": ("model", "outcome", "mark"),
-    "success": ("model", "outcome", "mark"),
-    "clean": ("model",),
-    "halving": ("model", "outcome", "place"),
-    "value": ("model", "value"),
-    "parameter": ("key",),
-    "trained": ("model", "value"),
-    "spared": ("model", "value", "baseline"),
-    "minutes": ("model",),
-    "saved": ("model", "baseline"),
-    "pace": ("model",),
-    "memory": ("model",),
-    "seconds": ("model", "outcome"),
-}
+    "accuracy": ("model", "outcome", "mark"), "success": ("model", "outcome", "mark"), "clean": ("model",),
+    "halving": ("model", "outcome", "place"), "value": ("model", "value"), "parameter": ("key",),
+    "trained": ("model", "value"), "spared": ("model", "value", "baseline"), "minutes": ("model",),
+    "saved": ("model", "baseline"), "pace": ("model",), "memory": ("model",), "seconds": ("model", "outcome"),
+}  # fmt: skip
 RECORDED: tuple[Metric, ...] = ("accuracy", "success", "clean", "halving")  # read outcomes
 TIMED: tuple[Metric, ...] = ("minutes", "saved", "pace", "memory", "seconds")  # read reports/measured.json
 COUNTED: tuple[Metric, ...] = ("trained", "spared")
@@ -109,8 +99,7 @@ class Reference(Schema):
     rows: dict[str, str] = Field(default={})  # one key of a row's name -> what stands there in the other row's
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Wanted(NamedTuple):
     """One cell of a table before it has a value."""
 
     row: str
@@ -218,8 +207,7 @@ def wanted(spec: Spec) -> list[Wanted]:
             if row.has(position):
                 merged = _laid_over(spec.defaults, source, row.source, row.cells.get(column, Source()))
                 filled = _filled(merged, f"row {name!r}, column {column!r}")
-                against = _reference(spec, name, column)
-                cells.append(Wanted(row=name, column=column, paper_value=value, source=filled, reference=against))
+                cells.append(Wanted(name, column, value, filled, _reference(spec, name, column)))
     return cells
 
 
@@ -234,12 +222,10 @@ def reads(*specs: Spec) -> dict[str, list[str]]:
         return sorted({name for source in asked for key in keys if (name := getattr(source, key))})
 
     return {
-        "outcomes": names(RECORDED, "model"),
-        "analyses": names(("value",), "model"),
+        "outcomes": names(RECORDED, "model"), "analyses": names(("value",), "model"),
         "trainings": sorted({*names(TRAINED, "model"), *names(AGAINST, "baseline")}),
-        "parameters": names(("parameter",), "key"),
-        "measured": names(TIMED, "model"),
-    }
+        "parameters": names(("parameter",), "key"), "measured": names(TIMED, "model"),
+    }  # fmt: skip
 
 
 def place(paper: str, number: int | str) -> tuple[str, bool, int, str]:

@@ -1,6 +1,5 @@
 """Where a cell's number comes from: the stage that makes it, the network that it is about, and its size here."""
 
-import re
 from math import nan
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +11,6 @@ from advgrad.errors import InputError
 from advgrad.tables.spec import AGAINST, RECORDED, TIMED, TRAINED, Source
 
 ACTIVATIONS = {"relu": "ReLU", "relu6": "ReLU6", "silu": "SiLU", "gelu": "GELU", "hardtanh": "Hardtanh"}
-ALIASES = {"vggnet16": "VGG-16", "wideresnet28x4": "WideResNet-28-4", "rn18": "ResNet-18", "wrn28": "WideResNet-28-4"}
 # Section of a parameter file -> the stage that makes what is read of its entries.
 ATTACKED = {"models": "attack", "forks": "attack-forked", "further": "further", "transfers": "transfer"}
 LEARNT = {"models": "train", "forks": "fork"}
@@ -47,17 +45,6 @@ def shown(network: Network) -> str:
     return f"{name} ({ACTIVATIONS[network.activation]})" if network.activation else name
 
 
-def _letters(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower())
-
-
-def named(*texts: str) -> str:
-    """The network that a part of a row's or column's name stands for; "" if none does."""
-    known = {_letters(name): name for name in ARCHITECTURES.values()} | ALIASES
-    parts = (_letters(part) for text in texts for part in re.split(r"[/,_]", text))
-    return next((known[part] for part in parts if part in known), "")
-
-
 def _seen(training: Training, images: int) -> float:
     """Images that a training sees, each as often as there are epochs. images: in the data set's training part."""
     if training.epochs is None and training.unit == "iterations":
@@ -65,14 +52,14 @@ def _seen(training: Training, images: int) -> float:
     return (training.epochs or training.length) * min(training.images or images, images - training.validation)
 
 
-def about(source: Source, row: str, column: str, plan: Plan) -> About:
-    """What the cell is about, by its model or, if it has none that was trained, by its names."""
+def about(source: Source, plan: Plan) -> About:
+    """What a cell is about, by its model."""
     try:
         name = (source.model or "").format_map(source.fields)  # of a cell with a reason it may still want filling
     except KeyError:
         name = ""
     if (entry := (plan.scaled.attacked | plan.scaled.curves).get(name)) is None:
-        return About(named(row, column), nan, nan)
+        return About("", nan, nan)
     network, recipe = plan.scaled.networks[entry.network], plan.scaled.recipes[entry.recipe]
     images = DATASETS[entry.dataset].n_train
     share = nan if recipe.checkpoint else _seen(recipe, images) / _seen(plan.whole.recipes[entry.recipe], images)
