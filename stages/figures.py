@@ -1,4 +1,4 @@
-"""Draw a paper's figures: figures.py PAPER -> reports/SCALE/figures/PAPER/NAME.{csv,svg}, what is drawn and the picture."""
+"""Draw a paper's figures: figures.py PAPER -> reports/SCALE/figures/PAPER/NAME.csv, what is drawn, and NAME.svg."""
 
 from pathlib import Path
 

@@ -4,6 +4,7 @@ Columns: panel, series, x (a number; the group of a bar; "" where a whole series
 interval), n (images), reason (why there is no y). y, low and high are in the unit of the panel's axis.
 """
 
+import re
 import warnings
 from pathlib import Path
 
@@ -11,55 +12,43 @@ import numpy as np
 import pandas as pd
 
 from advgrad.errors import InputError
-from advgrad.figures.spec import COLUMNS, Figure, Panel, Series, reads, table
+from advgrad.figures.spec import Figure, Panel, Series, reads, tables
+from advgrad.tables.cells import POINT, POINT_FORMAT
 from advgrad.tables.estimate import estimate
-from advgrad.tables.facts import Facts
-from advgrad.tables.records import read_record
-from advgrad.tables.source import Source
-from advgrad.tables.spec import wanted
-from advgrad.tables.values import look_up, read_values
+from advgrad.tables.records import Facts, file_of, look_up, read_facts
+from advgrad.tables.spec import Source, Spec, wanted
 
-TYPES = {"panel": str, "series": str, "x": object} | dict.fromkeys(("y", "low", "high"), float)
-TYPES |= {"n": "Int64", "reason": str}
-FILES = {  # what `reads` names by place -> folder of results, form
-    "outcomes": ("outcomes", "safetensors"),
-    "values": ("analyses", "json"),
-    "lines": ("analyses", "csv"),
-    "trainings": ("trainings", "csv"),
+TYPES = {name: float if name in ("y", "low", "high") else str for name in POINT} | {"x": object, "n": "Int64"}
+FILES = {  # what `reads` names by place -> folder of results, the file's ending
+    "outcomes": ("outcomes", ".safetensors"),
+    "values": ("analyses", ".json"),
+    "lines": ("analyses", ".csv"),
+    "trainings": ("trainings", ".csv"),
 }
-HEADS = {"sweep": ("beta",), "curves": ("series", "step or epoch"), "trainings": ("epoch",)}  # the files' first columns
+HEADS = {"sweep": "beta,.+", "curves": "series,(step|epoch),.+", "trainings": "epoch,.+"}  # the files' columns
 
 
 def points_csv(points: pd.DataFrame) -> str:
     """One line for each point, numbers with six significant digits."""
-    x = [value if isinstance(value, str) else f"{value:.6g}" for value in points.x]
-    return points.assign(x=x).to_csv(index=False, float_format="%.6g", lineterminator="\n")
-
-
-def find(folder: Path, name: str, kind: str) -> Path:
-    """The file NAME.KIND somewhere below a folder, or where it would be."""
-    return next(folder.rglob(f"{name}.{kind}"), folder / f"{name}.{kind}")
+    x = [value if isinstance(value, str) else format(value, POINT_FORMAT) for value in points.x]
+    return points.assign(x=x).to_csv(index=False, float_format=f"%{POINT_FORMAT}", lineterminator="\n")
 
 
 def inputs(figure: Figure, results: Path) -> list[Path]:
-    """The files that the figure reads. results: reports/SCALE."""
+    """The files that the figure reads. results: reports/SCALE; InputError if one is missing."""
     places = [(name, *FILES[place]) for place, names in reads(figure).items() for name in names]
-    return [find(results / folder, name, kind) for name, folder, kind in places]
+    return [file_of(results / folder, name, suffix) for name, folder, suffix in places]
 
 
 def read_lines(file: Path, kind: str) -> pd.DataFrame:
     """A CSV file of a sweep, curves or a training as text; InputError if it is missing or something else."""
-    head = HEADS[kind]
     try:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # a line is too long
             lines = pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False)
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
     except (ValueError, pd.errors.ParserWarning) as error:
-        raise InputError(f"{file}: not a table of numbers: {str(error).strip()}") from None
-    known = [wants == has or " or " in wants for wants, has in zip(head, lines.columns, strict=False)]
-    if lines.empty or lines.shape[1] <= len(head) or not all(known):
-        raise InputError(f"{file}: wants columns {', '.join(head)} and at least one more, and at least one row")
+        raise InputError(f"{file}: not a table of numbers: {' '.join(str(error).split())}") from None
+    if lines.empty or not re.match(HEADS[kind], ",".join(lines.columns)):
+        raise InputError(f"{file}: columns must be {HEADS[kind]}, with at least one row")
     return lines
 
 
@@ -76,14 +65,16 @@ def _missing(reason: str) -> pd.DataFrame:
     return pd.DataFrame({"x": [""], "reason": [reason]})
 
 
-def _line(panel: Panel, series: Series, results: Path, absent: str) -> pd.DataFrame:
+def _line(panel: Panel, series: Series, results: Path) -> pd.DataFrame:
     """A series of a sweep, curves or a training where it was measured, or the row that says why there is none."""
     folder, name = ("trainings", series.of) if panel.kind == "trainings" else ("analyses", panel.model)
-    file, column, times = find(results / folder, name or "", "csv"), series.column or "", series.times or panel.times
-    if absent and not file.is_file():
-        return _missing(absent)
+    file, column, times = (
+        file_of(results / folder, name or "", ".csv"),
+        series.column or "",
+        series.times or panel.times,
+    )
     lines = read_lines(file, panel.kind)
-    x = lines.columns[len(HEADS[panel.kind]) - 1]
+    x = lines.columns[panel.kind == "curves"]  # after the name of the series
     if column not in lines:
         raise InputError(f"{file}: no column {column!r}; has: {', '.join(lines.columns.drop(x))}")
     if panel.kind == "curves":
@@ -99,52 +90,42 @@ def _line(panel: Panel, series: Series, results: Path, absent: str) -> pd.DataFr
 
 def _ran(source: Source, x: str, facts: Facts) -> bool:
     """Whether the scale, which may shrink a grid, has this very x. Another step count is no point at this one."""
-    record, tree = facts.records.get(source.model or ""), facts.analyses.get(source.model or "")
-    if record is not None and source.marks:
-        return source.mark in record.steps.get(source.outcome or "", (source.mark,))
-    path = source.value or ""
-    if tree is not None and path.endswith(f".{x}"):
-        return x in look_up(tree, path.removesuffix(f".{x}"))
+    model, path = source.model or "", source.value or ""
+    if source.marks:
+        record = facts.records[model]
+        return source.mark in record.steps[record.outcome(source)]
+    if path.endswith(f".{x}"):
+        return x in look_up(facts.analyses[model], path.removesuffix(f".{x}"))
     return True
 
 
-def _cells(figure: Figure, name: str, facts: Facts, absent: str) -> pd.DataFrame:
+def _cells(panel: Panel, spec: Spec, facts: Facts) -> pd.DataFrame:
     """The points of a panel of cells or bars."""
-    spec, panel, rows = table(figure, name), figure.panels[name], []
-    for cell in wanted(spec) if spec else ():
-        x = cell.column if panel.kind == "bars" else float(cell.column)
+    rows = []
+    for cell in wanted(spec):
+        point = {"series": cell.row, "x": cell.column if panel.kind == "bars" else float(cell.column)}
         if cell.source.reason is None and not _ran(cell.source, cell.column, facts):
-            rows.append(
-                (cell.row, x, None, None, None, None, f"{panel.x.label} {cell.column} was not run at this scale")
-            )
+            rows.append(point | {"reason": f"{panel.x.label} {cell.column} was not run at this scale"})
         else:
-            ours = estimate(cell.source, facts, absent)
-            rows.append((cell.row, x, ours.value, ours.low, ours.high, ours.n, ours.reason))
-    return pd.DataFrame(rows, columns=[column for column in TYPES if column != "panel"])
+            ours = estimate(cell.source, facts)
+            rows.append(
+                point | {"y": ours.value, "low": ours.low, "high": ours.high, "n": ours.n, "reason": ours.reason}
+            )
+    return pd.DataFrame(rows)
 
 
-def build_figure(figure: Figure, results: Path, absent: str = "") -> pd.DataFrame:
+def build_figure(figure: Figure, results: Path) -> pd.DataFrame:
     """The points, panel by panel and series by series.
 
-    results: reports/SCALE, with outcomes/, analyses/ and trainings/; absent: the reason for points whose files are not
-    there, which without it are an error. InputError if a file that the figure needs is missing or broken.
+    results: reports/SCALE, with outcomes/, analyses/ and trainings/. InputError if a file that the figure needs is
+    missing or broken.
     """
-    names = reads(figure)
-
-    def there(place: str, folder: Path, kind: str) -> list[str]:
-        return [name for name in names[place] if not absent or find(folder, name, kind).is_file()]
-
-    outcomes, analyses = results / "outcomes", results / "analyses"
-    facts = Facts(
-        records={name: read_record(outcomes, name) for name in there("outcomes", outcomes, "json")},
-        analyses={name: read_values(analyses, name) for name in there("values", analyses, "json")},
-    )
-    parts = []
+    specs, parts = tables(figure), []
+    facts = read_facts(list(specs.values()), results, Path(), "")
     for name, panel in figure.panels.items():
-        if panel.kind in COLUMNS:
-            lines = {label: _line(panel, series, results, absent) for label, series in panel.series.items()}
-            points = pd.concat([line.assign(series=label).reindex(columns=TYPES) for label, line in lines.items()])
+        if name in specs:
+            points = [_cells(panel, specs[name], facts)]
         else:
-            points = _cells(figure, name, facts, absent)
-        parts.append(points.assign(panel=name).reindex(columns=list(TYPES)).astype(TYPES))
+            points = [_line(panel, line, results).assign(series=label) for label, line in panel.series.items()]
+        parts += [part.assign(panel=name).reindex(columns=list(POINT)).astype(TYPES) for part in points]
     return pd.concat(parts, ignore_index=True)

@@ -7,8 +7,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from advgrad.config import load_yaml, parse
 from advgrad.errors import InputError
-from advgrad.tables.source import RECORDED, Schema, Source
-from advgrad.tables.spec import Spec, wanted
+from advgrad.tables import spec as of_tables
+from advgrad.tables.spec import Schema, Source, Spec
 
 Kind = Literal["cells", "bars", "sweep", "curves", "trainings"]
 WANTS: dict[Kind, tuple[str, ...]] = {  # exactly one of the keys, if there are any
@@ -120,52 +120,47 @@ class Figure(Schema):
 
     @model_validator(mode="after")
     def _sources_are_whole(self) -> Self:
-        for name in self.panels:
-            table(self, name)
+        tables(self)
         return self
 
 
-def table(figure: Figure, name: str) -> Spec | None:
-    """A panel of cells or bars as a table without paper values; None for panels of other kinds."""
-    panel = figure.panels[name]
-    if panel.kind in COLUMNS:
-        return None
-    return Spec.model_validate({
-        "paper": figure.paper,
-        "table": f"{figure.figure}{name}",
-        "title": panel.title,
-        "keys": ("series",),
-        "defaults": panel.defaults,
-        "columns": panel.columns(),
-        "rows": {label: {"source": series.source} for label, series in panel.series.items()},
-    })  # fmt: skip
-
-
-def sources(figure: Figure) -> list[Source]:
-    """Those of the panels of cells and bars that have a value to look for."""
-    tables = filter(None, (table(figure, name) for name in figure.panels))
-    return [cell.source for spec in tables for cell in wanted(spec) if cell.source.reason is None]
+def tables(figure: Figure) -> dict[str, Spec]:
+    """Panels of cells and bars as tables without paper values."""
+    return {
+        name: Spec.model_validate({
+            "paper": figure.paper,
+            "table": f"{figure.figure}{name}",
+            "title": panel.title,
+            "keys": ("series",),
+            "defaults": panel.defaults,
+            "columns": panel.columns(),
+            "rows": {label: {"source": series.source} for label, series in panel.series.items()},
+        })
+        for name, panel in figure.panels.items()
+        if panel.kind not in COLUMNS
+    }  # fmt: skip
 
 
 def reads(figure: Figure) -> dict[str, list[str]]:
     """The names that the figure reads, sorted, by place: `outcomes`; `values` and `lines`, the JSON and CSV files of
     analyses; `trainings`, CSV files.
     """
-    asked, panels = sources(figure), figure.panels.values()
-    names = {
-        "outcomes": {source.model for source in asked if source.metric in RECORDED},
-        "values": {source.model for source in asked if source.metric == "value"},
-        "lines": {panel.model for panel in panels},
-        "trainings": {series.of for panel in panels if panel.kind == "trainings" for series in panel.series.values()},
+    known, panels = of_tables.reads(*tables(figure).values()), figure.panels.values()
+    trained = {series.of for panel in panels if panel.kind == "trainings" for series in panel.series.values()}
+    return {
+        "outcomes": known["outcomes"],
+        "values": known["analyses"],
+        "lines": sorted({panel.model for panel in panels if panel.model}),
+        "trainings": sorted(filter(None, trained)),
     }
-    return {place: sorted(filter(None, known)) for place, known in names.items()}
 
 
 def load_figure(file: Path) -> Figure:
-    """The figure in file, which must be named PAPER/PAPER-FIGURE.yaml; InputError with file, key and what is wrong."""
+    """The figure in file, which must be named PAPER-FIGURE.yaml; InputError with file, key and what is wrong."""
     figure = parse(Figure, load_yaml(file), file)
     if file.stem != figure.name:
         raise InputError(f"{file}: holds figure {figure.name}; the file must be named {figure.name}.yaml")
-    if any(source.metric not in (*RECORDED, "value") for source in sources(figure)):
-        raise InputError(f"{file}: a figure shows accuracy, success, clean, halving or value; no costs, no parameters")
+    known = of_tables.reads(*tables(figure).values())
+    if any(known[place] for place in ("trainings", "parameters", "measured")):
+        raise InputError(f"{file}: a figure shows no costs and no parameters; use accuracy, success, clean or value")
     return figure
