@@ -1,6 +1,5 @@
 """The claims of the page: each with its verdict, how many comparisons hold, and those that do not."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,44 +13,49 @@ from advgrad.tables.claims import HELD, VERDICTS, Claim, Claims, load_claims, re
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A claim as judged."""
+    """A claim as judged. Comparisons are lines of reports/SCALE/claims/PAPER.csv."""
 
     name: str
     claim: Claim
-    lines: pd.DataFrame  # its comparisons, as reports/SCALE/claims/PAPER.csv has them
+    verdict: str
+    counts: dict[str, int]  # held -> comparisons
+    paper: str  # what the same comparisons come to with the paper's own numbers
+    failing: list[Any]  # comparisons that were run and do not hold: those that are contradicted first
+    absent: dict[str, int]  # reason -> comparisons, of what was not run
+    exceptions: list[Any]  # comparisons that the paper's own numbers contradict
 
-    @property
-    def verdict(self) -> str:
-        return next(iter(self.lines["verdict"]), "not run")
+
+@dataclass(frozen=True, kw_only=True)
+class PaperClaims:
+    spec: Claims
+    claims: list[Judgement]
 
     @property
     def counts(self) -> dict[str, int]:
-        """held -> comparisons."""
-        return tally(self.lines["held"], HELD)
+        """verdict -> claims."""
+        return tally(pd.Series([judgement.verdict for judgement in self.claims]), VERDICTS)
 
-    @property
-    def paper(self) -> str:
-        """What the same comparisons come to with the paper's own numbers."""
-        counts = tally(self.lines["paper_held"], HELD)
-        known = len(self.lines) - counts.get("not run", 0)
-        return f"holds in {counts.get('holds', 0)} of {known}" if known else "gives no numbers"
 
-    @property
-    def failing(self) -> Iterable[Any]:
-        """Comparisons that were run and do not hold: those that are contradicted first."""
-        return (
-            self.lines[self.lines["held"].isin(["contradicted", "undecided"])]
-            .sort_values("held", kind="stable")
-            .itertuples()
-        )
+def _judgement(name: str, claim: Claim, lines: pd.DataFrame) -> Judgement:
+    failing = [lines.query(f"held == '{held}'") for held in ("contradicted", "undecided")]
+    absent, papers = lines.reason[lines.held == "not run"], tally(lines.paper_held, HELD)
+    known = len(lines) - papers.get("not run", 0)
+    return Judgement(
+        name=name,
+        claim=claim,
+        verdict=next(iter(lines.verdict), "not run"),
+        counts=tally(lines.held, HELD),
+        paper=f"holds in {papers.get('holds', 0)} of {known}" if known else "gives no numbers",
+        failing=list(pd.concat(failing).itertuples()),
+        absent=tally(absent, absent.unique()),
+        exceptions=list(lines.query("paper_held == 'contradicted'").itertuples()),
+    )
 
-    @property
-    def absent(self) -> dict[str, int]:
-        """reason -> comparisons, of what was not run."""
-        reasons = self.lines.loc[self.lines["held"] == "not run", "reason"]
-        return tally(reasons, reasons.unique())
 
-    @property
-    def exceptions(self) -> Iterable[Any]:
-        """Comparisons that the paper's own numbers contradict."""
-        return self.lines[self.lines["paper_held"] == "contradicted"].itertuples()
+def read_claims(spec_file: Path, judged_file: Path) -> PaperClaims:
+    """A paper's claims as judged. InputError if a file is missing or wrong, or a line is of no claim of the spec's."""
+    spec, lines = load_claims(spec_file), read_judged(judged_file)
+    if odd := set(lines.claim) - set(spec.claims):
+        raise InputError(f"{judged_file}: no claim {min(odd)!r} in {spec_file}; known: {', '.join(spec.claims)}")
+    judged = [_judgement(name, claim, lines.loc[lines.claim == name]) for name, claim in spec.claims.items()]
+    return PaperClaims(spec=spec, claims=judged)

@@ -49,8 +49,8 @@ def read_cost(file: Path, scale: str) -> ScaleCost | None:
 def _paper(item: str, papers: Mapping[str, PaperFile]) -> str:
     """Whose stage KIND@ITEM is: by its model's name, or by its own."""
     for paper, file in papers.items():
-        sections = (file.models, file.further, file.curves, file.simulations)
-        if any(item in section for section in sections) or item == paper or item.startswith(f"{paper}-"):
+        names = (file.attacked, file.curves, file.simulations)
+        if any(item in known for known in names) or item == paper:
             return paper
     return SHARED
 
@@ -63,7 +63,7 @@ def bill(cost: ScaleCost, papers: Mapping[str, PaperFile]) -> pd.DataFrame:
     """
     names = [name.partition("@") for name in cost.stages]
     stages = pd.DataFrame({
-        "kind": [kind for kind, _, _ in names],
+        "kind": [kind.partition("-")[0] for kind, _, _ in names],  # tables-cifar100 are tables
         "paper": [_paper(item, papers) for _, _, item in names],
         "seconds": [stage.seconds for stage in cost.stages.values()],
         "gib": [stage.gib for stage in cost.stages.values()],

@@ -23,15 +23,6 @@ class Picture:
     source: str  # data: URI of the SVG
     series: list[dict[str, str]]  # panel, series, points (how many), drawn and reason, as texts
 
-    @property
-    def label(self) -> str:
-        return f"Figure {self.spec.figure}" if isinstance(self.spec.figure, int) else self.spec.name
-
-    @property
-    def kind(self) -> str:
-        """Whose figure it is: "" the paper's."""
-        return "" if isinstance(self.spec.figure, int) else "ours"
-
 
 def data_uri(svg: str) -> str:
     """An SVG's text as a data: URI with as little escaped as has to be; without comments and metadata."""

@@ -1,18 +1,38 @@
 """The tables of the page: each one's cells as they are printed, and what the page says beside them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from advgrad.config import PaperFile
 from advgrad.errors import InputError
 from advgrad.tables.cells import VERDICTS, printed
 from advgrad.tables.spec import Spec, wanted
-from advgrad.tables.where import stage
+from advgrad.tables.where import Plan, origin
 
-COMMAND = ".venv/bin/advgrad repro"
+
+@dataclass(frozen=True, kw_only=True)
+class SpecCells:
+    """A table: its spec and its cells."""
+
+    spec: Spec
+    cells: dict[tuple[str, str], Any]  # (row, column) -> the frame's columns as texts, interval, difference, made, note
+    verdicts: pd.Series  # of the cells
+    networks: pd.Series
+    reasons: list[str]  # in the order of their numbers, from 1
+    n: str  # "n = 100 images", "n = 50 to 100 images"; "" where no cell has an n
+    stage: str  # DVC's name of the one that makes it
+
+    @property
+    def kind(self) -> str:
+        """Whose table it is: "" the paper's."""
+        return "" if isinstance(self.spec.table, int) else "the paper's text" if self.spec.prose else "ours"
+
+
+def label(word: str, number: int | str, name: str) -> str:
+    """`Table 1` of the paper's own; a companion's name."""
+    return f"{word} {number}" if isinstance(number, int) else name
 
 
 def tally(names: pd.Series, order: Iterable[str] = VERDICTS) -> dict[str, int]:
@@ -29,86 +49,48 @@ def difference(value: float, paper_value: float, form: str) -> str:
     return text[1:] if float(text) == 0 else text  # no -0.00
 
 
-def percent(share: float) -> str:
-    return "" if pd.isna(share) else f"{100 * share:.3g} %"
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpecCells:
-    """A table: its spec and its cells, in the spec's order."""
-
-    spec: Spec
-    cells: pd.DataFrame  # the frame's columns as texts, and interval, difference, made, note
-
-    @property
-    def grid(self) -> Mapping[tuple[str, str], Any]:
-        """(row, column) -> cell."""
-        return {(cell.row, cell.column): cell for cell in self.cells.itertuples(index=False)}
-
-    @property
-    def reasons(self) -> list[str]:
-        """In the order of their numbers, from 1."""
-        return [reason for reason in self.cells["reason"].unique() if reason]
-
-    @property
-    def label(self) -> str:
-        return f"Table {self.spec.table}" if isinstance(self.spec.table, int) else self.spec.name
-
-    @property
-    def kind(self) -> str:
-        """Whose table it is: "" the paper's."""
-        return "" if isinstance(self.spec.table, int) else "the paper's text" if self.spec.prose else "ours"
-
-    @property
-    def command(self) -> str:
-        return f"{COMMAND} tables@{self.spec.group}"
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """verdict -> cells."""
-        return tally(self.cells["verdict"])
-
-    @property
-    def n(self) -> str:
-        """`n = 100 images`, `n = 50 to 100 images`; "" where no cell has an n."""
-        numbers = [int(n) for n in self.cells["n"] if n]
-        if not numbers:
-            return ""
-        least, most = min(numbers), max(numbers)
-        return f"n = {least if least == most else f'{least} to {most}'} {self.spec.counted}"
-
-
 def _texts(cells: pd.DataFrame) -> pd.DataFrame:
-    """Cells as the page shows them: no number but as text."""
-    numbers = zip(cells["value"], cells["paper_value"], cells["format"], strict=True)
+    """Cells as the page shows them: no number but as text, `interval` and `difference` added."""
+    gaps = zip(cells["value"], cells["paper_value"], cells["format"], strict=True)
     texts = printed(cells).assign(
         n=["" if pd.isna(n) else str(n) for n in cells["n"]],
-        difference=[difference(*parts) for parts in numbers],
-        width=cells["width"].map(percent),
-        share=cells["share"].map(percent),
+        difference=[difference(*gap) for gap in gaps],
+        **{name: ["" if pd.isna(x) else f"{100 * x:.3g} %" for x in cells[name]] for name in ("width", "share")},
     )
     ends = zip(texts["low"], texts["high"], strict=True)
     return texts.assign(interval=[f"[{low}, {high}]" if low else "" for low, high in ends])
 
 
-def spec_cells(spec: Spec, cells: pd.DataFrame, papers: Mapping[str, PaperFile]) -> SpecCells:
-    """A spec with its cells of the frame. papers: their parameters at the scale.
+def _extent(numbers: Sequence[int], what: str) -> str:
+    if not numbers:
+        return ""
+    least, most = min(numbers), max(numbers)
+    return f"n = {least} {what}" if least == most else f"n = {least} to {most} {what}"
 
-    InputError unless the cells are the spec's, each once.
-    """
-    asked = wanted(spec)
+
+def spec_cells(spec: Spec, cells: pd.DataFrame, plan: Plan) -> SpecCells:
+    """A spec with its cells of the frame. plan: of its paper. InputError unless the cells are the spec's, each once."""
+    asked, stage = wanted(spec), f"tables{spec.group.removeprefix(spec.paper)}@{spec.paper}"
     known = cells.loc[(cells.paper == spec.paper) & (cells.table == str(spec.table))]
     names, places = [(cell.row, cell.column) for cell in asked], list(zip(known.row, known.column, strict=True))
     if names != places:
-        odd = [*(set(names) ^ set(places)), *names][0]
-        raise InputError(f"cells of {spec.name}: {odd}: not as its spec has it; dvc repro tables@{spec.group}")
-    texts = _texts(known)
-    numbers = {reason: number for number, reason in enumerate(filter(None, texts["reason"].unique()), start=1)}
-    made = [stage(cell.source, papers[spec.paper]) for cell in asked]
-    return SpecCells(spec=spec, cells=texts.assign(made=made, note=[numbers.get(text, "") for text in texts["reason"]]))
-
-
-def networks(tables: Sequence[SpecCells]) -> list[tuple[str, int]]:
-    """(network, cells) by name; cells about none under ""."""
-    counts = pd.concat([table.cells["network"] for table in tables]).value_counts()
-    return sorted(((str(name), int(n)) for name, n in counts.items()), key=lambda at: (not at[0], at[0].lower()))
+        row, column = [*sorted(set(names) ^ set(places)), *names][0]
+        where = f"cells of {spec.name}: row {row!r}, column {column!r}"
+        raise InputError(f"{where}: not as its spec has it; dvc repro {stage}")
+    reasons, made = (
+        list(filter(None, known.reason.unique())),
+        [origin(at.source, at.row, at.column, plan) for at in asked],
+    )
+    texts = _texts(known).assign(
+        note=[reasons.index(reason) + 1 if reason else "" for reason in known.reason],
+        made=[(at.stage or at.key) + (", timed" if at.timed else "") for at in made],
+    )
+    return SpecCells(
+        spec=spec,
+        cells=dict(zip(names, texts.itertuples(index=False), strict=True)),
+        verdicts=known.verdict,
+        networks=known.network,
+        reasons=reasons,
+        n=_extent(known.n.dropna().to_list(), spec.counted),
+        stage=stage,
+    )
