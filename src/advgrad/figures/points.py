@@ -74,7 +74,7 @@ def _line(panel: Panel, series: Series, results: Path) -> pd.DataFrame:
         series.times or panel.times,
     )
     lines = read_lines(file, panel.kind)
-    x = lines.columns[panel.kind == "curves"]  # after the name of the series
+    x = lines.columns[1 if panel.kind == "curves" else 0]
     if column not in lines:
         raise InputError(f"{file}: no column {column!r}; has: {', '.join(lines.columns.drop(x))}")
     if panel.kind == "curves":

@@ -19,7 +19,6 @@ from advgrad.report.tables import SpecCells, label, spec_cells, tally
 from advgrad.tables.cells import VERDICTS
 from advgrad.tables.claims import HELD
 from advgrad.tables.spec import load_specs
-from advgrad.tables.where import Plan, read_plan
 
 TEMPLATES = Path(__file__).parent / "templates"
 COMMAND = ".venv/bin/advgrad repro"
@@ -58,19 +57,19 @@ class Part:
         return {heading: tables for heading, tables in groups.items() if tables}
 
 
-def _parts(specs: Path, results: Path, cells: pd.DataFrame, plans: Mapping[str, Plan]) -> list[Part]:
-    tables = [spec_cells(spec, cells, plans[spec.paper]) for spec in load_specs(specs / "tables")]
+def _parts(specs: Path, results: Path, cells: pd.DataFrame, papers: Mapping[str, config.PaperFile]) -> list[Part]:
+    tables = [spec_cells(spec, cells, papers[spec.paper]) for spec in load_specs(specs / "tables")]
     pictures, parts = read_pictures(specs / "figures", results / "figures"), []
     known = {table.spec.name for table in tables} | {f"figure-{picture.spec.name}" for picture in pictures}
-    known |= {f"{what}-{paper}" for paper in plans for what in ("claims", "findings")}
-    for paper, plan in plans.items():
+    known |= {f"{what}-{paper}" for paper in papers for what in ("claims", "findings")}
+    for paper, file in papers.items():
         claimed, template = specs / "claims" / f"{paper}.yaml", specs / "findings" / f"{paper}.md"
         findings = results / "findings" / template.name
         if template.exists() and not findings.is_file():
             raise InputError(f"{findings}: no such file")
         parts.append(Part(
             key=paper,
-            about=plan.scaled.about,
+            about=file.about,
             tables=[table for table in tables if table.spec.paper == paper],
             pictures=[picture for picture in pictures if picture.spec.paper == paper],
             judged=read_claims(claimed, results / "claims" / f"{paper}.csv") if claimed.exists() else None,
@@ -101,9 +100,9 @@ def page(root: Path, cells: pd.DataFrame, *, scale: str, commit: str | None = No
     that holds the results, None where the page cannot know it because it is part of it. InputError if a file is missing
     or wrong.
     """
-    plans = {paper: read_plan(paper, scale, root) for paper in config.papers(root)}
     overrides, cost = config.load_scale(scale, root), read_cost(root / provenance.COST, scale)
-    parts = _parts(root / "reports" / "specs", root / "reports" / scale, cells, plans)
+    papers = {paper: config.load_paper(paper, overrides, root) for paper in config.papers(root)}
+    parts = _parts(root / "reports" / "specs", root / "reports" / scale, cells, papers)
     return environment().get_template("page.html.j2").render(
         scale=scale,
         about=overrides.about,
@@ -112,7 +111,7 @@ def page(root: Path, cells: pd.DataFrame, *, scale: str, commit: str | None = No
         commit=commit,
         fingerprint=provenance.read_fingerprint(root),
         cost=cost,
-        bill=bill(cost, {paper: plan.scaled for paper, plan in plans.items()}) if cost else None,
+        bill=bill(cost, papers) if cost else None,
         parts=parts,
         verdicts=VERDICTS,
         meanings=MEANINGS,

@@ -6,10 +6,11 @@ from typing import Any
 
 import pandas as pd
 
+from advgrad.config import PaperFile
 from advgrad.errors import InputError
 from advgrad.tables.cells import VERDICTS, printed
-from advgrad.tables.spec import Spec, wanted
-from advgrad.tables.where import Plan, origin
+from advgrad.tables.spec import TIMED, Source, Spec, wanted
+from advgrad.tables.where import stage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,22 +69,23 @@ def _extent(numbers: Sequence[int], what: str) -> str:
     return f"n = {least} {what}" if least == most else f"n = {least} to {most} {what}"
 
 
-def spec_cells(spec: Spec, cells: pd.DataFrame, plan: Plan) -> SpecCells:
-    """A spec with its cells of the frame. plan: of its paper. InputError unless the cells are the spec's, each once."""
-    asked, stage = wanted(spec), f"tables{spec.group.removeprefix(spec.paper)}@{spec.paper}"
+def _made(source: Source, file: PaperFile) -> str:
+    return stage(source, file) + (", timed" if source.metric in TIMED and source.reason is None else "")
+
+
+def spec_cells(spec: Spec, cells: pd.DataFrame, file: PaperFile) -> SpecCells:
+    """A spec with its cells of the frame. file: the paper's at the scale. InputError unless the cells are the spec's, each once."""
+    asked, made_by = wanted(spec), f"tables{spec.group.removeprefix(spec.paper)}@{spec.paper}"
     known = cells.loc[(cells.paper == spec.paper) & (cells.table == str(spec.table))]
     names, places = [(cell.row, cell.column) for cell in asked], list(zip(known.row, known.column, strict=True))
     if names != places:
         row, column = [*sorted(set(names) ^ set(places)), *names][0]
         where = f"cells of {spec.name}: row {row!r}, column {column!r}"
-        raise InputError(f"{where}: not as its spec has it; dvc repro {stage}")
-    reasons, made = (
-        list(filter(None, known.reason.unique())),
-        [origin(at.source, at.row, at.column, plan) for at in asked],
-    )
+        raise InputError(f"{where}: not as its spec has it; dvc repro {made_by}")
+    reasons = list(filter(None, known.reason.unique()))
     texts = _texts(known).assign(
         note=[reasons.index(reason) + 1 if reason else "" for reason in known.reason],
-        made=[(at.stage or at.key) + (", timed" if at.timed else "") for at in made],
+        made=[_made(cell.source, file) for cell in asked],
     )
     return SpecCells(
         spec=spec,
@@ -92,5 +94,5 @@ def spec_cells(spec: Spec, cells: pd.DataFrame, plan: Plan) -> SpecCells:
         networks=known.network,
         reasons=reasons,
         n=_extent(known.n.dropna().to_list(), spec.counted),
-        stage=stage,
+        stage=made_by,
     )
