@@ -8,7 +8,8 @@ import pandas as pd
 
 from advgrad.errors import InputError
 from advgrad.report.tables import tally
-from advgrad.tables.claims import HELD, VERDICTS, Claim, Claims, load_claims, read_judged
+from advgrad.tables.cells import rows
+from advgrad.tables.claims import VERDICTS, Claim, Claims, counts, load_claims, read_judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,18 +38,17 @@ class PaperClaims:
 
 
 def _judgement(name: str, claim: Claim, lines: pd.DataFrame) -> Judgement:
-    failing = [lines.query(f"held == '{held}'") for held in ("contradicted", "undecided")]
-    absent, papers = lines.reason[lines.held == "not run"], tally(lines.paper_held, HELD)
-    known = len(lines) - papers.get("not run", 0)
+    papers, missing = counts(lines, "paper_held"), lines.loc[lines.held == "not run", "reason"]
+    known = len(lines) - papers["not run"]
     return Judgement(
         name=name,
         claim=claim,
         verdict=next(iter(lines.verdict), "not run"),
-        counts=tally(lines.held, HELD),
-        paper=f"holds in {papers.get('holds', 0)} of {known}" if known else "gives no numbers",
-        failing=list(pd.concat(failing).itertuples()),
-        absent=tally(absent, absent.unique()),
-        exceptions=list(lines.query("paper_held == 'contradicted'").itertuples()),
+        counts=counts(lines),
+        paper=f"holds in {papers['holds']} of {known}" if known else "gives no numbers",
+        failing=[*rows(lines.query("held == 'contradicted'")), *rows(lines.query("held == 'undecided'"))],
+        absent=tally(missing, missing.unique()),
+        exceptions=list(rows(lines.query("paper_held == 'contradicted'"))),
     )
 
 

@@ -15,6 +15,7 @@ KINDS = (
     *("tables", "figures", "claims", "report"),
 )  # in the DAG's order
 SHARED = "shared"  # data sets, and what reads all papers' results
+MEMORY = "most memory, GiB"
 
 
 class StageCost(BaseModel):
@@ -50,7 +51,7 @@ def _paper(item: str, papers: Mapping[str, PaperFile]) -> str:
     """Whose stage KIND@ITEM is: by its model's name, or by its own."""
     for paper, file in papers.items():
         names = (file.attacked, file.curves, file.simulations)
-        if any(item in known for known in names) or item == paper:
+        if any(item in known for known in names) or f"{item}-".startswith(f"{paper}-"):
             return paper
     return SHARED
 
@@ -58,25 +59,19 @@ def _paper(item: str, papers: Mapping[str, PaperFile]) -> str:
 def bill(cost: ScaleCost, papers: Mapping[str, PaperFile]) -> pd.DataFrame:
     """Times as texts: a row for each kind of stage in the DAG's order, and `all`.
 
-    Columns: stages (how many), each paper with a stage, SHARED where there is such a stage, all, and gib (of the stage
-    that takes most). papers: their parameters.
+    Columns: stages (how many), each paper with a stage, SHARED where there is such a stage, all, MEMORY. papers: their
+    parameters.
     """
-    names = [name.partition("@") for name in cost.stages]
-    stages = pd.DataFrame({
-        "kind": [kind.partition("-")[0] for kind, _, _ in names],  # tables-cifar100 are tables
-        "paper": [_paper(item, papers) for _, _, item in names],
-        "seconds": [stage.seconds for stage in cost.stages.values()],
-        "gib": [stage.gib for stage in cost.stages.values()],
-    })  # fmt: skip
-    seconds = stages.pivot_table(
-        index="kind", columns="paper", values="seconds", aggfunc="sum", margins=True, margins_name="all"
-    )
-    kinds = [*KINDS, *sorted(set(stages["kind"]) - set(KINDS)), "all"]
-    table = seconds.reindex([kind for kind in kinds if kind in seconds.index])
-    table = table[[name for name in (*papers, SHARED, "all") if name in table]].map(
-        lambda time: "" if pd.isna(time) else clock(time)
-    )
-    groups = stages.groupby("kind")
-    table.insert(0, "stages", groups.size().reindex(table.index, fill_value=len(stages)))
-    table["gib"] = groups["gib"].max().reindex(table.index, fill_value=stages["gib"].max()).map("{:.2f}".format)
-    return table
+    parts = [(*name.partition("@")[::2], stage.seconds, stage.gib) for name, stage in cost.stages.items()]
+    stages = pd.DataFrame(parts, columns=["kind", "name", "seconds", "gib"])
+    kinds = stages.kind.str.partition("-")[0]  # tables-cifar100 are tables
+    stages = stages.assign(kind=kinds, paper=[_paper(item, papers) for item in stages.name])
+    rows = {}
+    for kind in [*KINDS, *sorted(set(kinds) - set(KINDS)), "all"]:
+        part = stages if kind == "all" else stages.loc[stages.kind == kind]
+        if len(part):
+            times = part.groupby("paper").seconds.sum().map(clock).to_dict()
+            times |= {"all": clock(part.seconds.sum()), MEMORY: f"{part.gib.max():.2f}"}
+            rows[kind] = {"stages": str(len(part)), **times}
+    columns = [name for name in (*papers, SHARED) if name in set(stages.paper)]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["stages", *columns, "all", MEMORY]).fillna("")

@@ -8,7 +8,7 @@ import pandas as pd
 
 from advgrad.errors import InputError
 from advgrad.figures.spec import Figure, load_figure
-from advgrad.tables.cells import POINT_FORMAT, read_points
+from advgrad.tables.cells import POINT_FORMAT, read_points, rows
 from advgrad.tables.spec import place
 
 FEW = 6  # points of a series that are written out
@@ -38,15 +38,15 @@ def data_uri(svg: str) -> str:
 def series(points: pd.DataFrame) -> list[dict[str, str]]:
     """Each series in words: "x: y [low, high]" of each point, or of the first and the last."""
     lines = []
-    for (panel, label), line in points.groupby(["panel", "series"], sort=False):
-        drawn = []
-        for point in line.dropna(subset=["y"]).itertuples():
+    for _, line in points.groupby(["panel", "series"], sort=False):
+        first, drawn = line.iloc[0], []
+        for point in rows(line.dropna(subset=["y"])):
             y, *ends = (format(number, POINT_FORMAT) for number in (point.y, point.low, point.high))
             drawn.append(f"{point.x}: {y}" + ("" if pd.isna(point.low) else f" [{', '.join(ends)}]"))
         shown = drawn if len(drawn) <= FEW else [drawn[0], "…", drawn[-1]]
         reason = "; ".join(filter(None, line["reason"].unique()))
         texts = {"points": str(len(drawn)), "drawn": "; ".join(shown), "reason": reason}
-        lines.append({"panel": panel, "series": label, **texts})
+        lines.append({"panel": first.panel, "series": first.series, **texts})
     return lines
 
 

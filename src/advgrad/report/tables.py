@@ -8,7 +8,7 @@ import pandas as pd
 
 from advgrad.config import PaperFile
 from advgrad.errors import InputError
-from advgrad.tables.cells import VERDICTS, printed
+from advgrad.tables.cells import VERDICTS, printed, rows
 from advgrad.tables.spec import TIMED, Source, Spec, wanted
 from advgrad.tables.where import stage
 
@@ -20,7 +20,6 @@ class SpecCells:
     spec: Spec
     cells: dict[tuple[str, str], Any]  # (row, column) -> the frame's columns as texts, interval, difference, made, note
     verdicts: pd.Series  # of the cells
-    networks: pd.Series
     reasons: list[str]  # in the order of their numbers, from 1
     n: str  # "n = 100 images", "n = 50 to 100 images"; "" where no cell has an n
     stage: str  # DVC's name of the one that makes it
@@ -38,8 +37,8 @@ def label(word: str, number: int | str, name: str) -> str:
 
 def tally(names: pd.Series, order: Iterable[str] = VERDICTS) -> dict[str, int]:
     """name -> how often it is there, in the given order, without those that are not."""
-    counts = names.value_counts()
-    return {name: int(counts[name]) for name in order if name in counts}
+    counts = names.value_counts().to_dict()
+    return {name: counts[name] for name in order if name in counts}
 
 
 def difference(value: float, paper_value: float, form: str) -> str:
@@ -52,13 +51,13 @@ def difference(value: float, paper_value: float, form: str) -> str:
 
 def _texts(cells: pd.DataFrame) -> pd.DataFrame:
     """Cells as the page shows them: no number but as text, `interval` and `difference` added."""
-    gaps = zip(cells["value"], cells["paper_value"], cells["format"], strict=True)
+    gaps = zip(cells.value, cells.paper_value, cells.format, strict=True)
     texts = printed(cells).assign(
-        n=["" if pd.isna(n) else str(n) for n in cells["n"]],
+        n=["" if pd.isna(n) else str(n) for n in cells.n],
         difference=[difference(*gap) for gap in gaps],
         **{name: ["" if pd.isna(x) else f"{100 * x:.3g} %" for x in cells[name]] for name in ("width", "share")},
     )
-    ends = zip(texts["low"], texts["high"], strict=True)
+    ends = zip(texts.low, texts.high, strict=True)
     return texts.assign(interval=[f"[{low}, {high}]" if low else "" for low, high in ends])
 
 
@@ -69,12 +68,18 @@ def _extent(numbers: Sequence[int], what: str) -> str:
     return f"n = {least} {what}" if least == most else f"n = {least} to {most} {what}"
 
 
-def _made(source: Source, file: PaperFile) -> str:
+def _made(source: Source, paper: str, file: PaperFile) -> str:
+    """The stage that makes the number, or the place of a parameter."""
+    if source.metric == "parameter":
+        return f"params/{paper}.yaml: {source.key}"
     return stage(source, file) + (", timed" if source.metric in TIMED and source.reason is None else "")
 
 
 def spec_cells(spec: Spec, cells: pd.DataFrame, file: PaperFile) -> SpecCells:
-    """A spec with its cells of the frame. file: the paper's at the scale. InputError unless the cells are the spec's, each once."""
+    """A spec with its cells of the frame. file: the paper's parameters at the scale.
+
+    InputError unless the cells are the spec's, each once.
+    """
     asked, made_by = wanted(spec), f"tables{spec.group.removeprefix(spec.paper)}@{spec.paper}"
     known = cells.loc[(cells.paper == spec.paper) & (cells.table == str(spec.table))]
     names, places = [(cell.row, cell.column) for cell in asked], list(zip(known.row, known.column, strict=True))
@@ -85,13 +90,12 @@ def spec_cells(spec: Spec, cells: pd.DataFrame, file: PaperFile) -> SpecCells:
     reasons = list(filter(None, known.reason.unique()))
     texts = _texts(known).assign(
         note=[reasons.index(reason) + 1 if reason else "" for reason in known.reason],
-        made=[_made(cell.source, file) for cell in asked],
+        made=[_made(cell.source, spec.paper, file) for cell in asked],
     )
     return SpecCells(
         spec=spec,
-        cells=dict(zip(names, texts.itertuples(index=False), strict=True)),
+        cells=dict(zip(names, rows(texts), strict=True)),
         verdicts=known.verdict,
-        networks=known.network,
         reasons=reasons,
         n=_extent(known.n.dropna().to_list(), spec.counted),
         stage=made_by,
