@@ -1,4 +1,6 @@
-"""Judge a paper's claims: claims.py PAPER -> reports/{claims/PAPER.{csv,md},metrics/claims-PAPER.json}."""
+"""Judge a paper's claims and write its findings: claims.py PAPER ->
+reports/SCALE/{claims/PAPER.{csv,md,json},findings/PAPER.md}.
+"""
 
 import json
 from pathlib import Path
@@ -6,30 +8,30 @@ from pathlib import Path
 from advgrad import stage
 from advgrad.config import load_scale
 from advgrad.files import write_text
-from advgrad.tables.claims import judge_claims
-from advgrad.tables.claims_cells import read_grids
-from advgrad.tables.claims_render import claims_csv, claims_json, claims_md
-from advgrad.tables.claims_spec import figures, load_claims, tables
+from advgrad.tables.cells import read_paper
+from advgrad.tables.claims import grid_of, judge_claims, load_claims
+from advgrad.tables.findings import claims_json, claims_md, findings_md
 
 
 def claims(paper: str) -> None:
-    settings, reports = stage.settings(), Path("reports")
-    file = reports / "specs" / "claims" / f"{paper}.yaml"
-    spec, judge = load_claims(file), load_scale(settings.scale).judge
-    inputs = [file, *(reports / "cells" / f"{name}.csv" for name in tables(spec))]
-    inputs += [reports / "figures" / f"{name}.csv" for name in figures(spec)]
-    params = {"paper": paper, "judge": judge}
-    with stage.tracked("claims", paper, settings, params=params, inputs=inputs, paper=paper) as run:
-        findings = judge_claims(spec, read_grids(spec, reports), judge)
-        numbers = claims_json(findings)
-        shown = {
-            reports / "claims" / f"{paper}.csv": claims_csv(findings, settings.scale),
-            reports / "claims" / f"{paper}.md": claims_md(spec, findings, settings.scale),
+    settings, specs = stage.settings(), Path("reports", "specs")
+    results, judge = stage.results(settings), load_scale(settings.scale).judge
+    file, template = specs / "claims" / f"{paper}.yaml", specs / "findings" / f"{paper}.md"
+    inputs = [file, template, *sorted(results.glob(f"tables/{paper}*/cells.csv"))]
+    inputs += sorted(results.glob(f"figures/{paper}/*.csv"))
+    with stage.tracked("claims", paper, settings, params={"judge": judge}, inputs=inputs, paper=paper) as run:
+        spec, grid = load_claims(file), grid_of(read_paper(results, paper))
+        judged = judge_claims(spec, grid, judge, settings.scale)
+        numbers = claims_json(judged)
+        texts = {
+            results / "claims" / f"{paper}.csv": judged.to_csv(index=False, lineterminator="\n"),
+            results / "claims" / f"{paper}.md": claims_md(spec, judged, settings.scale),
+            results / "claims" / f"{paper}.json": numbers,
+            results / "findings" / f"{paper}.md": findings_md(template, grid, spec, judged, settings.scale),
         }
-        for path, text in shown.items():
+        for path, text in texts.items():
             write_text(path, text)
-        write_text(reports / "metrics" / f"claims-{paper}.json", numbers)
-        run.finish(shown=list(shown), metrics=json.loads(numbers))
+        run.finish(shown=list(texts), metrics=json.loads(numbers))
 
 
 if __name__ == "__main__":

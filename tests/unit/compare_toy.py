@@ -1,8 +1,7 @@
-"""A tiny project with one table: its spec, outcomes, DVC cache, dvc.lock and cells, as the pipeline leaves them."""
+"""A tiny project with one table: its spec, parameters, outcomes, dvc.lock and cells, as the pipeline leaves them."""
 
 import hashlib
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -10,11 +9,21 @@ import numpy as np
 import yaml
 from safetensors.numpy import save_file
 
-from advgrad.files import write_bytes, write_text
-from advgrad.tables.build import build_table
+from advgrad.files import write_text
+from advgrad.tables.build import build_cells
 from advgrad.tables.cells import write_cells
+from advgrad.tables.records import read_facts
+from advgrad.tables.spec import load_spec
 
 TABLE = "linbp-toy"
+CELLS, SPEC_FILE = "reports/tiny/tables/linbp/cells.csv", f"reports/specs/tables/linbp/{TABLE}.yaml"
+OUTCOMES = "reports/tiny/outcomes/linbp/mnist"
+PARAMETERS = {
+    "params.yaml": "scale: tiny\n",
+    "params/linbp.yaml": "{about: {name: LinBP, title: T, arxiv: '1'}, networks: {}, recipes: {}, evaluations: {}}",
+    "params/scales/tiny.yaml": "{about: tiny, judge: all, linbp: {networks: {}, recipes: {}, evaluations: {}}}",
+    ".dvc/config": "[core]\n    analytics = false\n",
+}
 SPEC = """
 paper: linbp
 table: toy
@@ -43,26 +52,27 @@ def outcomes(broken: int, n: int = N) -> dict[str, np.ndarray]:
 
 
 def results(root: Path, name: str, arrays: dict[str, np.ndarray], data: str) -> dict:
-    """results/NAME, in DVC's cache too; its stage's entry in dvc.lock. data: md5 of the data set."""
-    folder, outs = root / "results" / name, []
-    write_text(folder / "metrics.json", json.dumps({"runs": {run: {"steps": [10]} for run in arrays if "/" in run}}))
-    save_file(arrays, folder / "outcomes.safetensors")
-    for file in sorted(folder.iterdir()):
-        md5 = hashlib.md5(file.read_bytes()).hexdigest()
-        write_bytes(root / ".dvc/cache/files/md5" / md5[:2] / md5[2:], file.read_bytes())
-        outs.append({"path": f"results/{name}/{file.name}", "hash": "md5", "md5": md5})
+    """The outcomes called name; their stage's entry in dvc.lock. data: md5 of the data set."""
+    files = [root / OUTCOMES / f"{name}{suffix}" for suffix in (".json", ".safetensors")]
+    write_text(files[0], json.dumps({"runs": {run: {"steps": [10]} for run in arrays if "/" in run}}))
+    save_file(arrays, files[1])
+    outs = [
+        {"path": f"{OUTCOMES}/{file.name}", "hash": "md5", "md5": hashlib.md5(file.read_bytes()).hexdigest()}
+        for file in files
+    ]
     return {"deps": [{"path": "data/mnist.safetensors", "md5": data}], "outs": outs}
 
 
-def project(root: Path, *, broken: int, n: int = N, other: int = 5, data: str = "0" * 32, scale: str = "tiny") -> Path:
+def project(root: Path, *, broken: int, n: int = N, other: int = 5, data: str = "0" * 32) -> Path:
     """All of it in root, or as it is after a parameter of m's pgd, or of the other model's, has changed."""
-    spec, measured = root / "reports/specs" / f"{TABLE}.yaml", root / "reports/measured.json"
-    write_text(root / ".dvc/config", "[core]\n    analytics = false\n")
-    write_text(spec, SPEC)
+    for file, text in {**PARAMETERS, SPEC_FILE: SPEC}.items():
+        write_text(root / file, text)
     broken_by = {"m": broken, "other": other}
     stages = {f"attack@{name}": results(root, name, outcomes(first, n), data) for name, first in broken_by.items()}
     write_text(root / "dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": stages}))
-    write_cells(root / "reports/cells" / f"{TABLE}.csv", build_table(spec, root / "results", measured, scale, True))
+    specs = [load_spec(root / SPEC_FILE)]
+    facts = read_facts(specs, root / "reports/tiny", root / "reports/measured.json", "tiny", root)
+    write_cells(root / CELLS, build_cells(specs, facts, "tiny", root))
     return root
 
 
@@ -72,11 +82,9 @@ def git(root: Path, *words: str) -> str:
 
 
 def commit(root: Path) -> str:
-    """What Git has of the pipeline: results are in DVC's cache only. The commit's hash."""
+    """What Git has of the pipeline, its results included. The commit's hash."""
     if not (root / ".git").exists():
         git(root, "init", "-q", "-b", "main")
-        write_text(root / ".gitignore", "/results/\n/.dvc/cache/\n")
     git(root, "add", "-A")
     git(root, "commit", "-qm", "x")
-    shutil.rmtree(root / "results", ignore_errors=True)
     return git(root, "rev-parse", "HEAD")

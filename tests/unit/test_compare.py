@@ -15,12 +15,12 @@ import pytest
 from advgrad.cli import main
 from advgrad.compare.compare import Comparison, compare, render, summary
 from advgrad.files import write_text
-from tests.unit.compare_toy import TABLE, commit, project
+from tests.unit.compare_toy import CELLS, TABLE, commit, project
 
 
 @pytest.fixture
 def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two commits, between which one parameter of m's pgd has changed; nothing but Git and DVC's cache is left."""
+    """Two commits, between which one parameter of m's pgd has changed."""
     commit(project(tmp_path, broken=5))
     commit(project(tmp_path, broken=14))
     monkeypatch.chdir(tmp_path)
@@ -102,7 +102,7 @@ def test_a_closed_pipe_is_no_verdict(repo):
 
 
 def test_a_changed_verdict_and_what_only_one_side_has(repo):
-    file = repo / f"reports/cells/{TABLE}.csv"
+    file = repo / CELLS
     text = file.read_text()
     write_text(file, text.replace("no paper value", "differs", 1))
     comparison = compare("HEAD", ".")
@@ -118,9 +118,9 @@ def test_a_changed_verdict_and_what_only_one_side_has(repo):
 
 
 def test_an_exact_difference_counts_as_one(repo):
-    file = repo / f"reports/cells/{TABLE}.csv"
+    file = repo / CELLS
     head, _, *rest = file.read_text().splitlines(keepends=True)
-    cut = "linbp,toy,pgd,accuracy,{},,,,,no paper value,,tiny\n"
+    cut = "linbp,toy,pgd,accuracy,{},,,,%,,no paper value,,tiny,,,,.0f\n"
     write_text(file, "".join([head, cut.format(8), *rest]))
     commit(repo)
     write_text(file, "".join([head, cut.format(9), *rest]))

@@ -10,12 +10,12 @@ from advgrad.compare.compare import compare
 from advgrad.compare.sides import Evidence, read_side
 from advgrad.errors import InputError
 from advgrad.files import write_text
-from tests.unit.compare_toy import TABLE, commit, git, project
+from tests.unit.compare_toy import CELLS, OUTCOMES, SPEC_FILE, commit, git, project
 
 
 @pytest.fixture
 def repo(tmp_path: Path) -> Path:
-    """Two commits in a folder whose name is no plain word, results in DVC's cache only."""
+    """Two commits in a folder whose name is no plain word."""
     root = tmp_path / "über [all] %20"
     commit(project(root, broken=5))
     commit(project(root, broken=12))
@@ -53,8 +53,6 @@ def test_experiments_by_name(repo):
 
 def test_a_worktree_is_a_folder_and_has_revisions(repo):
     git(repo, "worktree", "add", "-q", "../wörk tree", "HEAD~1")
-    assert pgd(repo, "../wörk tree") == ("75.00", None), "DVC's cache is not in it"
-    shutil.copytree(repo / ".dvc/cache", repo / "../wörk tree/.dvc/cache")
     assert pgd(repo, "../wörk tree") == pgd(repo / "../wörk tree", "workspace") == ("75.00", 30)
     assert pgd(repo / "../wörk tree", "main") == ("60.00", 24)
 
@@ -62,9 +60,7 @@ def test_a_worktree_is_a_folder_and_has_revisions(repo):
 def test_a_folder_is_taken_at_its_lock(repo):
     project(repo, broken=30)
     assert pgd(repo, ".") == pgd(repo, "workspace") == pgd(repo, str(repo)) == ("20.00", 8)
-    (repo / "results/m/outcomes.safetensors").write_bytes(b"of a stage under way")
-    assert pgd(repo, ".") == ("20.00", 8), "from the cache"
-    shutil.rmtree(repo / ".dvc/cache")
+    (repo / OUTCOMES / "m.safetensors").write_bytes(b"of a stage under way")
     assert pgd(repo, ".") == ("20.00", None)
 
 
@@ -83,23 +79,14 @@ def test_folders_go_before_revisions(repo):
     assert pgd(repo, "gpu") == ("42.50", 17)
 
 
-def test_dvcs_cache_is_where_its_configuration_says(repo):
-    (repo / ".dvc/cache").rename(repo / "elsewhere")
-    assert pgd(repo, "HEAD") == pgd(repo, ".") == ("60.00", None)
-    write_text(repo / ".dvc/config.local", "[cache]\n    dir = ../elsewhere\n")
-    assert pgd(repo, "HEAD") == pgd(repo, ".") == ("60.00", 24)
-
-
 def test_an_older_spec_or_record_is_no_error(repo):
-    write_text(repo / "results/m/metrics.json", "{}")
-    assert pgd(repo, ".") == ("60.00", 24), "by dvc.lock, from the cache"
-    write_text(repo / f"reports/specs/{TABLE}.yaml", "of another time: 1\n")
+    write_text(repo / SPEC_FILE, "of another time: 1\n")
+    assert pgd(repo, ".") == ("60.00", None)
+    git(repo, "checkout", "-q", ".")
+    write_text(repo / OUTCOMES / "m.json", "{}")
     assert pgd(repo, ".") == ("60.00", None)
     (repo / "dvc.lock").unlink()
     assert pgd(repo, ".") == ("60.00", None)
-
-
-CELLS = f"reports/cells/{TABLE}.csv"
 
 
 @pytest.mark.parametrize(
@@ -110,10 +97,10 @@ CELLS = f"reports/cells/{TABLE}.csv"
         ("HEAD:reports", "", "", "HEAD:reports: wants"),
         (" ", "", "", "compare: wants two names, not ' '"),
         ("HEAD", CELLS, "paper,table\nlinbp,toy\n", rf"HEAD: {CELLS}: columns must be paper,table,row,.*"),
-        ("HEAD", CELLS, "", r"HEAD: commit [0-9a-f]{12} without cells: wants reports/cells/TABLE\.csv"),
+        ("HEAD", CELLS, "", r"HEAD: commit [0-9a-f]{12} without cells: wants reports/tiny/tables/GROUP/cells\.csv"),
         ("HEAD", "dvc.lock", "stages: [a]\n", r"HEAD: dvc\.lock: not a dvc\.lock"),
         ("HEAD", "dvc.lock", "stages: {\n", r"HEAD: dvc\.lock:\d: not YAML: .*"),
-        (".", ".dvc/config", "cache?\n", r"\.: .* DVC says: config file error"),
+        (".", "params.yaml", "scale: [1]\n", r"\./params\.yaml: scale: wants a name|.*params\.yaml: scale: wants a name"),
     ],
 )
 def test_one_line_for_what_is_no_side(repo, name, file, text, says):

@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advgrad.compare.sides import Evidence, evidence
+from advgrad.compare.sides import Evidence, Shown, evidence
 from advgrad.compare.significance import assess, fisher, newcombe_paired, paired_t, share
-from advgrad.tables.cells import NOTHING, Cell
+from advgrad.tables.cells import NOTHING
 from advgrad.tables.estimate import estimate
-from advgrad.tables.facts import Facts
-from advgrad.tables.records import Record
-from advgrad.tables.source import Source
+from advgrad.tables.records import Facts, Record, Run, Summary
+from advgrad.tables.spec import Source
 from tests.unit.compare_toy import outcomes
 
 DATA = {"data/mnist.safetensors": "0" * 32}
@@ -50,16 +49,9 @@ def test_paired_t_by_hand_and_without_spread():
 def record(broken: int, n: int = 40, **arrays) -> Record:
     made = {**outcomes(broken, n), **arrays}
     return Record(
-        file=Path("results/m/outcomes.safetensors"), clean=made["clean"], model="m", index=made["index"],
-        outcomes={"pgd/plain": made["pgd/plain"]}, steps={"pgd/plain": (10,)},
+        file=Path("m.safetensors"), clean=made["clean"], index=made["index"],
+        outcomes={"pgd/plain": made["pgd/plain"]}, summary=Summary(model="m", runs={"pgd/plain": Run(steps=(10,))}),
         halvings={"pgd/plain": made["halvings"]} if "halvings" in made else {},
-    )  # fmt: skip
-
-
-def cell(value: str, n: int | None = None, low: str = "", high: str = "") -> Cell:
-    return Cell(
-        paper="linbp", table="toy", row="r", column="c", value=value, n=n, low=low, high=high, paper_value="",
-        verdict="no paper value", reason="", scale="tiny",
     )  # fmt: skip
 
 
@@ -67,8 +59,8 @@ def known(record: Record, source: Source = PGD, md5: str = "a", data: Mapping[st
     """Of the cell that a table makes of the record."""
     made = estimate(source, Facts(records={"m": record}))
     value, low, high = ("" if x is None else format(x, source.format) for x in (made.value, made.low, made.high))
-    lock = {"results/m/outcomes.safetensors": (md5, dict(data))}
-    return evidence(cell(value or NOTHING, made.n, low, high), source, lock, lambda _: record)
+    lock = {"outcomes/m.safetensors": (md5, dict(data))}
+    return evidence(Shown(value or NOTHING, made.n, low, high), source, lock, lambda _: record)
 
 
 def test_the_first_images_of_a_longer_run_are_the_same_images():
@@ -103,10 +95,10 @@ def test_what_cannot_be_paired_says_why(b: Evidence, why: str):
 
 
 def test_outcomes_that_did_not_make_the_cell_are_not_its():
-    lock = {"results/m/outcomes.safetensors": ("a", DATA)}
+    lock = {"outcomes/m.safetensors": ("a", DATA)}
     for value, n, outcome in (("12.34", 40, "pgd/plain"), ("75.00", 41, "pgd/plain"), ("75.00", 40, "cw/plain")):
         source = PGD.model_copy(update={"outcome": outcome})
-        assert evidence(cell(value, n), source, lock, lambda _: record(5)).numbers is None
+        assert evidence(Shown(value, n), source, lock, lambda _: record(5)).numbers is None
 
 
 def test_equal_cells_of_one_output_are_one_measurement():
@@ -126,26 +118,26 @@ def test_halvings_are_paired_where_both_have_them():
 
 
 def test_values_with_intervals_without_and_seconds():
-    def bare(shown: Cell, metric: str | None) -> Evidence:
+    def bare(shown: Shown, metric: str | None) -> Evidence:
         source = {"metric": metric, "value": "x.y", "key": "a.b", "model": "m"}
         return Evidence(cell=shown, source=Source.model_validate(source) if metric else None)
 
-    wide, wider = cell("10.0", 50, "4.0", "16.0"), cell("20.0", 50, "12.0", "28.0")
+    wide, wider = Shown("10.0", 50, "4.0", "16.0"), Shown("20.0", 50, "12.0", "28.0")
     result = assess(bare(wide, "value"), bare(wider, "value"))
     assert (result.test, result.why) == ("z", "not kept for each image")
     assert (result.p, result.low, result.high) == (pytest.approx(0.05), pytest.approx(0), pytest.approx(20)), "6, 8, 10"
-    sure, surer = cell("8", 5, "8", "8"), cell("9", 5, "9", "9")
-    for a, b, metric in ((cell("8"), cell("9"), "value"), (cell("8"), cell("9"), None), (sure, surer, "value")):
+    sure, surer = Shown("8", 5, "8", "8"), Shown("9", 5, "9", "9")
+    for a, b, metric in ((Shown("8"), Shown("9"), "value"), (Shown("8"), Shown("9"), None), (sure, surer, "value")):
         result = assess(bare(a, metric), bare(b, metric))
         assert (result.test, result.difference, result.why) == (None, 1.0, "exact")
-    assert assess(bare(cell("8.1"), "minutes"), bare(cell("9.3"), "minutes")).why == "measured once"
-    assert assess(bare(wide, "value"), bare(cell("9"), "value")).why == "an interval on one side only"
-    assert assess(bare(cell(NOTHING), "value"), bare(wide, "value")).why == "not run"
+    assert assess(bare(Shown("8.1"), "minutes"), bare(Shown("9.3"), "minutes")).why == "measured once"
+    assert assess(bare(wide, "value"), bare(Shown("9"), "value")).why == "an interval on one side only"
+    assert assess(bare(Shown(NOTHING), "value"), bare(wide, "value")).why == "not run"
 
 
 def test_shares_are_known_by_wilsons_interval():
-    assert share(cell("34.00", 100, "25.46", "43.72")) == (34, 100)
-    assert share(cell("0.00", 100, "0.00", "3.70")) == (0, 100)
-    assert share(cell("66.67", 3, "20.77", "93.85")) == (2, 3)
+    assert share(Shown("34.00", 100, "25.46", "43.72")) == (34, 100)
+    assert share(Shown("0.00", 100, "0.00", "3.70")) == (0, 100)
+    assert share(Shown("66.67", 3, "20.77", "93.85")) == (2, 3)
     others = (("34.00", "25.46", "43.70"), ("34.50", "25.46", "43.72"), ("-3.00", "-4.00", "-2.00"), ("34.00", "", ""))
-    assert not any(share(cell(value, 100, low, high)) for value, low, high in others)
+    assert not any(share(Shown(value, 100, low, high)) for value, low, high in others)

@@ -1,4 +1,4 @@
-"""What the report is made of: differences, names of networks, stages behind numbers, costs, pictures, links."""
+"""What the report is made of: differences, costs, pictures, links, claims."""
 
 import json
 from pathlib import Path
@@ -6,92 +6,61 @@ from typing import get_args
 
 import pytest
 
-from advgrad.config import Architecture, Network
-from advgrad.errors import InputError
+from advgrad.config import Judge, load_paper, load_yaml, papers
 from advgrad.report import prose
-from advgrad.report.cost import bill, read_cost
-from advgrad.report.figures import data_uri
-from advgrad.report.page import MEANINGS
+from advgrad.report.cost import KINDS, bill, read_cost
+from advgrad.report.figures import data_uri, series
+from advgrad.report.page import JUDGED, MEANINGS
 from advgrad.report.tables import difference
-from advgrad.report.where import NAMES, named, origin, read_papers, shown
-from advgrad.tables.cells import Cell
-from advgrad.tables.source import Source
-from advgrad.tables.verdict import Verdict
+from advgrad.tables.cells import VERDICTS, read_points
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
     ("value", "paper", "form", "apart"),
-    [("9.00", "8.57", ".2f", "+0.43"), ("0.00", "40.49", ".2f", "-40.49"), ("1.33e-01", "8.09e+00", ".2e", "-7.96e+00"),
-     ("8", "8", "g", "0"), ("-0.001", "0", ".2f", "0.00"), ("—", "1", "g", ""), ("1", "", "g", "")],
+    [(9.00, 8.57, ".2f", "+0.43"), (0.00, 40.49, ".2f", "-40.49"), (1.33e-01, 8.09e00, ".2e", "-7.96e+00"),
+     (8, 8, "g", "0"), (-0.001, 0, ".2f", "0.00"), (float("nan"), 1, "g", ""), (1, float("nan"), "g", "")],
 )  # fmt: skip
-def test_difference(value: str, paper: str, form: str, apart: str) -> None:
-    cell = Cell(paper="gaat", table="2", row="r", column="c", value=value, n=None, low="", high="", paper_value=paper,
-                verdict="differs", reason="", scale="quick")  # fmt: skip
-    assert difference(cell, form) == apart
+def test_difference(value: float, paper: float, form: str, apart: str) -> None:
+    assert difference(value, paper, form) == apart
 
 
-def test_every_architecture_and_every_verdict_has_its_words() -> None:
-    assert set(NAMES) == set(get_args(Architecture))
-    assert set(get_args(Verdict)) <= set(MEANINGS)
-    assert shown(Network(architecture="wide_resnet28", widen=10)) == "WideResNet-28-10"
-    assert shown(Network(architecture="resnet50", activation="silu")) == "ResNet-50 (SiLU)"
-    assert named("CIFAR-10 / VGGNet-16 / GAAT", "saved") == "VGG-16"
-    assert named("ref", "VGG16_clean") == "VGG-16"
-    assert named("CIFAR-10 / fgsm", "eps") == ""
-
-
-@pytest.mark.parametrize(
-    ("source", "stage", "network"),
-    [
-        ({"metric": "clean", "model": "gaat-resnet18-rat"}, "attack@gaat-resnet18-rat", "ResNet-18"),
-        ({"metric": "clean", "model": "gaat-wrn28-rat-best"}, "further@gaat-wrn28-rat-best", "WideResNet-28-4"),
-        ({"metric": "value", "model": "gaat-vgg16-rat"}, "analyse@gaat-vgg16-rat", "VGG-16"),
-        ({"metric": "value", "model": "gaat-residual-resnet50"}, "curves@gaat-residual-resnet50", "ResNet-50"),
-        ({"metric": "seconds", "model": "gaat-vgg16-rat"}, "analyse@gaat-vgg16-rat", "VGG-16"),
-        ({"metric": "minutes", "model": "gaat-resnet50-dat"}, "fork@gaat-resnet50-dat", "ResNet-50"),
-        ({"metric": "saved", "model": "gaat-vgg16-gaat", "baseline": "gaat-vgg16-rat"},
-         "train@gaat-vgg16-gaat and train@gaat-vgg16-rat", "VGG-16"),
-        ({"metric": "parameter", "key": "a.b"}, "", ""),
-        ({"reason": "x", "model": "gaat-{net}-rat", "fields": {"net": "vgg16"}}, "", "VGG-16"),
-    ],
-)  # fmt: skip
-def test_where_a_number_is_made(source: dict[str, object], stage: str, network: str) -> None:
-    found = origin(Source.model_validate(source), "row", "column", "gaat", read_papers(ROOT, "quick"), "here")
-    assert (found.stage, found.network) == (stage, network)
-    assert found.timed == (source.get("metric") in ("seconds", "minutes", "saved"))
-
-
-def test_a_model_that_the_parameters_lack_is_an_error() -> None:
-    with pytest.raises(InputError, match=r"here: params/gaat.yaml has no 'gone'"):
-        origin(Source(metric="clean", model="gone"), "r", "c", "gaat", read_papers(ROOT, "quick"), "here")
+def test_every_verdict_and_every_way_to_judge_has_its_words() -> None:
+    assert set(VERDICTS) == set(MEANINGS)
+    assert set(get_args(Judge)) == set(JUDGED)
 
 
 def test_cost_by_paper_and_kind(tmp_path: Path) -> None:
     stages = {
         "fetch@mnist": (2, 0.1), "train@gaat-mnist-rat": (60, 0.5), "train@gaat-vgg16-rat": (30, 0.7),
-        "attack@linbp-mlp": (5, 0.2), "simulate@linbp-sim-attack": (4, 0.1), "table-attack-bnn-1": (1, 0.3),
-        "cells": (3, 0),
+        "attack@linbp-mlp": (5, 0.2), "attack-forked@gaat-mnist-dat": (6, 0.2), "simulate@linbp-sim-attack": (4, 0.1),
+        "tables@attack-bnn": (1, 0.3), "tables-cifar100@attack-bnn": (2, 0.4), "report": (3, 0), "odd@x": (1, 0),
     }  # fmt: skip
-    told = {name: {"seconds": seconds, "gib": gib} for name, (seconds, gib) in stages.items()}
+    known = {name: {"seconds": seconds, "gib": gib} for name, (seconds, gib) in stages.items()}
     file = tmp_path / "cost.json"
-    file.write_text(json.dumps({"quick": {"machine": "a box", "jobs": 2, "stages": told}}), encoding="utf-8")
+    file.write_text(json.dumps({"quick": {"machine": "a box", "jobs": 2, "stages": known}}), encoding="utf-8")
     cost = read_cost(file, "quick")
     assert cost is not None
     assert read_cost(file, "gpu") is None
-    found = bill(cost, read_papers(ROOT, "quick"))
-    assert found.columns == ("linbp", "attack-bnn", "gaat", "shared")
-    rows = {kind: [sum_ and sum_.seconds for sum_ in columns] for kind, columns, _ in found.rows}
-    assert list(rows) == ["fetch", "train", "attack", "simulate", "table", "cells"]
-    assert rows["train"] == [None, None, 90, None]
-    assert rows["attack"] == [5, None, None, None]
-    assert rows["table"] == [None, 1, None, None]
-    assert rows["cells"] == [None, None, None, 3]
-    assert [sum_ and sum_.seconds for sum_ in found.total[0]] == [9, 1, 90, 5]
-    assert (found.total[1].seconds, found.total[1].gib) == (105, 0.7)
+    table = bill(cost, {paper: load_paper(paper, None, ROOT) for paper in papers(ROOT)})
+    assert list(table) == ["stages", "attack-bnn", "gaat", "linbp", "shared", "all", "most memory, GiB"]
+    assert {kind: list(line) for kind, line in zip(table.index, table.to_numpy(), strict=True)} == {
+        "fetch": ["1", "", "", "", "2 s", "2 s", "0.10"],
+        "train": ["2", "", "1:30", "", "", "1:30", "0.70"],
+        "attack": ["2", "", "6 s", "5 s", "", "11 s", "0.20"],
+        "simulate": ["1", "", "", "4 s", "", "4 s", "0.10"],
+        "tables": ["2", "3 s", "", "", "", "3 s", "0.40"],
+        "report": ["1", "", "", "", "3 s", "3 s", "0.00"],
+        "odd": ["1", "", "", "", "1 s", "1 s", "0.00"],
+        "all": ["10", "3 s", "1:36", "9 s", "6 s", "1:54", "0.70"],
+    }
     file.unlink()
     assert read_cost(file, "quick") is None
+
+
+def test_every_kind_of_stage_has_its_place_in_the_cost() -> None:
+    assert {name.partition("-")[0] for name in load_yaml(ROOT / "dvc.yaml")["stages"]} == set(KINDS)
 
 
 def test_a_picture_is_escaped_no_more_than_it_has_to_be() -> None:
@@ -100,12 +69,22 @@ def test_a_picture_is_escaped_no_more_than_it_has_to_be() -> None:
     assert data_uri("""<svg a="'"/>""") == "data:image/svg+xml,<svg a=%22'%22/>"
 
 
+def test_what_is_drawn_as_text(tmp_path: Path) -> None:
+    file = tmp_path / "points.csv"
+    few = "a,s,1,80.5,70,90,5,\na,s,2,60,,,,\na,s,5,,,,,gone\n"
+    file.write_text(f"panel,series,x,y,low,high,n,reason\n{few}" + "".join(f"b,s,{x},{x},,,,\n" for x in range(9)))
+    assert series(read_points(file)) == [
+        {"panel": "a", "series": "s", "points": "2", "drawn": "1: 80.5 [70, 90]; 2: 60", "reason": "gone"},
+        {"panel": "b", "series": "s", "points": "9", "drawn": "0: 0; …; 8: 8", "reason": ""},
+    ]
+
+
 def test_links_of_findings_lead_into_the_page() -> None:
     known = {"gaat-cost", "claims-gaat", "figure-gaat-1", "findings-linbp"}
     leads = {
-        "../tables/gaat-cost.md": "#gaat-cost", "../claims/gaat.md": "#claims-gaat", "linbp.md": "#findings-linbp",
-        "../figures/gaat-1.svg": "#figure-gaat-1", "../tables/gone.md": "tables/gone.md", "https://a.b/c": "https://a.b/c",
-        "../../README.md": "../README.md", "#x": "#x",
+        "../tables/gaat/gaat-cost.md": "#gaat-cost", "../claims/gaat.md": "#claims-gaat", "linbp.md": "#findings-linbp",
+        "../figures/gaat/gaat-1.svg": "#figure-gaat-1", "../tables/gaat/gone.md": "tables/gaat/gone.md",
+        "https://a.b/c": "https://a.b/c", "../../README.md": "../README.md", "#x": "#x",
     }  # fmt: skip
     assert {link: prose.anchor(link, known) for link in leads} == leads
     assert "<h4>T</h4>" in prose.html("# T\n", known)

@@ -10,40 +10,57 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
-from dvc.config import Config
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
+from advgrad.config import load_yaml
 from advgrad.errors import InputError
 from advgrad.provenance import file_md5, lock_outputs, read_lock
-from advgrad.tables.cells import Cell, read_cells
+from advgrad.tables.cells import NOTHING, printed, read_cells, rows
 from advgrad.tables.estimate import estimate, per_image
-from advgrad.tables.facts import Facts
-from advgrad.tables.records import Record, read_record
-from advgrad.tables.source import RECORDED, Source
-from advgrad.tables.spec import load_spec, wanted
+from advgrad.tables.records import Facts, Record, file_of, read_record
+from advgrad.tables.spec import RECORDED, Source, load_spec, wanted
 
-# Where a side has what is compared. Git has the first three, DVC the results.
-CELLS, SPECS, LOCK, RESULTS = "reports/cells", "reports/specs", "dvc.lock", "results"
-RECORD = ("outcomes.safetensors", "metrics.json")  # in results/NAME
-OUTPUTS = {"value": "analyses/{}/values.json", "trained": "models/{}/metrics.json"}  # metric -> what its value is from
-OUTPUTS |= dict.fromkeys(RECORDED, f"{RESULTS}/{{}}/{RECORD[0]}")
+# Where a side has what is compared; the results are those of the scale in its params.yaml.
+SETTINGS, LOCK, REPORTS = "params.yaml", "dvc.lock", "reports"
+# metric -> what its value is from: of reports/SCALE the kind of result and the file's name
+OUTPUTS = {"value": "analyses/{}.json", "trained": "trainings/{}.json"}
+OUTPUTS |= dict.fromkeys(RECORDED, "outcomes/{}.safetensors")
 
 Output = tuple[str, dict[str, str]]  # by dvc.lock: md5, and of the data sets that its stage has read path -> md5
 
 
 class Side(NamedTuple):
     about: str
-    folder: Path  # with the files that Git has
-    cache: Path  # DVC's, with outputs by md5
-    work: Path  # for temporary files
+    folder: Path
+
+    @property
+    def results(self) -> Path:
+        """Those of its scale; InputError if params.yaml names none."""
+        settings = load_yaml(self.folder / SETTINGS)
+        if not isinstance(settings, dict) or not isinstance(settings.get("scale"), str):
+            raise InputError(f"{self.folder / SETTINGS}: scale: wants a name")
+        return self.folder / REPORTS / settings["scale"]
+
+
+class Shown(NamedTuple):
+    """What is compared of a cell: its numbers as they are printed."""
+
+    value: str  # NOTHING if it was not run
+    n: int | None = None
+    low: str = ""
+    high: str = ""
+
+    @property
+    def number(self) -> float | None:
+        return None if self.value == NOTHING else float(self.value)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
     """A cell, and what it was made from as far as that is known."""
 
-    cell: Cell
+    cell: Shown
     source: Source | None = None
     md5: str = ""  # of the output that the value is from; "": dvc.lock has none
     data: Mapping[str, str] = field(default_factory=dict)  # data sets behind it: path -> md5
@@ -57,48 +74,49 @@ def read_side(name: str, root: Path) -> tuple[str, pd.DataFrame]:
     none of them, has no cells, or a file is something else.
     """
     with tempfile.TemporaryDirectory(prefix="advgrad-") as work:
-        side = _side(name, root, Path(work))
+        side = _side(name, root, Path(work, "tree"))
         try:
             cells = _cells(side)
         except InputError as error:
             raise InputError(str(error).replace(f"{work}/tree/", f"{name}: ")) from None
-    if not cells:
-        raise InputError(f"{name}: {side.about} without cells: wants {CELLS}/TABLE.csv")
-    scales = ", ".join(sorted({cell["scale"] for cell in cells}))
-    return f"{name} ({side.about}, scale {scales})", pd.DataFrame(cells, dtype=object).fillna("")
+        if not cells:
+            wants = f"{REPORTS}/{side.results.name}/tables/GROUP/cells.csv"
+            raise InputError(f"{name}: {side.about} without cells: wants {wants}")
+        return f"{name} ({side.about}, scale {side.results.name})", pd.DataFrame(cells, dtype=object).fillna("")
 
 
-def _side(name: str, root: Path, work: Path) -> Side:
+def _side(name: str, root: Path, tree: Path) -> Side:
+    """tree: folder for the files of a revision."""
     if not name.strip():
         raise InputError(f"compare: wants two names, not {name!r}")
-    folder, tree = root if name == "workspace" else root / name, work / "tree"
+    folder = root if name == "workspace" else root / name
+    if (folder / REPORTS).is_dir():
+        return Side("folder", folder)
     try:
-        if (folder / "reports").is_dir():
-            cache = Config(str(folder / ".dvc"))["cache"].get("dir", folder / ".dvc/cache")
-            return Side("folder", folder, Path(cache, "files/md5"), work)
         with Repo(str(root), rev=name) as repo:
-            for place in filter(repo.fs.exists, (CELLS, SPECS, LOCK)):
+            for place in filter(repo.fs.exists, (SETTINGS, LOCK, REPORTS)):
                 repo.fs.get(place, str(tree / place), batch_size=1)
-            return Side(f"commit {repo.get_rev()[:12]}", tree, Path(repo.cache.local.path), work)
+            return Side(f"commit {repo.get_rev()[:12]}", tree)
     except (DvcException, AttributeError) as error:  # AttributeError: HEAD:reports, no commit
         wants = "wants `workspace`, a folder with reports/, a Git revision or an experiment of `dvc exp run`"
         raise InputError(f"{name}: {wants}; DVC says: {' '.join(str(error).split())}") from None
 
 
 def _cells(side: Side) -> list[dict[str, Any]]:
-    files, lock = (side.folder / CELLS).glob("*.csv"), _locked(side)
-    record = functools.cache(lambda name: _record(side, name, lock))
+    lock, sources = _locked(side), _sources(side)
+    record = functools.cache(lambda name: _record(side.results / "outcomes", name, lock))
     lines = []
-    for file in sorted(files, key=lambda file: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", file.stem)]):
-        sources = _sources(side.folder / SPECS / f"{file.stem}.yaml")
-        for cell in read_cells(file):
-            known = evidence(cell, sources.get((cell.row, cell.column)), lock, record)
-            lines.append({**vars(cell), "table": file.stem, "evidence": known})
-    return lines
+    cells = read_cells(*sorted(side.results.glob("tables/*/cells.csv")))
+    for cell in rows(printed(cells).assign(table=cells["paper"] + "-" + cells["table"])):
+        n = None if pd.isna(cell.n) else int(cell.n)
+        source = sources.get((cell.table, cell.row, cell.column))
+        known = evidence(Shown(cell.value, n, cell.low, cell.high), source, lock, record)
+        lines.append({**cell._asdict(), "n": n, "evidence": known})
+    return sorted(lines, key=lambda line: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", line["table"])])
 
 
 def evidence(
-    cell: Cell, source: Source | None, lock: Mapping[str, Output], record: Callable[[str], Record | None]
+    cell: Shown, source: Source | None, lock: Mapping[str, Output], record: Callable[[str], Record | None]
 ) -> Evidence:
     """The cell with its output and, if these make the cell's value, its number for each image."""
     model = (source.model if source else "") or ""
@@ -115,35 +133,38 @@ def evidence(
     return Evidence(cell=cell, source=source, md5=output[0], data=output[1], numbers=numbers)
 
 
-def _sources(file: Path) -> dict[tuple[str, str], Source]:
-    """(row, column) -> where its value comes from; empty if there is no spec that is read today."""
-    try:
-        return {(cell.row, cell.column): cell.source for cell in wanted(load_spec(file)) if cell.source.reason is None}
-    except InputError:
-        return {}
+def _sources(side: Side) -> dict[tuple[str, str, str], Source]:
+    """(table, row, column) -> where its value comes from, by the specs that can be read today."""
+    known = {}
+    for file in side.folder.glob(f"{REPORTS}/specs/tables/*/*.yaml"):
+        with suppress(InputError):
+            spec = load_spec(file)
+            known |= {(spec.name, cell.row, cell.column): cell.source for cell in wanted(spec)}
+    return {at: source for at, source in known.items() if source.reason is None}
 
 
 def _locked(side: Side) -> dict[str, Output]:
-    """Path -> output, of dvc.lock; empty if there is none. InputError: it is something else."""
+    """KIND/FILE of the scale's results -> output, of dvc.lock; empty if there is none. InputError: something else."""
     lock: dict[str, Output] = {}
     try:
         for stage in (read_lock(side.folder).get("stages") or {}).values():
             deps = {dep["path"]: dep.get("md5", "") for dep in stage.get("deps", [])}
             data = {path: md5 for path, md5 in deps.items() if path.startswith("data/")}
-            lock |= {path: (md5, data) for path, md5 in lock_outputs(stage).items()}
+            for path, md5 in lock_outputs(stage).items():
+                parts = Path(path).parts
+                if parts[:2] == (REPORTS, side.results.name) and len(parts) > 3:
+                    lock[f"{parts[2]}/{parts[-1]}"] = md5, data
     except (KeyError, TypeError, AttributeError):
         raise InputError(f"{side.folder / LOCK}: not a dvc.lock") from None
     return lock
 
 
-def _record(side: Side, name: str, lock: Mapping[str, Output]) -> Record | None:
-    """The outcomes in results/NAME as dvc.lock has them, from the folder or the cache, if they can be read today."""
+def _record(outcomes: Path, name: str, lock: Mapping[str, Output]) -> Record | None:
+    """The outcomes called name, if the files are those of dvc.lock and can be read today."""
     try:
-        for path in (f"{RESULTS}/{name}/{file}" for file in RECORD):
-            md5, link = lock[path][0], side.work / path
-            places = (side.folder / path, side.cache / md5[:2] / md5[2:])
-            link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(next(place.resolve() for place in places if place.is_file() and file_md5(place) == md5))
-        return read_record(side.work / RESULTS, name)
-    except (KeyError, StopIteration, InputError):
+        for suffix in (".safetensors", ".json"):
+            if file_md5(file_of(outcomes, name, suffix)) != lock[f"outcomes/{name}{suffix}"][0]:
+                return None
+        return read_record(outcomes, name)
+    except (KeyError, InputError):
         return None

@@ -8,9 +8,8 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from advgrad.compare.sides import Evidence
-from advgrad.tables.cells import Cell
-from advgrad.tables.source import RECORDED, TIMED
+from advgrad.compare.sides import Evidence, Shown
+from advgrad.tables.spec import RECORDED, TIMED
 
 MEASURED = ("value", "n", "low", "high")  # of a cell
 
@@ -95,12 +94,12 @@ def z(a: tuple[float, float, float], b: tuple[float, float, float]) -> Differenc
     )  # fmt: skip
 
 
-def interval(cell: Cell) -> tuple[float, float, float] | None:
+def interval(cell: Shown) -> tuple[float, float, float] | None:
     known = cell.number is not None and cell.low and cell.high
     return (float(cell.value), float(cell.low), float(cell.high)) if known else None
 
 
-def share(cell: Cell) -> tuple[int, int] | None:
+def share(cell: Shown) -> tuple[int, int] | None:
     """(k, n) of a percentage of n images, which the cell is if its interval is Wilson's; else None."""
     if not cell.n or (values := interval(cell)) is None or not 0 <= (k := round(values[0] * cell.n / 100)) <= cell.n:
         return None

@@ -1,4 +1,4 @@
-"""What a figure is: reports/specs/figures/NAME.yaml, its panels, series and where their points come from."""
+"""What a figure is: reports/specs/figures/PAPER/NAME.yaml, its panels, series and where their points come from."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -7,9 +7,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from advgrad.config import load_yaml, parse
 from advgrad.errors import InputError
-from advgrad.tables.papers import Paper
-from advgrad.tables.source import Schema, Source
-from advgrad.tables.spec import Row, Spec, analysed, models, trained, uses_measurements
+from advgrad.tables import spec as of_tables
+from advgrad.tables.spec import Schema, Source, Spec
 
 Kind = Literal["cells", "bars", "sweep", "curves", "trainings"]
 WANTS: dict[Kind, tuple[str, ...]] = {  # exactly one of the keys, if there are any
@@ -19,19 +18,17 @@ WANTS: dict[Kind, tuple[str, ...]] = {  # exactly one of the keys, if there are 
     "curves": ("model",),
     "trainings": (),
 }
-SIMULATED = ("distance", "loss", "gradient_l1", "gradient_l2", "condition")
-TRAINED = (
-    *("train_loss", "train_accuracy", "test_loss", "test_accuracy", "best_test_accuracy"),
-    *("pgd_accuracy", "autoattack_accuracy", "residual", "residual_batch"),  # of its probe
-)
-WATCHED = (
-    *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "validation_adversarial_accuracy"),
-    *("pgd50_accuracy", "fgsm_accuracy"),  # of GAAT's monitor
-)
-COLUMNS: dict[Kind, tuple[str, ...]] = {
-    "sweep": ("psi_l2", "jsv_mean", "hessian_norm", "grad_l2", "sign_grad_l2"),  # of analyses/MODEL/sweep.csv
-    "curves": (*SIMULATED, *TRAINED),  # of analyses/MODEL/curve.csv
-    "trainings": WATCHED,  # of models/MODEL/curve.csv
+COLUMNS: dict[Kind, tuple[str, ...]] = {  # kinds that draw a CSV file's columns over its x, and those columns
+    "sweep": ("psi_l2", "jsv_mean", "hessian_norm", "grad_l2", "sign_grad_l2"),
+    "curves": (
+        *("distance", "loss", "gradient_l1", "gradient_l2", "condition"),  # of simulations
+        *("train_loss", "train_accuracy", "test_loss", "test_accuracy", "best_test_accuracy"),  # of trainings
+        *("pgd_accuracy", "autoattack_accuracy", "residual", "residual_batch"),  # of a training's probe
+    ),
+    "trainings": (
+        *("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "validation_adversarial_accuracy"),
+        *("pgd50_accuracy", "fgsm_accuracy"),  # of GAAT's monitor
+    ),
 }
 
 
@@ -53,8 +50,8 @@ class Series(Schema):
 class Panel(Schema):
     """A plot. cells and bars are small tables, a row for each series and a column for each x.
 
-    sweep: over beta, from analyses/MODEL/sweep.csv; curves: over steps or epochs, from analyses/MODEL/curve.csv;
-    trainings: over epochs, each series from its model's own models/MODEL/curve.csv.
+    sweep and curves: over beta, or steps or epochs, from analyses/PAPER/MODEL.csv; trainings: over epochs, each series
+    from its own model's trainings/PAPER/DATASET/MODEL.csv.
     """
 
     title: str
@@ -78,22 +75,27 @@ class Panel(Schema):
         others = {key for keys in WANTS.values() for key in keys if key not in wants}
         if unused := sorted(key for key in others if getattr(self, key)):
             raise ValueError(f"kind {self.kind} has no use for {unused[0]}")
+        if self.kind not in COLUMNS and self.times != 1:
+            raise ValueError("cells and bars have their factor in the source")
         for name, series in self.series.items():
-            self._series_fits(name, series)
+            if problem := self._problem(series):
+                raise ValueError(f"series {name!r}: {problem}")
         return self
 
-    def _series_fits(self, name: str, series: Series) -> None:
+    def _problem(self, series: Series) -> str:
+        """What is wrong with a series in a panel of this kind; "" if nothing is."""
         known = COLUMNS.get(self.kind, ())
         if bool(known) != (series.column is not None):
-            raise ValueError(f"series {name!r}: a column is for {', '.join(COLUMNS)}, a source for cells and bars")
+            return f"a column is for {', '.join(COLUMNS)}, a source for cells and bars"
         if series.column and series.column not in known:
-            raise ValueError(f"series {name!r}: {self.kind} has no column {series.column!r}; has: {', '.join(known)}")
+            return f"{self.kind} has no column {series.column!r}; has: {', '.join(known)}"
         if (series.of is not None) != (self.kind in ("curves", "trainings")):
-            raise ValueError(f"series {name!r}: `of` is for curves and trainings, which want it")
-        if not known and (series.times is not None or self.times != 1):
-            raise ValueError(f"series {name!r}: cells and bars have their factor in the source")
+            return "`of` is for curves and trainings, which want it"
+        if not known and series.times is not None:
+            return "cells and bars have their factor in the source"
         if series.like is not None and (series.like not in self.series or self.series[series.like].like is not None):
-            raise ValueError(f"series {name!r}: like wants another series, not {series.like!r}")
+            return f"like wants another series, not {series.like!r}"
+        return ""
 
     def columns(self) -> dict[str, Source]:
         """x as text -> what it says about the source."""
@@ -104,9 +106,9 @@ class Panel(Schema):
 
 
 class Figure(Schema):
-    """reports/specs/figures/PAPER-FIGURE.yaml."""
+    """reports/specs/figures/PAPER/PAPER-FIGURE.yaml."""
 
-    paper: Paper
+    paper: str
     figure: PositiveInt | str  # the paper's number; a word: a companion of ours
     title: str
     note: str = ""  # grid, readings, traps
@@ -118,64 +120,39 @@ class Figure(Schema):
 
     @model_validator(mode="after")
     def _sources_are_whole(self) -> Self:
-        for name in self.panels:
-            table(self, name)
+        tables(self)
         return self
 
 
-def table(figure: Figure, panel: str) -> Spec | None:
-    """A panel of cells or bars as a table without paper values; None for others."""
-    told = figure.panels[panel]
-    if told.kind in COLUMNS:
-        return None
-    return Spec(
-        paper=figure.paper,
-        table=f"{figure.figure}{panel}",
-        title=told.title,
-        keys=("series",),
-        defaults=told.defaults,
-        columns=told.columns(),
-        rows={name: Row(source=series.source) for name, series in told.series.items()},
-    )
+def tables(figure: Figure) -> dict[str, Spec]:
+    """Panels of cells and bars as tables without paper values."""
+    return {
+        name: Spec.model_validate({
+            "paper": figure.paper,
+            "table": f"{figure.figure}{name}",
+            "title": panel.title,
+            "keys": ("series",),
+            "defaults": panel.defaults,
+            "columns": panel.columns(),
+            "rows": {label: {"source": series.source} for label, series in panel.series.items()},
+        })
+        for name, panel in figure.panels.items()
+        if panel.kind not in COLUMNS
+    }  # fmt: skip
 
 
-def _tables(figure: Figure) -> list[Spec]:
-    return [found for panel in figure.panels if (found := table(figure, panel)) is not None]
-
-
-def results(figure: Figure) -> list[str]:
-    """The names below results/ that the figure reads, sorted."""
-    return sorted({name for spec in _tables(figure) for name in models(spec)})
-
-
-def values(figure: Figure) -> list[str]:
-    """The models whose analyses/MODEL/values.json the figure reads, sorted."""
-    return sorted({name for spec in _tables(figure) for name in analysed(spec)})
-
-
-def sweeps(figure: Figure) -> list[str]:
-    """The models whose analyses/MODEL/sweep.csv the figure reads, sorted."""
-    return _drawn(figure, "sweep")
-
-
-def curves(figure: Figure) -> list[str]:
-    """The names whose analyses/NAME/curve.csv the figure reads, sorted."""
-    return _drawn(figure, "curves")
-
-
-def _drawn(figure: Figure, kind: Kind) -> list[str]:
-    return sorted({panel.model for panel in figure.panels.values() if panel.kind == kind and panel.model})
-
-
-def trainings(figure: Figure) -> list[str]:
-    """The models whose models/MODEL/curve.csv the figure reads, sorted."""
-    panels = [panel for panel in figure.panels.values() if panel.kind == "trainings"]
-    return sorted({series.of for panel in panels for series in panel.series.values() if series.of})
-
-
-def analyses(figure: Figure) -> list[str]:
-    """The names below analyses/ that the figure reads, sorted."""
-    return sorted({*values(figure), *sweeps(figure), *curves(figure)})
+def reads(figure: Figure) -> dict[str, list[str]]:
+    """The names that the figure reads, sorted, by place: `outcomes`; `values` and `lines`, the JSON and CSV files of
+    analyses; `trainings`, CSV files.
+    """
+    known, panels = of_tables.reads(*tables(figure).values()), figure.panels.values()
+    trained = {series.of for panel in panels if panel.kind == "trainings" for series in panel.series.values()}
+    return {
+        "outcomes": known["outcomes"],
+        "values": known["analyses"],
+        "lines": sorted({panel.model for panel in panels if panel.model}),
+        "trainings": sorted(filter(None, trained)),
+    }
 
 
 def load_figure(file: Path) -> Figure:
@@ -183,6 +160,7 @@ def load_figure(file: Path) -> Figure:
     figure = parse(Figure, load_yaml(file), file)
     if file.stem != figure.name:
         raise InputError(f"{file}: holds figure {figure.name}; the file must be named {figure.name}.yaml")
-    if any(uses_measurements(spec) or trained(spec) for spec in _tables(figure)):
-        raise InputError(f"{file}: a figure shows no costs of trainings; use accuracy, success, clean or value")
+    known = of_tables.reads(*tables(figure).values())
+    if any(known[place] for place in ("trainings", "parameters", "measured")):
+        raise InputError(f"{file}: a figure shows no costs and no parameters; use accuracy, success, clean or value")
     return figure

@@ -1,23 +1,27 @@
 """The page put together: everything read from reports/ and params/, laid out by the templates beside this file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from advgrad import config, provenance
+from advgrad.config.schema import About
 from advgrad.errors import InputError
-from advgrad.report import claims, prose
-from advgrad.report.claims import Judged
+from advgrad.report import prose
+from advgrad.report.claims import PaperClaims, read_claims
 from advgrad.report.cost import bill, read_cost
 from advgrad.report.figures import Picture, read_pictures
-from advgrad.report.tables import COMMAND, VERDICTS, Entry, Table, counted, read_tables
-from advgrad.report.where import read_papers
-from advgrad.tables.papers import PAPERS, Paper
+from advgrad.report.tables import SpecCells, label, spec_cells, tally
+from advgrad.tables.cells import VERDICTS
+from advgrad.tables.claims import HELD
+from advgrad.tables.spec import load_specs
 
 TEMPLATES = Path(__file__).parent / "templates"
+COMMAND = ".venv/bin/advgrad repro"
 MEANINGS = {
     "agrees": "the paper's value lies in our 95 % interval, or within the table's tolerance of ours",
     "same direction": "it does not, but lies on the paper's side of the cell that it is read against: PGD++ below PGD, "
@@ -39,81 +43,44 @@ JUDGED: dict[config.Judge, str] = {
 class Part:
     """What the page has of one paper."""
 
-    key: Paper
-    tables: list[Table]
+    key: str
+    about: About
+    tables: list[SpecCells]
     pictures: list[Picture]
-    judged: Judged | None
+    judged: PaperClaims | None
     findings: Markup | None
 
-    @property
-    def name(self) -> str:
-        return PAPERS[self.key].name
-
-    @property
-    def title(self) -> str:
-        return PAPERS[self.key].title
-
-    @property
-    def arxiv(self) -> str:
-        return PAPERS[self.key].arxiv
-
-    @property
-    def own(self) -> list[Table]:
-        return [table for table in self.tables if not table.kind]
-
-    @property
-    def ours(self) -> list[Table]:
-        return [table for table in self.tables if table.kind]
+    def split(self) -> dict[str, list[SpecCells]]:
+        """The paper's own tables, and those of ours, each if there are any."""
+        numbered = [table for table in self.tables if not table.kind]
+        groups = {"Tables": numbered, "Tables of ours": [table for table in self.tables if table.kind]}
+        return {heading: tables for heading, tables in groups.items() if tables}
 
 
-def _entries(tables: Sequence[Table]) -> list[Entry]:
-    return [entry for table in tables for entry in table.entries]
-
-
-def _counts(tables: Sequence[Table]) -> dict[str, int]:
-    """verdict -> cells, of those that any cell has."""
-    return dict(counted(_entries(tables)))
-
-
-def _networks(tables: Sequence[Table]) -> list[tuple[str, int]]:
-    """(network, cells) by name; cells about none under ""."""
-    names = [entry.origin.network for entry in _entries(tables)]
-    return [(name, names.count(name)) for name in sorted(set(names), key=lambda name: (not name, name.lower()))]
-
-
-def _findings(reports: Path, known: set[str]) -> dict[str, Markup]:
-    """Paper -> its page; InputError if one that has a template is not there."""
-    found = {}
-    for template in sorted((reports / "specs/findings").glob("*.md")):
-        file = reports / "findings" / template.name
-        try:
-            found[template.stem] = prose.html(file.read_text(encoding="utf-8"), known)
-        except FileNotFoundError:
-            raise InputError(f"{file}: no such file") from None
-    return found
-
-
-def _parts(root: Path, papers: Mapping[str, config.PaperFile]) -> list[Part]:
-    reports = root / "reports"
-    tables, pictures, judged = read_tables(reports, papers), read_pictures(reports), claims.read_all(reports)
+def _parts(specs: Path, results: Path, cells: pd.DataFrame, papers: Mapping[str, config.PaperFile]) -> list[Part]:
+    tables = [spec_cells(spec, cells, papers[spec.paper]) for spec in load_specs(specs / "tables")]
+    pictures, parts = read_pictures(specs / "figures", results / "figures"), []
     known = {table.spec.name for table in tables} | {f"figure-{picture.spec.name}" for picture in pictures}
-    known |= {f"{what}-{paper}" for paper in PAPERS for what in ("claims", "findings")}
-    findings = _findings(reports, known)
-    return [
-        Part(
+    known |= {f"{what}-{paper}" for paper in papers for what in ("claims", "findings")}
+    for paper, file in papers.items():
+        claimed, template = specs / "claims" / f"{paper}.yaml", specs / "findings" / f"{paper}.md"
+        findings = results / "findings" / template.name
+        if template.exists() and not findings.is_file():
+            raise InputError(f"{findings}: no such file")
+        parts.append(Part(
             key=paper,
+            about=file.about,
             tables=[table for table in tables if table.spec.paper == paper],
             pictures=[picture for picture in pictures if picture.spec.paper == paper],
-            judged=judged.get(paper),
-            findings=findings.get(paper),
-        )
-        for paper in PAPERS
-    ]
+            judged=read_claims(claimed, results / "claims" / f"{paper}.csv") if claimed.exists() else None,
+            findings=prose.html(findings.read_text(encoding="utf-8"), known) if template.exists() else None,
+        ))  # fmt: skip
+    return parts
 
 
 def environment() -> Environment:
     """Everything is escaped, and a name that a template does not get is an error."""
-    found = Environment(
+    templates = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
@@ -121,34 +88,37 @@ def environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters["dashed"] = lambda text: str(text).replace(" ", "-")
-    return found
+    templates.filters["dashed"] = lambda text: str(text).replace(" ", "-")
+    return templates
 
 
-def page(root: Path, *, scale: str, commit: str | None = None) -> str:
-    """reports/index.html as text. Same files, same bytes.
+def page(root: Path, cells: pd.DataFrame, *, scale: str, commit: str | None = None) -> str:
+    """reports/SCALE/index.html as text. Same files, same bytes.
 
-    root: folder with params.yaml, params/ and reports/ (specs/, cells/, claims/, findings/, figures/, fingerprint.json
-    and, where there is one, cost.json); commit: the one that holds the results, None where the page cannot know it
-    because it is part of it. InputError if a file is missing or wrong.
+    root: folder with params.yaml, params/, reports/specs/, reports/SCALE/ (claims/, findings/, figures/), and, where
+    there are such files, reports/fingerprint.json and cost.json; cells: of all tables at the scale; commit: the one
+    that holds the results, None where the page cannot know it because it is part of it. InputError if a file is missing
+    or wrong.
     """
-    papers, reports = read_papers(root, scale), root / "reports"
-    parts, cost = _parts(root, papers), read_cost(reports / "cost.json", scale)
-    tables = [table for part in parts for table in part.tables]
+    overrides, cost = config.load_scale(scale, root), read_cost(root / provenance.COST, scale)
+    papers = {paper: config.load_paper(paper, overrides, root) for paper in config.papers(root)}
+    parts = _parts(root / "reports" / "specs", root / "reports" / scale, cells, papers)
     return environment().get_template("page.html.j2").render(
         scale=scale,
-        about=config.load_scale(scale, root).about,
-        judged=JUDGED[config.load_scale(scale, root).judge],
+        about=overrides.about,
+        judged=JUDGED[overrides.judge],
         seed=config.load_settings(root).seed,
         commit=commit,
         fingerprint=provenance.read_fingerprint(root),
+        cost=cost,
         bill=bill(cost, papers) if cost else None,
         parts=parts,
         verdicts=VERDICTS,
         meanings=MEANINGS,
-        held=claims.HELD,
-        counts=_counts,
-        networks=_networks(tables),
-        cells=len(_entries(tables)),
+        held=HELD,
+        tally=tally,
+        label=label,
+        concat=lambda columns: pd.concat(list(columns)),
+        cells=cells,
         command=COMMAND,
     )  # fmt: skip

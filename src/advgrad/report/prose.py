@@ -14,15 +14,13 @@ DEEPEST = 6
 
 
 def anchor(link: str, known: Collection[str]) -> str:
-    """Where a link of reports/findings/PAPER.md leads from reports/index.html. known: the report's ids."""
+    """Where a link of reports/SCALE/findings/PAPER.md leads from reports/SCALE/index.html. known: the report's ids."""
     if re.match(r"[a-z][a-z0-9+.-]*:|#", link):
         return link
     path = posixpath.normpath(posixpath.join("findings", link))
-    folder, _, name = path.rpartition("/")
-    stem = name.partition(".")[0]
-    places = {"tables": stem, "cells": stem}
-    found = places.get(folder, f"{folder.removesuffix('s') if folder == 'figures' else folder}-{stem}")
-    return f"#{found}" if found in known else path
+    kind, name = path.partition("/")[0], posixpath.basename(path).partition(".")[0]
+    place = {"tables": name, "figures": f"figure-{name}"}.get(kind, f"{kind}-{name}")
+    return f"#{place}" if place in known else path
 
 
 def _settle(token: Token, known: Collection[str]) -> None:

@@ -1,146 +1,102 @@
-"""A table of the page: its grid, and every cell of it with what rebuilds it."""
+"""The tables of the page: each one's cells as they are printed, and what the page says beside them."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import get_args
+from typing import Any
+
+import pandas as pd
 
 from advgrad.config import PaperFile
 from advgrad.errors import InputError
-from advgrad.report.where import Origin, origin
-from advgrad.tables.cells import NOTHING, Cell, read_cells
-from advgrad.tables.papers import place
-from advgrad.tables.spec import SEPARATOR, Spec, Wanted, load_spec, wanted
-from advgrad.tables.verdict import Verdict
-
-COMMAND = ".venv/bin/advgrad repro"
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+from advgrad.tables.cells import VERDICTS, printed, rows
+from advgrad.tables.spec import TIMED, Source, Spec, wanted
+from advgrad.tables.where import stage
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
-    """One cell."""
+class SpecCells:
+    """A table: its spec and its cells."""
 
-    cell: Cell
-    difference: str  # ours - the paper's, both as printed; "" if one of them is missing
-    origin: Origin
-    note: int | None  # the number of its reason among the table's
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A line of the grid; None where the paper's table has no cell."""
-
-    keys: tuple[str, ...]
-    entries: tuple[Entry | None, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
     spec: Spec
-    scale: str  # "" without cells
-    head: tuple[str, ...]  # the columns, with their unit where it is not the table's
-    rows: tuple[Row, ...]
-    notes: tuple[str, ...]  # reasons, numbered from 1
+    cells: dict[tuple[str, str], Any]  # (row, column) -> the frame's columns as texts, interval, difference, made, note
+    verdicts: pd.Series  # of the cells
+    reasons: list[str]  # in the order of their numbers, from 1
     n: str  # "n = 100 images", "n = 50 to 100 images"; "" where no cell has an n
-
-    @property
-    def entries(self) -> list[Entry]:
-        """Every cell once, row by row."""
-        return [entry for row in self.rows for entry in row.entries if entry]
-
-    @property
-    def label(self) -> str:
-        return f"Table {self.spec.table}" if isinstance(self.spec.table, int) else self.spec.name
+    stage: str  # DVC's name of the one that makes it
 
     @property
     def kind(self) -> str:
         """Whose table it is: "" the paper's."""
         return "" if isinstance(self.spec.table, int) else "the paper's text" if self.spec.prose else "ours"
 
-    @property
-    def command(self) -> str:
-        return f"{COMMAND} table-{self.spec.name}"
 
-    @property
-    def counts(self) -> list[tuple[str, int]]:
-        return counted(self.entries)
+def label(word: str, number: int | str, name: str) -> str:
+    """`Table 1` of the paper's own; a companion's name."""
+    return f"{word} {number}" if isinstance(number, int) else name
 
 
-def counted(entries: Iterable[Entry]) -> list[tuple[str, int]]:
-    """(verdict, cells) in the verdicts' order, without those that no cell has."""
-    found = Counter(entry.cell.verdict for entry in entries)
-    return [(name, found[name]) for name in VERDICTS if found[name]]
+def tally(names: pd.Series, order: Iterable[str] = VERDICTS) -> dict[str, int]:
+    """name -> how often it is there, in the given order, without those that are not."""
+    counts = names.value_counts().to_dict()
+    return {name: counts[name] for name in order if name in counts}
 
 
-def difference(cell: Cell, form: str) -> str:
-    """Ours minus the paper's, both as printed, in the cell's format with its sign; "" if one of them is missing."""
-    if cell.value == NOTHING or not cell.paper_value:
+def difference(value: float, paper_value: float, form: str) -> str:
+    """Ours minus the paper's in the cell's format, with its sign; "" if one of them is missing (NaN)."""
+    if pd.isna(value - paper_value):
         return ""
-    text = format(float(cell.value) - float(cell.paper_value), form)
-    if float(text) == 0:  # no -0.00
-        return text.removeprefix("-")
-    return text if text.startswith("-") else f"+{text}"
+    text = format(value - paper_value, f"+{form}")
+    return text[1:] if float(text) == 0 else text  # no -0.00
 
 
-def _matched(file: Path, asked: Sequence[Wanted]) -> list[Cell]:
-    """The file's cells in the spec's order; InputError unless they are the spec's, each once."""
-    cells = read_cells(file)
-    known = {(cell.row, cell.column): cell for cell in cells}
-    names = [(one.row, one.column) for one in asked]
-    odd = [name for name in names if name not in known] or [name for name in known if name not in set(names)]
-    if odd or len(cells) != len(names):
-        row, column = odd[0] if odd else (cells[0].row, cells[0].column)
-        raise InputError(f"{file}: row {row!r}, column {column!r}: not as its spec has it; dvc repro table-{file.stem}")
-    return [known[name] for name in names]
+def _texts(cells: pd.DataFrame) -> pd.DataFrame:
+    """Cells as the page shows them: no number but as text, `interval` and `difference` added."""
+    gaps = zip(cells.value, cells.paper_value, cells.format, strict=True)
+    texts = printed(cells).assign(
+        n=["" if pd.isna(n) else str(n) for n in cells.n],
+        difference=[difference(*gap) for gap in gaps],
+        **{name: ["" if pd.isna(x) else f"{100 * x:.3g} %" for x in cells[name]] for name in ("width", "share")},
+    )
+    ends = zip(texts.low, texts.high, strict=True)
+    return texts.assign(interval=[f"[{low}, {high}]" if low else "" for low, high in ends])
 
 
-def _label(name: str, unit: str, default: str) -> str:
-    return name if unit in ("", default) else f"{name} ({unit})"
-
-
-def _counted(numbers: Sequence[int], what: str) -> str:
+def _extent(numbers: Sequence[int], what: str) -> str:
     if not numbers:
         return ""
     least, most = min(numbers), max(numbers)
     return f"n = {least} {what}" if least == most else f"n = {least} to {most} {what}"
 
 
-def read_table(spec_file: Path, cells_file: Path, papers: Mapping[str, PaperFile]) -> Table:
-    """The table of a spec and its built cells. papers: as where.read_papers gives them.
+def _made(source: Source, paper: str, file: PaperFile) -> str:
+    """The stage that makes the number, or the place of a parameter."""
+    if source.metric == "parameter":
+        return f"params/{paper}.yaml: {source.key}"
+    return stage(source, file) + (", timed" if source.metric in TIMED and source.reason is None else "")
 
-    InputError if a file is missing or wrong, the cells are not the spec's, or a model is not among the parameters.
+
+def spec_cells(spec: Spec, cells: pd.DataFrame, file: PaperFile) -> SpecCells:
+    """A spec with its cells of the frame. file: the paper's parameters at the scale.
+
+    InputError unless the cells are the spec's, each once.
     """
-    spec = load_spec(spec_file)
-    asked = wanted(spec)
-    cells = _matched(cells_file, asked)
-    notes = tuple(dict.fromkeys(cell.reason for cell in cells if cell.reason))
-    grid: dict[tuple[str, str], Entry] = {}
-    for one, cell in zip(asked, cells, strict=True):
-        where = f"{spec_file}: row {one.row!r}, column {one.column!r}"
-        made = origin(one.source, one.row, one.column, spec.paper, papers, where)
-        note = notes.index(cell.reason) + 1 if cell.reason else None
-        apart = difference(cell, one.source.format)
-        grid[one.row, one.column] = Entry(cell=cell, difference=apart, origin=made, note=note)
-    rows = (
-        Row(keys=tuple(row.split(SEPARATOR)), entries=tuple(grid.get((row, column)) for column in spec.columns))
-        for row in spec.rows
+    asked, made_by = wanted(spec), f"tables{spec.group.removeprefix(spec.paper)}@{spec.paper}"
+    known = cells.loc[(cells.paper == spec.paper) & (cells.table == str(spec.table))]
+    names, places = [(cell.row, cell.column) for cell in asked], list(zip(known.row, known.column, strict=True))
+    if names != places:
+        row, column = [*sorted(set(names) ^ set(places)), *names][0]
+        where = f"cells of {spec.name}: row {row!r}, column {column!r}"
+        raise InputError(f"{where}: not as its spec has it; dvc repro {made_by}")
+    reasons = list(filter(None, known.reason.unique()))
+    texts = _texts(known).assign(
+        note=[reasons.index(reason) + 1 if reason else "" for reason in known.reason],
+        made=[_made(cell.source, spec.paper, file) for cell in asked],
     )
-    return Table(
+    return SpecCells(
         spec=spec,
-        scale=", ".join(sorted({cell.scale for cell in cells})),
-        head=tuple(_label(name, column.unit, spec.defaults.unit) for name, column in spec.columns.items()),
-        rows=tuple(rows),
-        notes=notes,
-        n=_counted([cell.n for cell in cells if cell.n is not None], spec.counted),
+        cells=dict(zip(names, rows(texts), strict=True)),
+        verdicts=known.verdict,
+        reasons=reasons,
+        n=_extent(known.n.dropna().to_list(), spec.counted),
+        stage=made_by,
     )
-
-
-def read_tables(reports: Path, papers: Mapping[str, PaperFile]) -> list[Table]:
-    """All of them: a paper's own by number, then its companions by name."""
-    files = sorted((reports / "specs").glob("*.yaml"))
-    if not files:
-        raise InputError(f"{reports / 'specs'}: no table's spec in it")
-    found = [read_table(file, reports / "cells" / f"{file.stem}.csv", papers) for file in files]
-    return sorted(found, key=lambda table: place(table.spec.paper, table.spec.table))

@@ -1,141 +1,98 @@
-"""A table's cells: spec, results, analyses, times and parameters in, values beside the paper's out."""
+"""Tables' cells: specs and what they read in, the frame of values beside the papers' out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from advgrad.tables.cells import NOTHING, Cell
-from advgrad.tables.estimate import estimate
-from advgrad.tables.facts import Estimate, Facts
-from advgrad.tables.records import FLOAT32, Record, read_measurements, read_record
-from advgrad.tables.source import MACHINE, Source
-from advgrad.tables.spec import (
-    Spec,
-    Wanted,
-    analysed,
-    load_spec,
-    models,
-    parameters,
-    trained,
-    uses_measurements,
-    wanted,
-)
-from advgrad.tables.values import Tree, read_parameters, read_training, read_values
-from advgrad.tables.verdict import Beside, verdict
+import pandas as pd
+
+from advgrad.config import load_scale
+from advgrad.tables.cells import Verdict, frame, rows
+from advgrad.tables.estimate import Estimate, estimate
+from advgrad.tables.records import FLOAT32, Facts
+from advgrad.tables.spec import MACHINE, Source, Spec, reads, wanted
+from advgrad.tables.where import Plan, about, read_plan
+
+ROUNDING = 1e-9  # binary fractions: 0.3 - 0.1 is within 0.2
 
 
-def _judged(source: Source, judge: bool) -> bool:
-    """Parameters are no results: they are the paper's own at every scale. Seconds are another machine's: never."""
-    return source.judged and source.metric not in MACHINE and (judge or source.metric == "parameter")
+def _sign(gap: float) -> int:
+    return 0 if abs(gap) <= ROUNDING else 1 if gap > 0 else -1
 
 
-def _beside(cell: Wanted, found: Mapping[tuple[str, str], tuple[Wanted, Estimate]]) -> Beside | None:
-    """The cell that it is read against. found: (row, column) -> cell and its value."""
-    other, ours = found[cell.reference] if cell.reference else (None, None)
-    if other is None or ours is None or other.paper_value is None:
-        return None
-    return Beside(ours=ours, paper_value=other.paper_value)
+def verdict(
+    ours: Estimate, paper_value: float | None, source: Source, judge: bool, beside: tuple[Estimate, float] | None = None
+) -> Verdict:
+    """What our value says about the paper's.
 
-
-def _cell(spec: Spec, cell: Wanted, ours: Estimate, beside: Beside | None, *, scale: str, judge: bool) -> Cell:
-    source = cell.source
-
-    def text(number: float | None, absent: str) -> str:
-        return absent if number is None else format(number, source.format)
-
-    return Cell(
-        paper=spec.paper,
-        table=str(spec.table),
-        row=cell.row,
-        column=cell.column,
-        value=text(ours.value, NOTHING),
-        n=ours.n,
-        low=text(ours.low, ""),
-        high=text(ours.high, ""),
-        paper_value=text(cell.paper_value, ""),
-        verdict=verdict(
-            ours,
-            cell.paper_value,
-            tolerance=source.tolerance,
-            relative=source.relative,
-            judge=_judged(source, judge),
-            beside=beside,
-        ),
-        reason=ours.reason,
-        scale=scale,
-    )
-
-
-def read_records(spec: Spec, results: Path, *, partial: bool = False) -> dict[str, Record]:
-    """The records that the table reads. partial: without those that have no folder in results."""
-    return {name: read_record(results, name) for name in models(spec) if not partial or (results / name).is_dir()}
-
-
-def read_trainings(spec: Spec, trainings: Path, *, partial: bool = False) -> dict[str, Tree]:
-    """The trainings that the table reads. partial: without those that have no folder in trainings."""
-    found = [model for model in trained(spec) if not partial or (trainings / model).is_dir()]
-    return {model: read_training(trainings, model) for model in found}
-
-
-def read_facts(
-    spec: Spec, results: Path, measured: Path, scale: str, *, analyses: Path, trainings: Path, root: Path,
-    partial: bool = False,
-) -> Facts:  # fmt: skip
-    """All that the table reads, and no other file. Arguments: see build_table; partial: see read_records."""
-    found = [model for model in analysed(spec) if not partial or (analyses / model).is_dir()]
-    return Facts(
-        records=read_records(spec, results, partial=partial),
-        analyses={model: read_values(analyses, model) for model in found},
-        trainings=read_trainings(spec, trainings, partial=partial),
-        measured=read_measurements(measured, scale) if uses_measurements(spec) else {},
-        parameters=read_parameters(root, spec.paper) if parameters(spec) else None,
-    )
-
-
-def build_table(
-    spec_file: Path,
-    results: Path,
-    measured: Path,
-    scale: str,
-    judge: bool,
-    absent: str = "",
-    *,
-    analyses: Path = Path("analyses"),
-    trainings: Path = Path("models"),
-    root: Path = Path(),
-) -> list[Cell]:
-    """The cells in the spec's order, row by row.
-
-    results: folder with NAME/outcomes.safetensors and NAME/metrics.json; analyses: folder with MODEL/values.json;
-    trainings: folder with MODEL/metrics.json; measured: reports/measured.json; root: folder with params/. Only what the
-    table needs is read. judge: whether the scale's values are held against the paper's; absent: the reason in the cells
-    of names without a folder in results, analyses or trainings, which without it are an error. InputError if the spec
-    is wrong or a file that it needs is missing or broken.
+    judge: whether the scale's values are held against the paper's. Parameters are no results: they are the paper's own
+    at every scale. Seconds are another machine's: never judged, as what is not full.
+    beside: the cell that it is read against, ours and the paper's. A value that does not agree has the same direction if
+    it is above, at or below that, as the paper's is; by the values: whether by more than chance is for claims to say.
     """
-    spec = load_spec(spec_file)
-    facts = read_facts(
-        spec, results, measured, scale, analyses=analyses, trainings=trainings, root=root, partial=bool(absent)
-    )
-    found = {(cell.row, cell.column): (cell, estimate(cell.source, facts, absent)) for cell in wanted(spec)}
-    return [_cell(spec, cell, ours, _beside(cell, found), scale=scale, judge=judge) for cell, ours in found.values()]
+    if ours.value is None:
+        return "not run"
+    if paper_value is None:
+        return "no paper value"
+    judged = source.judged and source.metric not in MACHINE and (judge or source.metric == "parameter")
+    if not (judged and ours.full):
+        return "not judged at this scale"
+    allowed = max(source.tolerance, source.relative * abs(paper_value)) + ROUNDING
+    inside = ours.low is not None and ours.high is not None and ours.low <= paper_value <= ours.high
+    if inside or abs(ours.value - paper_value) <= allowed:
+        return "agrees"
+    if beside is None or beside[0].value is None or not beside[0].full:
+        return "differs"
+    same = _sign(ours.value - beside[0].value) == _sign(paper_value - beside[1])
+    return "same direction" if same else "differs"
 
 
-def precisions(records: Mapping[str, Record], trainings: Mapping[str, Tree] = {}) -> dict[str, list[str]]:
-    """precision -> models, sorted, of the models that were not trained in float32."""
-    known = {model: str(tree.content.get("precision", FLOAT32)) for model, tree in trainings.items()}
-    known |= {record.model: record.precision for record in records.values()}
-    return {
-        name: sorted(model for model, precision in known.items() if precision == name)
-        for name in sorted(set(known.values()) - {FLOAT32})
-    }
+def _cells(spec: Spec, facts: Facts, plan: Plan, scale: str, judge: bool) -> Iterator[Mapping[str, Any]]:
+    """The table's lines of the frame, row by row. Numbers are rounded as they are printed."""
+    known = {(cell.row, cell.column): (cell, estimate(cell.source, facts)) for cell in wanted(spec)}
+    for cell, ours in known.values():
+        source, beside = cell.source, None
+        if cell.reference and (paper_value := known[cell.reference][0].paper_value) is not None:
+            beside = known[cell.reference][1], paper_value
+        numbers = {"value": ours.value, "low": ours.low, "high": ours.high, "paper_value": cell.paper_value}
+        yield {
+            "paper": spec.paper, "table": str(spec.table), "row": cell.row, "column": cell.column, "n": ours.n,
+            **{name: None if x is None else float(format(x, source.format)) for name, x in numbers.items()},
+            "verdict": verdict(ours, cell.paper_value, source, judge, beside), "reason": ours.reason,
+            "unit": source.unit, "format": source.format, "scale": scale, **about(source, plan)._asdict(),
+        }  # fmt: skip
 
 
-def origins(records: Mapping[str, Record]) -> dict[str, list[str]]:
-    """origin -> models, sorted, of the models whose weights were trained elsewhere."""
-    known = {record.model: record.origin for record in records.values() if record.origin}
-    return {name: sorted(model for model in known if known[model] == name) for name in sorted(set(known.values()))}
+def build_cells(specs: Sequence[Spec], facts: Facts, scale: str, root: Path = Path()) -> pd.DataFrame:
+    """The frame of the tables' cells in their specs' order.
+
+    facts: what `read_facts` gives for the specs; root: folder with params/. InputError if a spec names what the records
+    or the parameters have not.
+    """
+    judge = load_scale(scale, root).judge == "all"
+    plans = {paper: read_plan(paper, scale, root) for paper in sorted({spec.paper for spec in specs})}
+    return frame(cell for spec in specs for cell in _cells(spec, facts, plans[spec.paper], scale, judge))
 
 
-def remarks(records: Mapping[str, Record], trainings: Mapping[str, Tree] = {}) -> list[str]:
+def remarks(spec: Spec, facts: Facts) -> list[str]:
     """Lines below a table: which models were not trained in float32, and which not here."""
-    told = [f"Trained in {name}: {', '.join(models)}." for name, models in precisions(records, trainings).items()]
-    return told + [f"Weights of {name}, not trained here: {', '.join(its)}." for name, its in origins(records).items()]
+    names = reads(spec)
+    records = [facts.records[name].summary for name in names["outcomes"]]
+    known = {name: str(facts.trainings[name].content.get("precision", FLOAT32)) for name in names["trainings"]}
+    kinds = {
+        "Trained in {}": known | {record.model: record.training.precision for record in records},
+        "Weights of {}, not trained here": {record.model: record.training.origin for record in records},
+    }
+    return [
+        f"{kind.format(name)}: {', '.join(sorted(model for model in known if known[model] == name))}."
+        for kind, known in kinds.items()
+        for name in sorted(set(known.values()) - {FLOAT32, ""})
+    ]
+
+
+def metrics(cells: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+    """PAPER-TABLE -> row -> column -> value, of the cells that have one: for `dvc metrics diff`."""
+    nested: dict[str, dict[str, dict[str, float]]] = {}
+    for cell in rows(cells.dropna(subset="value")):
+        nested.setdefault(f"{cell.paper}-{cell.table}", {}).setdefault(cell.row, {})[cell.column] = cell.value
+    return nested

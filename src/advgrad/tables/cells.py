@@ -1,80 +1,148 @@
-"""The cells of built tables, as they are written: reports/cells.csv and the parts it is put together from."""
+"""All cells as one tidy DataFrame: how it is written, read, and put into words."""
 
-import csv
-import io
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, Literal, get_args
+
+import pandas as pd
 
 from advgrad.errors import InputError
 from advgrad.files import write_text
-from advgrad.tables.lines import read_lines
-from advgrad.tables.spec import Spec
-from advgrad.tables.verdict import Verdict
+from advgrad.tables.spec import SEPARATOR
 
+Verdict = Literal["agrees", "same direction", "differs", "not judged at this scale", "not run", "no paper value"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 NOTHING = "—"  # the value of a cell that was not run
+# table: the paper's number, or a companion's name; value: the rounded number that is printed; low, high: its 95 %
+# interval; n: images behind it; width: of the paper's network; share: of the paper's training, in epochs x images;
+# format: of the printed numbers, as Python's format() takes it. A number that is not there is NaN.
+COLUMNS = (
+    *("paper", "table", "row", "column", "value", "low", "high", "n", "unit", "paper_value", "verdict", "reason"),
+    *("scale", "network", "width", "share", "format"),
+)
+NUMBERS = ("value", "low", "high", "paper_value")  # printed by format
+FLOATS = (*NUMBERS, "width", "share")
+POINT = ("panel", "series", "x", "y", "low", "high", "n", "reason")  # columns of a figure's points
+POINT_FORMAT = ".6g"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One cell; numbers are text with the decimals that the table's spec asks for."""
-
-    paper: str
-    table: str  # the paper's number, or a companion's name
-    row: str
-    column: str
-    value: str  # NOTHING if not run
-    n: int | None  # images behind the value
-    low: str  # 95 % interval; "" if there is none
-    high: str
-    paper_value: str  # "" for companions
-    verdict: Verdict
-    reason: str
-    scale: str
-
-    @property
-    def number(self) -> float | None:
-        return None if self.value == NOTHING else float(self.value)
+def frame(cells: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Cells with the columns and types of the frame: numbers are floats, n is Int64, the rest are texts."""
+    made = pd.DataFrame([dict(cell) for cell in cells], columns=list(COLUMNS), dtype=object)
+    types: dict[str, Any] = {name: float if name in FLOATS else "Int64" if name == "n" else str for name in COLUMNS}
+    return made.astype(types)
 
 
-COLUMNS = tuple(field.name for field in fields(Cell))
+def printed(cells: pd.DataFrame) -> pd.DataFrame:
+    """The frame with NUMBERS as they are printed: no value is NOTHING, another number that is not there is empty."""
+    texts = {}
+    for name in NUMBERS:
+        pairs = zip(cells[name], cells["format"], strict=True)
+        absent = NOTHING if name == "value" else ""
+        texts[name] = [absent if pd.isna(number) else format(number, form) for number, form in pairs]
+    return cells.assign(**pd.DataFrame(texts, cells.index, dtype=str))
 
 
-def cells_csv(cells: Iterable[Cell]) -> str:
-    """One line per cell, columns as in COLUMNS."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([getattr(cell, column) for column in COLUMNS] for cell in cells)  # None is written as ""
-    return text.getvalue()
+def rows(frame: pd.DataFrame) -> Iterator[Any]:
+    """Its rows, with the columns as attributes."""
+    return iter(frame.itertuples(index=False))
 
 
-def write_cells(path: Path, cells: Iterable[Cell]) -> None:
+def cells_csv(cells: pd.DataFrame) -> str:
+    return printed(cells).to_csv(index=False, lineterminator="\n")
+
+
+def write_cells(file: Path, cells: pd.DataFrame) -> None:
     """cells_csv, whole or not at all."""
-    write_text(path, cells_csv(cells))
+    write_text(file, cells_csv(cells))
 
 
-def _cell(line: dict[str, str]) -> Cell:
-    if line["verdict"] not in get_args(Verdict):
-        raise ValueError(f"verdict {line['verdict']!r}")
-    n = int(line["n"]) if line["n"] else None
-    return Cell(**{**line, "n": n, "verdict": cast(Verdict, line["verdict"])})  # pyright: ignore[reportArgumentType]
+def read_lines(file: Path, what: str, columns: Sequence[str]) -> pd.DataFrame:
+    """A CSV file as texts. columns: all of them, in their order; what: what the file should be, for messages.
 
-
-def read_cells(path: Path) -> list[Cell]:
-    """What write_cells wrote; InputError if it is missing or something else."""
-    lines = read_lines(path, "a table of cells", COLUMNS)
+    InputError if there is no such file, or something else in it.
+    """
     try:
-        return [_cell(line) for line in lines]
-    except ValueError as error:
-        raise InputError(f"{path}: not a table of cells: {error}") from None
+        lines = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file") from None
+    except ValueError as error:  # of pandas' parser, too
+        raise InputError(f"{file}: not {what}: {' '.join(str(error).split())}") from None
+    if tuple(lines.columns) != tuple(columns):
+        raise InputError(f"{file}: columns must be {','.join(columns)}")
+    return lines
 
 
-def metrics(spec: Spec, cells: Iterable[Cell]) -> dict[str, dict[str, float]]:
-    """row -> column -> value, of the cells that have one: for `dvc metrics diff`."""
-    nested: dict[str, dict[str, float]] = {row: {} for row in spec.rows}
-    for cell in cells:
-        if cell.number is not None:
-            nested[cell.row][cell.column] = cell.number
-    return {row: values for row, values in nested.items() if values}
+def _floats(texts: Any) -> pd.Series:
+    return texts.replace({"": "nan", NOTHING: "nan"}).astype(float)
+
+
+def read_cells(*files: Path) -> pd.DataFrame:
+    """What write_cells wrote, one file after another; InputError if one is missing or something else."""
+    frames = [frame([])]
+    for file in files:
+        lines = read_lines(file, "a table of cells", COLUMNS)
+        try:
+            if odd := sorted(set(lines["verdict"]) - set(VERDICTS)):
+                raise ValueError(f"verdict {odd[0]!r}")
+            numbers = {name: _floats(lines[name]) for name in FLOATS}
+            counts = pd.Series([int(n) if n else None for n in lines["n"]], lines.index, dtype="Int64")
+            frames.append(lines.assign(**numbers, n=counts))
+            printed(frames[-1])
+        except ValueError as error:
+            raise InputError(f"{file}: not a table of cells: {error}") from None
+    return pd.concat(frames, ignore_index=True) if files else frames[0]
+
+
+def read_points(file: Path) -> pd.DataFrame:
+    """A figure's points, figures/PAPER/NAME.csv: columns POINT; y, low and high floats, n Int64, the rest texts.
+
+    InputError if it is missing or something else.
+    """
+    lines = read_lines(file, "the points of a figure", POINT)
+    try:
+        numbers = {name: _floats(lines[name]) for name in ("y", "low", "high")}
+        return lines.assign(**numbers, n=_floats(lines["n"]).astype("Int64"))
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{file}: not the points of a figure: {error}") from None
+
+
+def plain(text: str) -> str:
+    """text with every character that Markdown would act on escaped."""
+    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
+
+
+def table_md(table: pd.DataFrame, left: int, *, escaped: bool = False) -> str:
+    """A Markdown table without padding. left: columns of names, which come first; escaped: whether its texts are."""
+    texts = (table if escaped else table.astype(str).map(plain)).set_axis([plain(str(c)) for c in table], axis=1)
+    align = ["left"] * left + ["right"] * (len(table.columns) - left)
+    lines = str(texts.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align))
+    return re.sub(r" {2,}", " ", re.sub(r"-{3,}", "---", lines))
+
+
+def read_paper(results: Path, paper: str) -> pd.DataFrame:
+    """A paper's cells and, as cells, the points of its figures, with their place: "Table 2", "Figure mnist-1".
+
+    A point's row is "PANEL / SERIES", its column x. results: reports/SCALE; InputError if no table of the paper is
+    built, or a file is something else.
+    """
+    cells = read_cells(*sorted(results.glob(f"tables/{paper}*/cells.csv")))
+    tables = cells.loc[cells["paper"] == paper]
+    if tables.empty:
+        raise InputError(f"{results / 'tables'}: no cells of {paper}; an earlier stage makes them")
+    parts = [tables.assign(place="Table " + tables["table"])]
+    for file in sorted(results.glob(f"figures/{paper}/*.csv")):
+        points = read_points(file).rename(columns={"x": "column", "y": "value"})
+        points = points.assign(row=points["panel"] + SEPARATOR + points["series"], format=POINT_FORMAT)
+        points["place"] = f"Figure {file.stem.removeprefix(f'{paper}-')}"
+        parts.append(points.reindex(columns=parts[0].columns))
+    return pd.concat(parts, ignore_index=True)
+
+
+def shown(cell: Any) -> str:
+    """`value [low, high]`, or why there is none. cell: a row of the frame."""
+    if pd.isna(cell.value):
+        return f"{NOTHING} ({cell.reason})"
+    value, low, high = (format(number, cell.format) for number in (cell.value, cell.low, cell.high))
+    return value + ("" if pd.isna(cell.low) else f" [{low}, {high}]")

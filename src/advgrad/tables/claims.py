@@ -1,4 +1,4 @@
-"""Claims judged from cells, ours and, by the same comparisons, the paper's own.
+"""What a paper claims, reports/specs/claims/PAPER.yaml, judged from cells: ours and, by the same comparisons, its own.
 
 A comparison is about a gap g that must not be above 0: left - right for `<=`, |left - right| - tolerance for `within`,
 |left - value| - |right - value| for `closer`, largest - smallest - value for `spread`. It holds if g is at most 0 for
@@ -7,177 +7,274 @@ With `<` and `>` a gap of 0 does not hold either. A comparison that wants the in
 wherever in their intervals the cells lie.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
 
-from advgrad.config import Judge
-from advgrad.tables.claims_cells import Grid, Place, Side, Told, columns_of, exact, pick, rows_of
-from advgrad.tables.claims_spec import Claim, Claims, Comparison, Than
-from advgrad.tables.verdict import ROUNDING
+import numpy as np
+import pandas as pd
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
+from advgrad.config import Judge, load_yaml, parse
+from advgrad.errors import InputError
+from advgrad.tables.build import ROUNDING
+from advgrad.tables.cells import NOTHING, printed, read_lines, rows
+from advgrad.tables.spec import SEPARATOR, Schema
+
+Relation = Literal["<=", "<", ">=", ">", "within", "closer", "spread"]
+Number = PositiveInt | str  # a table's or figure's: the paper's, or a companion's name
 Held = Literal["holds", "contradicted", "undecided", "not run"]
+HELD: tuple[Held, ...] = get_args(Held)
 Verdict = Literal["supported", "contradicted", "undecided", "cannot be judged at this scale", "not run"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+WANTS: dict[Relation, tuple[bool, bool]] = {"closer": (True, True), "spread": (False, True)}  # than, value
+Grid = dict[str, dict[str, dict[str, Any]]]  # place ("Table 2", "Figure mnist-1") -> row -> column -> cell
+COLUMNS = (
+    *("claim", "verdict", "left", "left_value", "relation", "right", "right_value", "held", "reason", "paper_left"),
+    *("paper_right", "paper_held", "scale"),
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """One comparison. Values are text, as the tables show them."""
+class Than(Schema):
+    """The other side. What is left out is as on the left: the same table, the left cell's row, its column."""
 
-    left: str  # the cell's name; spread: the row's
-    relation: str  # as it is read: "<=", "within 5 of", "spread at most 1"
-    right: str  # the other cell's name, or ""
-    left_value: str
-    right_value: str
-    held: Held
-    reason: str  # why it was not run, or what is cut in its cells
-    paper_left: str
-    paper_right: str
-    paper_held: Held  # not run: the paper gives no number
+    table: Number | None = None
+    figure: Number | None = None
+    row: str | None = None
+    columns: tuple[str, ...] = ()
+    times: PositiveFloat = 1.0  # the other side is this many times the cell
 
+    @property
+    def place(self) -> str:
+        """Of the other side; "": the left one's."""
+        named = {"Table": self.table, "Figure": self.figure}
+        return next((f"{kind} {number}" for kind, number in named.items() if number is not None), "")
 
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """A claim with its comparisons and what they come to."""
-
-    name: str
-    claim: Claim
-    judged: tuple[Judged, ...]
-    verdict: Verdict
-
-    def count(self, held: Held, *, paper: bool = False) -> int:
-        return sum((one.paper_held if paper else one.held) == held for one in self.judged)
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.table is not None and self.figure is not None:
+            raise ValueError("wants a table or a figure, not both")
+        return self
 
 
-def _away(side: Side, target: float) -> Side:
+class Comparison(Schema):
+    """Each of the left cells against each cell, or the constant, on the other side.
+
+    A figure's cells have "PANEL / SERIES" as their row and x as their column.
+    """
+
+    tables: tuple[Number, ...] = ()
+    figure: Number | None = None
+    rows: tuple[str, ...] = ()  # whole names, or one of a name's keys; empty: all
+    columns: tuple[str, ...] = ()  # empty: all
+    relation: Relation
+    than: Than | None = None
+    value: float | None = None  # in place of `than`; closer: what both sides are held against; spread: at most this
+    tolerance: NonNegativeFloat | None = None  # within
+    interval: bool = False  # True: it has to hold throughout the cells' intervals, not for their values only
+
+    @model_validator(mode="after")
+    def _sides_fit(self) -> Self:
+        if bool(self.tables) == (self.figure is not None):
+            raise ValueError("wants tables or a figure")
+        wants, sides = WANTS.get(self.relation), (self.than is not None, self.value is not None)
+        if (wants or (not sides[1], not sides[0])) != sides:
+            raise ValueError(f"{self.relation}: wants than or value; closer wants both, spread a value")
+        if (self.tolerance is None) == (self.relation == "within"):
+            raise ValueError("a tolerance is for within, which wants one")
+        if self.interval and self.relation not in ("<=", "<", ">=", ">"):
+            raise ValueError("interval is for <=, <, >= and >")
+        return self
+
+    @property
+    def times(self) -> float:
+        return self.than.times if self.than else 1.0
+
+    @property
+    def text(self) -> str:
+        """The relation as it is read between the two sides."""
+        if self.relation == "within":
+            return f"within {self.tolerance:g} of" + ("" if self.value is None else f" {self.value:g}")
+        if self.relation in ("closer", "spread"):
+            return f"closer to {self.value:g} than" if self.relation == "closer" else f"spread at most {self.value:g}"
+        relation = f"throughout {self.relation}" if self.interval else self.relation
+        times = f" {self.times:g} times" if self.times != 1 else ""
+        return relation + ("" if self.value is None else f" {self.value:g}") + times
+
+
+class Claim(Schema):
+    """A statement of the paper in our words, and what it says about cells."""
+
+    says: str
+    where: str  # section, table
+    most: bool = False  # True: more than half of the comparisons hold; False: all
+    companion: bool = False  # about what is at full size on every scale but the tests': judged there, too
+    comparisons: tuple[Comparison, ...] = Field(min_length=1)
+
+
+class Claims(Schema):
+    paper: str
+    note: str = ""
+    claims: dict[str, Claim] = Field(min_length=1)
+
+
+def grid_of(cells: pd.DataFrame) -> Grid:
+    """place -> row -> column -> cell, with its name and, as value_text and paper_text, its numbers as they are printed.
+
+    cells: as `read_paper` gives them.
+    """
+    texts = printed(cells)
+    names = cells["place"] + ", " + cells["row"] + ", " + cells["column"]
+    grid: Grid = {}
+    for cell in rows(cells.assign(name=names, value_text=texts["value"], paper_text=texts["paper_value"])):
+        grid.setdefault(cell.place, {}).setdefault(cell.row, {})[cell.column] = cell
+    return grid
+
+
+def known(what: str, name: str, names: Iterable[str]) -> str:
+    """name; InputError if it is not among names."""
+    if name not in (names := list(names)):
+        raise InputError(f"{what} {name!r}: not there; known: {', '.join(names)}")
+    return name
+
+
+def pick(grid: Grid, place: str, row: str, column: str, where: str = "claims") -> Any:
+    """One cell; InputError if there is none. A curve that was not drawn up to x has no point there.
+
+    where: what asks for it, for messages.
+    """
+    lines = grid[known(f"{where}:", place, grid)]
+    columns = lines[known(f"{where}: {place}: row", row, lines)]
+    if place.startswith("Figure") and column.isdecimal() and all(x.isdecimal() or not x for x in columns):
+        absent = {"name": f"{place}, {row}, {column}", "value": np.nan, "value_text": NOTHING, "reason": "not run"}
+        return columns.get(column, next(iter(columns.values()))._replace(column=column, **absent))
+    return columns[known(f"{where}: {place}, {row}: column", column, columns)]
+
+
+def _rows(grid: Grid, place: str, wanted: Iterable[str]) -> list[str]:
+    """The rows, in the table's order, whose name or one of whose keys is wanted; all if nothing is."""
+    keys, asked = {row: {row, *row.split(SEPARATOR)} for row in grid[known("claims:", place, grid)]}, set(wanted)
+    for name in asked.difference(*keys.values()):
+        known(f"claims: {place}: row", name, keys)
+    return [row for row, names in keys.items() if not asked or names & asked]
+
+
+def _minus(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return left - right[[0, 2, 1]]
+
+
+def _away(side: np.ndarray, target: float) -> np.ndarray:
     """|side - target|."""
-    ends = abs(side.low - target), abs(side.high - target)
-    low = 0.0 if side.low <= target <= side.high else min(ends)
-    return Side(value=abs(side.value - target), low=low, high=max(ends))
+    value, *ends = abs(side - target)
+    return np.array([value, 0.0 if side[1] <= target <= side[2] else min(ends), max(ends)])
 
 
-def _minus(left: Side, right: Side) -> Side:
-    return Side(value=left.value - right.value, low=left.low - right.high, high=left.high - right.low)
-
-
-def _gap(comparison: Comparison, sides: Sequence[Side]) -> Side:
-    """What must not be above 0. sides: left and right; for spread all cells of the row."""
-    relation, value = comparison.relation, comparison.value or 0.0
+def _gap(comparison: Comparison, sides: np.ndarray) -> np.ndarray:
+    """What must not be above 0. sides (2, 3): left and right; for spread (k, 3), all cells of the row."""
+    relation, target = comparison.relation, comparison.value or 0.0
     if relation == "spread":
-        values, lows, highs = zip(*((side.value, side.low, side.high) for side in sides), strict=True)
-        apart = max(0.0, max(lows) - min(highs))  # they differ by this much at least
-        return Side(value=max(values) - min(values) - value, low=apart - value, high=max(highs) - min(lows) - value)
+        values, lows, highs = sides.T
+        apart = max(0.0, lows.max() - highs.min())  # they differ by this much at least
+        return np.array([np.ptp(values), apart, highs.max() - lows.min()]) - target
     left, right = sides
     if relation == "within":
-        return _minus(_away(_minus(left, right), 0.0), exact(comparison.tolerance or 0.0))
+        return _away(_minus(left, right), 0.0) - (comparison.tolerance or 0.0)
     if relation == "closer":
-        return _minus(_away(left, value), _away(right, value))
+        return _minus(_away(left, target), _away(right, target))
     return _minus(left, right) if relation in ("<=", "<") else _minus(right, left)
 
 
-def held(comparison: Comparison, sides: Sequence[Side]) -> Held:
-    """What the sides say: see the module's text."""
-    gap = _gap(comparison, sides)
-    most = gap.high if comparison.interval else gap.value
+def held(comparison: Comparison, sides: Sequence[Sequence[float]]) -> Held:
+    """What the sides say, each a value and the ends of its interval: see the module's text. NaN: it was not run."""
+    if np.isnan(sides).any():
+        return "not run"
+    value, low, high = _gap(comparison, np.array(sides, float))
+    most = high if comparison.interval else value
     if comparison.relation in ("<", ">"):
-        return "holds" if most < -ROUNDING else "contradicted" if gap.low >= -ROUNDING else "undecided"
-    return "holds" if most <= ROUNDING else "contradicted" if gap.low > ROUNDING else "undecided"
+        return "holds" if most < -ROUNDING else "contradicted" if low >= -ROUNDING else "undecided"
+    return "holds" if most <= ROUNDING else "contradicted" if low > ROUNDING else "undecided"
 
 
-def _read(comparison: Comparison) -> str:
-    """The relation as it is read between the two sides."""
-    value, times = comparison.value, comparison.than.times if comparison.than else 1.0
-    if comparison.relation == "within":
-        return f"within {comparison.tolerance:g} of" + ("" if value is None else f" {value:g}")
-    if comparison.relation == "closer":
-        return f"closer to {value:g} than"
-    if comparison.relation == "spread":
-        return f"spread at most {value:g}"
-    relation = f"throughout {comparison.relation}" if comparison.interval else comparison.relation
-    return relation + ("" if value is None else f" {value:g}") + (f" {times:g} times" if times != 1 else "")
-
-
-def _judge(comparison: Comparison, name: str, lefts: Sequence[Told], right: Told | None) -> Judged:
-    times = comparison.than.times if comparison.than else 1.0
+def _judge(comparison: Comparison, name: str, lefts: Sequence[Any], right: Any) -> dict[str, str]:
+    """A line of the judged claims, without claim, verdict and scale. Values are texts, as the tables show them."""
     cells = [*lefts, *([right] if right else [])]
 
-    def sides(found: Sequence[Side | None]) -> list[Side] | None:
-        known = [side for side in found if side is not None]
-        if len(known) < len(found):
-            return None
+    def judged(sides: list[list[float]]) -> Held:
         if right:
-            last = known.pop()
-            known.append(Side(value=times * last.value, low=times * last.low, high=times * last.high))
+            sides[-1] = [comparison.times * number for number in sides[-1]]
         elif comparison.relation != "spread":
-            known.append(exact(comparison.value or 0.0))
-        return known
+            sides.append([comparison.value or 0.0] * 3)
+        return held(comparison, sides)
 
-    ours, papers = sides([cell.ours for cell in cells]), sides([cell.paper for cell in cells])
-    missing = [cell for cell in cells if cell.ours is None]
-    return Judged(
-        left=name,
-        relation=_read(comparison),
-        right=right.name if right else "",
-        left_value=", ".join(cell.text for cell in lefts),
-        right_value=right.text if right else "",
-        held="not run" if ours is None else held(comparison, ours),
-        reason="; ".join(dict.fromkeys(cell.reason for cell in (missing or cells) if cell.reason)),
-        paper_left=", ".join(cell.paper_text for cell in lefts if cell.paper),
-        paper_right=right.paper_text if right else "",
-        paper_held="not run" if papers is None else held(comparison, papers),
-    )
+    missing = [cell for cell in cells if np.isnan(cell.value)]
+    ours = [[cell.value, *(cell.value if np.isnan(end) else end for end in (cell.low, cell.high))] for cell in cells]
+    return {
+        "left": name, "left_value": ", ".join(cell.value_text for cell in lefts), "relation": comparison.text,
+        "right": right.name if right else "", "right_value": right.value_text if right else "", "held": judged(ours),
+        "reason": "; ".join(dict.fromkeys(cell.reason for cell in (missing or cells) if cell.reason)),
+        "paper_left": ", ".join(cell.paper_text for cell in lefts if cell.paper_text),
+        "paper_right": right.paper_text if right else "",
+        "paper_held": judged([[cell.paper_value] * 3 for cell in cells]),
+    }  # fmt: skip
 
 
-def _place(paper: str, table: object, figure: object) -> Place:
-    return ("Figure", f"{paper}-{figure}") if table is None else ("Table", f"{paper}-{table}")
-
-
-def _rights(paper: str, than: Than, grids: Mapping[Place, Grid], place: Place, row: str, column: str) -> Iterator[Told]:
-    """The cells on the other side of one left cell."""
-    if than.table is not None or than.figure is not None:
-        place = _place(paper, than.table, than.figure)
-    for other in than.columns or (column,):
-        yield pick(grids, place, than.row or row, other)
-
-
-def _compare(paper: str, comparison: Comparison, grids: Mapping[Place, Grid]) -> Iterator[Judged]:
-    for table in comparison.tables or (None,):
-        place = _place(paper, table, comparison.figure)
-        for row in rows_of(grids, place, comparison.rows):
-            columns = columns_of(grids, place, row, comparison.columns)
-            cells = [pick(grids, place, row, column) for column in columns]
+def _compare(comparison: Comparison, grid: Grid) -> Iterator[dict[str, str]]:
+    than = comparison.than
+    for place in [f"Table {table}" for table in comparison.tables] or [f"Figure {comparison.figure}"]:
+        for row in _rows(grid, place, comparison.rows):
+            lefts = [pick(grid, place, row, column) for column in comparison.columns or grid[place][row]]
             if comparison.relation == "spread":
-                yield _judge(comparison, cells[0].name.removesuffix(f", {columns[0]}"), cells, None)
+                yield _judge(comparison, f"{place}, {row}", lefts, None)
                 continue
-            for column, cell in zip(columns, cells, strict=True):
-                than = comparison.than
-                rights = _rights(paper, than, grids, place, row, column) if than else (None,)
-                yield from (_judge(comparison, cell.name, [cell], right) for right in rights)
+            for left in lefts:
+                names = than.columns or (left.column,) if than else ()
+                rights = [pick(grid, than.place or place, than.row or row, name) for name in names] if than else [None]
+                yield from (_judge(comparison, left.name, [left], right) for right in rights)
 
 
-def _verdict(claim: Claim, judged: Sequence[Judged], judge: Judge) -> Verdict:
+def counts(lines: pd.DataFrame, column: str = "held") -> dict[str, int]:
+    """held -> comparisons."""
+    return {name: list(lines[column]).count(name) for name in HELD}
+
+
+def _verdict(claim: Claim, lines: pd.DataFrame, judge: Judge) -> Verdict:
     """What was not run counts neither for nor against; the counts say how much that is."""
-    counts = Counter(one.held for one in judged)
-    run = len(judged) - counts["not run"]
-    if not run:
+    holds, contradicted, undecided, missing = counts(lines).values()
+    if missing == len(lines):
         return "not run"
     if judge == "none" or (judge == "companions" and not claim.companion):
         return "cannot be judged at this scale"
     if claim.most:
-        if 2 * counts["holds"] > run:
-            return "supported"
-        return "contradicted" if 2 * (counts["holds"] + counts["undecided"]) <= run else "undecided"
-    return "contradicted" if counts["contradicted"] else "undecided" if counts["undecided"] else "supported"
+        most = holds + undecided <= contradicted
+        return "supported" if holds > contradicted + undecided else "contradicted" if most else "undecided"
+    return "contradicted" if contradicted else "undecided" if undecided else "supported"
 
 
-def judge_claims(claims: Claims, grids: Mapping[Place, Grid], judge: Judge) -> list[Finding]:
-    """The claims in their order. judge: what the scale holds against the paper.
+def judge_claims(claims: Claims, grid: Grid, judge: Judge, scale: str) -> pd.DataFrame:
+    """A line for each comparison, columns as in COLUMNS, all texts, claim by claim.
 
-    InputError if a claim names a row or column that its table or figure lacks.
+    judge: what the scale holds against the paper. InputError if a claim names a table, figure, row or column that is
+    not there.
     """
-    findings = []
+    parts = []
     for name, claim in claims.claims.items():
-        judged = tuple(one for each in claim.comparisons for one in _compare(claims.paper, each, grids))
-        findings.append(Finding(name=name, claim=claim, judged=judged, verdict=_verdict(claim, judged, judge)))
-    return findings
+        lines = pd.DataFrame([line for comparison in claim.comparisons for line in _compare(comparison, grid)])
+        parts.append(lines.assign(claim=name, verdict=_verdict(claim, lines, judge), scale=scale))
+    return pd.concat(parts, ignore_index=True).reindex(columns=COLUMNS)
+
+
+def read_judged(file: Path) -> pd.DataFrame:
+    """What `judge_claims` gave, claims/PAPER.csv; InputError if it is missing or something else."""
+    lines = read_lines(file, "judged claims", COLUMNS)
+    for column, names in {"verdict": VERDICTS, "held": HELD, "paper_held": HELD}.items():
+        for name in lines[column].unique():
+            known(f"{file}: {column}", name, names)
+    return lines
+
+
+def load_claims(file: Path) -> Claims:
+    """The claims in file, which must be named PAPER.yaml; InputError with file, key and what is wrong."""
+    claims = parse(Claims, load_yaml(file), file)
+    if file.stem != claims.paper:
+        raise InputError(f"{file}: holds claims of {claims.paper}; the file must be named {claims.paper}.yaml")
+    return claims

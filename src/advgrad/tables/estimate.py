@@ -1,35 +1,50 @@
 """A cell's value from what was recorded: share of images, their mean, number of an analysis, parameter, or cost."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import sqrt
+from typing import Literal
 
 import numpy as np
+from scipy import stats
+from statsmodels.stats.proportion import proportion_confint
 
 from advgrad.errors import InputError
-from advgrad.tables.costs import counted, timed
-from advgrad.tables.facts import Estimate, Facts
-from advgrad.tables.records import Record
-from advgrad.tables.source import COUNTED, RECORDED, TIMED, Source
-from advgrad.tables.values import Tree, leaf, number
-
-Z95 = 1.959963984540054  # 97.5 % point of the standard normal distribution
+from advgrad.tables.records import Facts, Record, Tree, leaf, look_up, number
+from advgrad.tables.spec import RECORDED, TIMED, Source, Until
 
 
-def wilson(k: int, n: int, z: float = Z95) -> tuple[float, float]:
-    """Wilson's score interval of k of n, in [0,1]; n > 0."""
-    p, w = k / n, z * z / n
-    centre = (p + w / 2) / (1 + w)
-    half = sqrt(w * p * (1 - p) + w * w / 4) / (1 + w)
-    return (0.0 if k == 0 else centre - half), (1.0 if k == n else centre + half)
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """value None: not run, and the reason says why. Percentages are of 100."""
+
+    value: float | None = None
+    n: int | None = None  # images behind it
+    low: float | None = None  # 95 % interval
+    high: float | None = None
+    reason: str = ""
+    full: bool = True  # False: not to be held against the paper, such as of fewer restarts or steps
+
+
+class _Unknown(Exception):
+    """There is no such number; the text says why."""
 
 
 def share(hits: np.ndarray) -> Estimate:
-    """Percentage of ones in hits (n,)."""
+    """Percentage of ones in hits (n,), with Wilson's interval."""
     n, k = len(hits), int(np.count_nonzero(hits))
     if n == 0:
         return Estimate(reason="no image to attack: none is classified correctly")
-    low, high = wilson(k, n)
-    return Estimate(value=100 * k / n, n=n, low=100 * low, high=100 * high)
+    low, high = np.round(100 * np.array(proportion_confint(k, n, method="wilson")), 12).tolist()  # 0, not 3e-15
+    return Estimate(value=100 * k / n, n=n, low=low, high=high)
+
+
+def mean(numbers: np.ndarray) -> Estimate:
+    """Mean of numbers (n,), n > 0, with its 95 % interval (normal approximation; none if n = 1)."""
+    n, middle = len(numbers), float(numbers.mean())
+    if n < 2:
+        return Estimate(value=middle, n=n)
+    half = float(stats.norm.isf(0.025) * numbers.std(ddof=1)) / sqrt(n)
+    return Estimate(value=middle, n=n, low=middle - half, high=middle + half)
 
 
 def _mark(run: tuple[int, ...], source: Source) -> int | None:
@@ -44,105 +59,144 @@ def _mark(run: tuple[int, ...], source: Source) -> int | None:
     return marks.index(source.mark) if len(run) == len(marks) else None
 
 
-def _outcome(record: Record, source: Source) -> tuple[np.ndarray, tuple[int, ...]]:
-    """The attack's outcomes (restarts, marks, k) and the steps of its marks."""
-    name = source.outcome or ""
-    if name not in record.outcomes:
-        raise InputError(f"{record.file}: no {name!r}; has: {', '.join(sorted(record.outcomes))}")
-    return record.outcomes[name], record.steps[name]
-
-
-def _halvings(record: Record, source: Source) -> np.ndarray:
-    """(k,) iterations before the halving number `place`; NaN: it never came."""
-    name, place = source.outcome or "", source.place or 1
-    if name not in record.halvings:
-        known = ", ".join(sorted(record.halvings)) or "none"
-        raise InputError(f"{record.file}: no halvings of {name!r}; has: {known}")
-    found = record.halvings[name]
-    column = found[:, place - 1].astype(float) if place <= found.shape[1] else np.full(len(found), np.nan)
-    return np.where(column >= 0, column, np.nan)
-
-
 def per_image(record: Record, source: Source) -> np.ndarray | None:
     """(k,) what each of the record's first k images adds to the cell: 1 or 0, or iterations; NaN: it is not counted.
 
-    Success counts images that are classified correctly before the attack only. None: the mark was not run.
+    Success counts images that are classified correctly before the attack only; halvings those that came. None: the
+    mark was not run.
     """
     if source.metric == "clean":
         return record.clean.astype(float)
+    name = record.outcome(source)
     if source.metric == "halving":
-        return _halvings(record, source)
-    outcome, steps = _outcome(record, source)
-    if (mark := _mark(steps, source)) is None:
+        if name not in record.halvings:
+            known = ", ".join(sorted(record.halvings)) or "none"
+            raise InputError(f"{record.file}: no halvings of {name!r}; has: {known}")
+        counts, place = record.halvings[name].astype(float), source.place or 1
+        column = counts[:, place - 1] if place <= counts.shape[1] else np.full(len(counts), np.nan)
+        return np.where(column >= 0, column, np.nan)
+    outcome, mark = record.outcomes[name], _mark(record.steps[name], source)
+    if mark is None:
         return None
     correct = outcome[min(source.restarts, len(outcome)) - 1, mark].astype(float)
     return np.where(record.clean[: len(correct)] == 1, 1 - correct, np.nan) if source.metric == "success" else correct
 
 
-def attacked(record: Record, source: Source) -> Estimate:
-    """Adversarial accuracy over all images, or the attack's success over the correctly classified ones."""
-    outcome, steps = _outcome(record, source)
-    mark, restarts, hits = _mark(steps, source), min(source.restarts, len(outcome)), per_image(record, source)
-    if mark is None or hits is None:
-        return Estimate(reason=f"{source.mark} steps were not run at this scale")
-    k, n = len(hits), len(record.clean)
+def _recorded(record: Record, source: Source) -> Estimate:
+    """Clean accuracy; adversarial accuracy over all images, or the attack's success over the correctly classified ones;
+    or the mean iterations before a halving of the step, over the images whose step was halved that often.
+    """
+    if source.metric == "clean":
+        return share(record.clean)
+    name, numbers = record.outcome(source), per_image(record, source)
+    steps, has, k, n = (
+        record.steps[name],
+        len(record.outcomes[name]),
+        0 if numbers is None else len(numbers),
+        len(record.clean),
+    )
+    if source.metric == "halving" and numbers is not None:
+        if np.isnan(numbers).all():
+            raise _Unknown(f"no image's step was halved {source.place} times")
+        cut = source.mark is not None and steps != (source.mark,)
+        reason = f"{', '.join(map(str, steps))} of {source.mark} steps" if cut else ""
+        return replace(mean(numbers[~np.isnan(numbers)]), reason=reason, full=not cut)
+    mark = _mark(steps, source)
+    if mark is None or numbers is None:
+        raise _Unknown(f"{source.mark} steps were not run at this scale")
+    k = len(numbers)
     if k == 0 < n:
-        return Estimate(reason="not run at this scale")
-    estimate = share(hits[~np.isnan(hits)])
+        raise _Unknown("not run at this scale")
+    estimate = share(numbers[~np.isnan(numbers)])
     part = f"first {k} of {n} images" if k < n else ""
-    short = [f"{restarts} of {source.restarts} restarts"] if restarts < source.restarts else []
+    short = [f"{has} of {source.restarts} restarts"] if has < source.restarts else []
     short += [f"{steps[mark]} of {source.mark} steps"] if steps[mark] != source.mark else []
-    reason = "; ".join(filter(None, [estimate.reason, part, *short]))
-    return replace(estimate, reason=reason, full=not short)
+    return replace(estimate, reason="; ".join(filter(None, [estimate.reason, part, *short])), full=not short)
 
 
-def mean(numbers: np.ndarray) -> Estimate:
-    """Mean of numbers (n,), n > 0, with its 95 % interval (normal approximation; none if n = 1)."""
-    n, middle = len(numbers), float(numbers.mean())
-    if n < 2:
-        return Estimate(value=middle, n=n)
-    half = Z95 * float(numbers.std(ddof=1)) / sqrt(n)
-    return Estimate(value=middle, n=n, low=middle - half, high=middle + half)
-
-
-def halved(record: Record, source: Source) -> Estimate:
-    """Mean iterations before the step's halving number `place`, over the images whose step was halved that often."""
-    found, steps, place = _halvings(record, source), record.steps.get(source.outcome or "", ()), source.place or 1
-    column = found[~np.isnan(found)]
-    if len(column) == 0:
-        return Estimate(reason=f"no image's step was halved {place} times")
-    cut = source.mark is not None and steps != (source.mark,)
-    reason = f"{', '.join(map(str, steps))} of {source.mark} steps" if cut else ""
-    return replace(mean(column), reason=reason, full=not cut)
-
-
-def analysed(tree: Tree, source: Source) -> Estimate:
+def _analysed(tree: Tree, source: Source) -> Estimate:
     """A number of an analysis, with the interval that it has."""
-    found, n = leaf(tree, source.value or "")
-    if not found.finite:
+    known, n = leaf(tree, source.value or "")
+    if not known.finite:
         return Estimate(n=n, reason="the analysis gave no finite number")
-    value, low, high = (None if x is None else source.times * x for x in (found.value, found.low, found.high))
+    value, low, high = (None if x is None else source.times * x for x in (known.value, known.low, known.high))
     return Estimate(value=value, n=n, low=low, high=high)
 
 
-def estimate(source: Source, facts: Facts, absent: str = "") -> Estimate:
-    """The cell's value. absent: why a model of the table may have no results."""
+def _whole(tree: Tree, path: str) -> float:
+    """What is divided by; InputError at 0 and below."""
+    if (divisor := number(tree, path)) <= 0:
+        raise InputError(f"{tree.file}: {path}: must be above 0 to divide by, not {divisor:g}")
+    return divisor
+
+
+def _counted(facts: Facts, source: Source) -> Estimate:
+    """A number of a training, or the percentage of it that is spared against the baseline's."""
+    training, path = facts.trainings[source.model or ""], source.value or ""
+    if source.metric == "spared":
+        whole = _whole(facts.trainings[source.baseline or ""], source.against or path)
+        return Estimate(value=100 * (1 - number(training, path) / whole))
+    whole = _whole(training, source.against) if source.against else 1.0
+    return Estimate(value=source.times * number(training, path) / whole)
+
+
+def _measured(facts: Facts, name: str, of: Literal["training", "epoch", "memory"]) -> tuple[float, str]:
+    """Seconds of a training or, their mean, of one of its epochs, or its peak memory in GiB; and the machine."""
+    if (measured := facts.measured.get(name)) is None:
+        raise _Unknown("not measured at this scale")
+    if of == "training":
+        return measured.seconds, measured.machine
+    if (measured.gib if of == "memory" else measured.epochs) is None:
+        raise _Unknown(f"measured without its {'memory' if of == 'memory' else 'number of epochs'}")
+    return measured.gib or 0.0 if of == "memory" else measured.seconds / (measured.epochs or 1), measured.machine
+
+
+def _spent(facts: Facts, model: str, until: Until) -> tuple[float, list[str]]:
+    """Seconds of a training, its trunk's epochs up to the fork included, and the machines they were measured on."""
+    training, begun, parts = facts.trainings[model], 0.0, []
+    if "fork" in training.content:
+        begun = number(training, "fork.epoch")
+        parts.append((begun, *_measured(facts, look_up(training, "fork.model"), "epoch")))
+    own = 1.0 if until == "end" else number(training, "stop.epoch") - begun
+    parts.append((own, *_measured(facts, model, "training" if until == "end" else "epoch")))
+    return sum(times * seconds for times, seconds, _ in parts), [machine for *_, machine in parts]
+
+
+def _timed(facts: Facts, source: Source) -> Estimate:
+    """Minutes of a training, the percentage of them saved against the baseline's, seconds of one of its epochs, its
+    peak memory in GiB, or seconds of what an analysis has clocked.
+
+    A ratio or a sum over two machines is shown, never judged.
+    """
+    model = source.model or ""
+    if source.metric in ("minutes", "saved"):
+        seconds, machines = _spent(facts, model, source.until)
+        value = seconds / 60
+        if source.metric == "saved":
+            whole, others = _spent(facts, source.baseline or "", "end")
+            value, machines = 100 * (1 - seconds / whole), machines + others
+    elif source.metric == "seconds":
+        value, *machines = _measured(facts, f"{model} {source.outcome}", "training")
+    else:
+        value, *machines = _measured(facts, model, "epoch" if source.metric == "pace" else "memory")
+    names, times = list(dict.fromkeys(machines)), source.times if source.metric in ("seconds", "pace") else 1.0
+    return Estimate(value=times * value, reason=f"measured on {' and '.join(names)}", full=len(names) == 1)
+
+
+def estimate(source: Source, facts: Facts) -> Estimate:
+    """The cell's value; facts: what `read_facts` gives for its table."""
     if source.reason is not None:
         return Estimate(reason=source.reason)
-    if source.metric in TIMED:
-        return timed(facts, source, absent)
-    if source.metric in COUNTED:
-        return counted(facts, source, absent)
-    if source.metric == "parameter":
-        if facts.parameters is None:
-            raise ValueError(f"{source.key}: no parameters were read")
-        return Estimate(value=number(facts.parameters, source.key or ""))
-    if source.metric in RECORDED:
-        record = facts.records.get(source.model or "")
-        if record is None:
-            return Estimate(reason=absent)
-        if source.metric == "halving":
-            return halved(record, source)
-        return share(record.clean) if source.metric == "clean" else attacked(record, source)
-    tree = facts.analyses.get(source.model or "")
-    return Estimate(reason=absent) if tree is None else analysed(tree, source)
+    model = source.model or ""
+    try:
+        if source.metric in TIMED:
+            return _timed(facts, source)
+        if source.metric in RECORDED:
+            return _recorded(facts.records[model], source)
+        if source.metric == "value":
+            return _analysed(facts.analyses[model], source)
+        if source.metric == "parameter":
+            return Estimate(value=number(facts.parameters, source.key or ""))
+        return _counted(facts, source)
+    except _Unknown as missing:
+        return Estimate(reason=str(missing))

@@ -1,141 +1,115 @@
-"""A page of findings: a text whose numbers and verdicts come from built tables, figures and judged claims."""
+"""What came of a paper's claims, and a page of findings: a text whose numbers and verdicts come from cells and claims.
 
+reports/specs/findings/PAPER.md is Markdown with places to fill:
+- {TABLE | ROW | COLUMN}: our value with its interval, or "—" and the reason, as PAPER-TABLE has it;
+- {TABLE | ROW | COLUMN | paper}: the paper's own number;
+- {figure | NUMBER | PANEL / SERIES | X}: the point that PAPER-NUMBER draws there, with its interval;
+- {claim | NAME}: the verdict, with how many comparisons hold; {claim | NAME | paper}: how many hold for the paper's own
+  numbers; {claim | NAME | says}: what the claim says;
+- {scale}: the scale's name.
+"""
+
+import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from advgrad.errors import InputError
-from advgrad.tables.cells import NOTHING, Cell, read_cells
-from advgrad.tables.claims_cells import Grid, read_figure
-from advgrad.tables.claims_render import plain, read_judged
-from advgrad.tables.claims_spec import Claim, load_claims
-from advgrad.tables.findings_places import PLACE, WORDS, Place, figures, places, read_template, tables
+from advgrad.tables.cells import plain, shown, table_md
+from advgrad.tables.claims import VERDICTS, Claim, Claims, Grid, counts, known, pick
+
+HOW = (
+    "A comparison holds if it holds for the values (where it says throughout: wherever in their 95 % intervals the "
+    "cells lie); it is contradicted if it fails wherever in them the cells lie, and undecided otherwise. A claim is "
+    "supported if all of its comparisons that were run hold (where it says mostly: more than half), contradicted if "
+    "one is contradicted (mostly: no more than half can hold), and undecided otherwise. The last column makes the same "
+    "comparisons with the paper's own numbers. Thresholds are ours."
+)
+SHOWN = ["claim", "held", "left", "left_value", "relation", "right", "right_value", "reason"]
+HEADS = ["claim", "", "left", "value", "relation", "right", "value", "reason"]
+EXCEPTION = "exception in the paper"
+PLACE = re.compile(r"\{([^{}]*)\}")
+WANTS = (
+    "wants {TABLE | ROW | COLUMN}, {TABLE | ROW | COLUMN | paper}, {figure | NUMBER | PANEL / SERIES | X}, "
+    "{claim | NAME}, {claim | NAME | paper}, {claim | NAME | says} or {scale}"
+)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A comparison of a judged claim."""
-
-    claim: str
-    verdict: str  # of the whole claim
-    held: str
-    paper_held: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Told:
-    """All that a page may name."""
-
-    scale: str
-    tables: Mapping[str, list[Cell]]  # PAPER-TABLE -> its cells
-    figures: Mapping[str, Grid]  # PAPER-NUMBER -> its points
-    claims: Mapping[str, Claim]
-    judged: list[Line]  # the comparisons of all claims
+def claims_json(judged: pd.DataFrame) -> str:
+    """Counts of verdicts, and of comparisons by claim: for `dvc metrics diff`."""
+    verdicts = list(judged.drop_duplicates("claim")["verdict"])
+    comparisons = {}
+    for name, lines in judged.groupby("claim", sort=False):
+        paper = counts(lines, "paper_held")
+        comparisons[name] = counts(lines) | {f"paper {held}": paper[held] for held in ("holds", "contradicted")}
+    totals = {name: verdicts.count(name) for name in VERDICTS}
+    return json.dumps({"verdicts": totals, "comparisons": comparisons}, indent=2) + "\n"
 
 
-def read_claims(file: Path) -> list[Line]:
-    """reports/claims/PAPER.csv; InputError if it is missing or something else."""
-    return [Line(**{field.name: line[field.name] for field in fields(Line)}) for line in read_judged(file)]
-
-
-def _pick(place: Place, what: str, name: str, known: Iterable[str]) -> str:
-    names = list(dict.fromkeys(known))
-    if name not in names:
-        raise InputError(f"{place.where}: no {what} {name!r}; known: {', '.join(names)}")
-    return name
-
-
-def shown(cell: Cell) -> str:
-    """`value [low, high]`, or why there is none."""
-    if cell.value == NOTHING:
-        return f"{NOTHING} ({cell.reason})"
-    return cell.value + (f" [{cell.low}, {cell.high}]" if cell.low else "")
-
-
-def _cell(place: Place, told: Told, paper: str) -> str:
-    table, row, column, *own = place.parts
-    cells = told.tables[f"{paper}-{table}"]
-    _pick(place, f"row of {table}", row, (cell.row for cell in cells))
-    found = {cell.column: cell for cell in cells if cell.row == row}
-    cell = found[_pick(place, f"column of {table}, {row},", column, found)]
-    return (cell.paper_value or "no number") if own else shown(cell)
-
-
-def _figure(place: Place, told: Told, paper: str) -> str:
-    _, number, row, column = place.parts
-    points = told.figures[f"{paper}-{number}"]
-    _pick(place, f"curve of figure {number}", row, (at for at, _ in points))
-    point = points[row, _pick(place, f"x in figure {number}, {row},", column, (x for at, x in points if at == row))]
-    if point.ours is None:
-        return f"{NOTHING} ({point.reason})"
-    at, low, high = (f"{end:.4g}" for end in (point.ours.value, point.ours.low, point.ours.high))
-    return at if low == high else f"{at} [{low}, {high}]"
-
-
-def _counted(held: Iterable[str]) -> str:
+def rate(lines: pd.DataFrame, column: str = "held") -> str:
     """`1 of 7 hold`, of the comparisons that were run; "" if none was."""
-    counts = Counter(held)
-    run = counts.total() - counts["not run"]
-    return f"{counts['holds']} of {run} hold" if run else ""
+    run = len(lines) - counts(lines, column)["not run"]
+    return f"{counts(lines, column)['holds']} of {run} hold" if run else ""
 
 
-def _claim(place: Place, told: Told) -> str:
-    """`contradicted (1 of 7 hold)`; of the paper `1 of 7 hold`."""
-    name = _pick(place, "claim", place.parts[1], told.claims)
-    lines = [line for line in told.judged if line.claim == name]
-    if place.parts[2:] == ("says",):
-        return told.claims[name].says + (" (mostly)" if told.claims[name].most else "")
-    if place.parts[2:] == ("paper",):
-        return _counted(line.paper_held for line in lines) or "gives no numbers"
-    counted = _counted(line.held for line in lines)
-    return lines[0].verdict + (f" ({counted})" if counted else "") if lines else "not run"
+def says(claim: Claim) -> str:
+    return claim.says + (" (mostly)" if claim.most else "")
 
 
-def _told(place: Place, told: Told, paper: str) -> str:
-    if place.parts[0] == "claim":
-        return _claim(place, told)
-    return _figure(place, told, paper) if place.parts[0] == "figure" else _cell(place, told, paper)
-
-
-def filled(file: Path, text: str, told: Told, paper: str) -> str:
-    """The page. file: the template's, for messages; InputError with its line where a cell or claim is not known."""
-    found = places(file, text)
-
-    def one(_: re.Match[str]) -> str:
-        place = next(found)
-        return told.scale if place.parts == ("scale",) else plain(_told(place, told, paper))
-
-    return PLACE.sub(one, text)
-
-
-def _asks_for_what_is_there(file: Path, text: str, specs: Path, paper: str) -> None:
-    names = {
-        kind: sorted(each.stem for each in folder.glob(f"{paper}-*.yaml"))
-        for kind, folder in (("table", specs), ("figure", specs / "figures"))
-    }
-    for place in places(file, text):
-        if place.parts[0] == "figure":
-            _pick(place, "figure", f"{paper}-{place.parts[1]}", names["figure"])
-        elif place.parts[0] not in WORDS:
-            _pick(place, "table", f"{paper}-{place.parts[0]}", names["table"])
-
-
-def page(specs: Path, reports: Path, paper: str, scale: str) -> str:
-    """reports/findings/PAPER.md. specs: with findings/PAPER.md, claims/PAPER.yaml and the specs of tables and figures;
-    reports: with cells/, figures/ and claims/, as built. InputError if a file is missing or a place names nothing that
-    is there.
+def claims_md(claims: Claims, judged: pd.DataFrame, scale: str) -> str:
+    """Tables of the claims, of the comparisons that do not hold (for ours, for the paper's numbers), and of those that
+    were not run.
     """
-    file = specs / "findings" / f"{paper}.md"
-    text = read_template(file)
-    _asks_for_what_is_there(file, text, specs, paper)
-    points = {name: reports / "figures" / f"{name}.csv" for name in figures(file, text, paper)}
-    told = Told(
-        scale=scale,
-        tables={name: read_cells(reports / "cells" / f"{name}.csv") for name in tables(file, text, paper)},
-        figures={name: read_figure(at, name.removeprefix(f"{paper}-")) for name, at in points.items()},
-        claims=load_claims(specs / "claims" / f"{paper}.yaml").claims,
-        judged=read_claims(reports / "claims" / f"{paper}.csv"),
-    )
-    return filled(file, text, told, paper)
+    summary = []
+    for name, claim in claims.claims.items():
+        lines = judged.loc[judged["claim"] == name]
+        texts = {"claim": name, "what it says": says(claim), "where": claim.where, "verdict": lines["verdict"].iloc[0]}
+        summary.append({**texts, **counts(lines), "paper": rate(lines, "paper_held") or "gives no numbers"})
+    ours = judged.loc[judged["held"].isin(["contradicted", "undecided"])]
+    papers = judged.loc[judged["paper_held"] == "contradicted"].assign(held=EXCEPTION, reason="")
+    papers = papers.assign(left_value=papers["paper_left"], right_value=papers["paper_right"])
+    failing = pd.concat([ours, papers]).sort_index(kind="stable").reindex(columns=SHOWN).set_axis(HEADS, axis=1)
+    absent = judged.loc[judged["held"] == "not run"].value_counts(["claim", "reason"], sort=False)
+    texts = [f"# {claims.paper}: the paper's claims", f"Scale: {scale}. {plain(HOW)}"]
+    texts += [plain(" ".join(claims.note.split()))]
+    texts += [table_md(pd.DataFrame(summary), left=4), "## Comparisons that do not hold", table_md(failing, left=8)]
+    texts += ["## Comparisons that were not run", table_md(absent.reset_index(name="comparisons"), left=2)]
+    return "\n\n".join(filter(None, texts)) + "\n"
+
+
+def _fill(parts: Sequence[str], where: str, grid: Grid, claims: Claims, judged: pd.DataFrame, scale: str) -> str:
+    """What stands at a place of the page. where: FILE:LINE, for messages."""
+    match parts:
+        case ["scale"]:
+            return scale
+        case ["claim", name, *what] if what in ([], ["says"], ["paper"]):
+            claim = claims.claims[known(f"{where}: claim", name, claims.claims)]
+            lines = judged.loc[judged["claim"] == name]
+            if what:
+                return says(claim) if what == ["says"] else rate(lines, "paper_held") or "gives no numbers"
+            return lines["verdict"].iloc[0] + (f" ({rate(lines)})" if rate(lines) else "")
+        case ["figure", number, row, column]:
+            cell = pick(grid, f"Figure {number}", row, column, where)
+            return shown(cell._replace(format=".4g", low=np.nan if cell.low == cell.high else cell.low))
+        case [table, row, column, *what] if what in ([], ["paper"]) and table not in ("scale", "claim", "figure"):
+            cell = pick(grid, f"Table {table}", row, column, where)
+            return (cell.paper_text or "no number") if what else shown(cell)
+    raise InputError(f"{where}: {{{' | '.join(parts)}}}: {WANTS}")
+
+
+def findings_md(file: Path, grid: Grid, claims: Claims, judged: pd.DataFrame, scale: str) -> str:
+    """The page. file: its template; InputError with its line where a cell or claim is not known, or it has no file."""
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file") from None
+
+    def fill(place: re.Match[str]) -> str:
+        parts = [part.strip() for part in place[1].split("|")]
+        where = f"{file}:{text.count(chr(10), 0, place.start()) + 1}"
+        return plain(_fill(parts, where, grid, claims, judged, scale))
+
+    return PLACE.sub(fill, text)

@@ -1,48 +1,137 @@
-"""What was run and measured: outcome records (results/NAME) and times (reports/measured.json)."""
+"""What was run and measured: outcomes, analyses and trainings in reports/SCALE, times in reports/measured.json."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isclose, isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from advgrad.config import load_paper
 from advgrad.errors import InputError
+from advgrad.tables.spec import Source, Spec, reads
 
+T = TypeVar("T")
 FLOAT32 = "float32"
 HALVINGS = "halvings/"  # before ATTACK/GRADIENT: the array is no outcome
+FOLDERS = {"outcomes": ".safetensors", "analyses": ".json", "trainings": ".json"}  # of results -> their files
+
+
+class Training(BaseModel):
+    """What an attack wrote of its model's training; nothing means float32, and here."""
+
+    precision: str = FLOAT32
+    origin: str = ""  # who trained the weights, if they are not ours: the layout of the checkpoint
+
+
+class Run(BaseModel):
+    steps: tuple[int, ...]  # at each mark
+    attack: dict[str, Any] = {}  # its parameters
+
+
+class Summary(BaseModel):
+    """outcomes/PAPER/DATASET/NAME.json."""
+
+    model: str = ""  # whose weights were attacked; "": those of the file's name
+    training: Training = Training()
+    runs: dict[str, Run]  # by ATTACK/GRADIENT
 
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Outcomes of a model, 1 = classified correctly, and the step counts of their marks."""
+    """Outcomes of a model, 1 = classified correctly, and what its attacks were."""
 
     file: Path
     clean: np.ndarray  # (n,)
-    model: str  # whose weights were attacked
+    summary: Summary
     outcomes: Mapping[str, np.ndarray]  # ATTACK/GRADIENT -> (restarts, marks, k), k <= n: the first k images
-    steps: Mapping[str, tuple[int, ...]]  # ATTACK/GRADIENT -> steps at each mark
-    precision: str = FLOAT32  # the arithmetic of the model's training
-    origin: str = ""  # who trained the weights, if they are not ours: the layout of the checkpoint
     # ATTACK/GRADIENT -> (k, H): for each attacked image the iterations before its step was halved for the 1st, 2nd ...
     # time; negative: it never was
     halvings: Mapping[str, np.ndarray] = field(default_factory=dict)
     index: np.ndarray | None = None  # (n,) numbers of the test images
 
+    @property
+    def steps(self) -> dict[str, tuple[int, ...]]:
+        """ATTACK/GRADIENT -> steps at each mark."""
+        return {name: run.steps for name, run in self.summary.runs.items()}
 
-class Measurement(BaseModel):
+    def outcome(self, source: Source) -> str:
+        """The outcome that the source is about; InputError if there is none, or its `where` fits none or several."""
+        name, where, has = source.outcome or "", source.where, sorted(self.outcomes)
+        if not where and name in has:
+            return name
+        if not where:
+            raise InputError(f"{self.file}: no {name!r}; has: {', '.join(has)}")
+        family = re.compile(re.escape(name).replace("/", "([_-].*)?/"))
+        known = {key: self.summary.runs[key].attack for key in has if family.fullmatch(key)}
+        fitting = [key for key, attack in known.items() if all(_same(where[at], attack.get(at)) for at in where)]
+        if len(fitting) != 1:
+            asked = ", ".join(f"{at} {value}" for at, value in where.items())
+            texts = [f"{key} ({', '.join(f'{at} {known[key].get(at)}' for at in where)})" for key in known]
+            fits = f"fits {' and '.join(fitting) or 'none'}; has: {', '.join(texts or has)}"
+            raise InputError(f"{self.file}: {name} where {asked} {fits}")
+        return fitting[0]
+
+
+def _same(asked: float | bool | str, recorded: Any) -> bool:
+    """Whether a recorded parameter is what is asked for; texts that are numbers are compared as such."""
+    try:
+        return isclose(float(asked), float(recorded), rel_tol=1e-9)
+    except (TypeError, ValueError):
+        return asked == recorded
+
+
+class Measurement(BaseModel, extra="forbid", frozen=True):
     """Seconds of a training, or of what an analysis has clocked, and the machine they were measured on."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     seconds: PositiveFloat
     machine: str
     epochs: PositiveInt | None = None  # that the training ran itself: without those of a trunk
     gib: NonNegativeFloat | None = None  # peak memory of its process; on a GPU, of the tensors there
+
+
+class Leaf(BaseModel, extra="forbid", frozen=True, strict=True):
+    """A number of an analysis and, where there is one, its 95 % interval. None: there was nothing to average."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    n: NonNegativeInt | None = None  # what it rests on, where that is not its group's n
+
+    @property
+    def finite(self) -> bool:
+        return self.value is not None and all(isfinite(x) for x in (self.value, self.low, self.high) if x is not None)
+
+
+class Tree(NamedTuple):
+    """A file's content: mappings and lists, numbers at their ends."""
+
+    file: Path
+    content: Mapping[str, Any]
+
+
+class Facts(NamedTuple):
+    """What tables read, by name; of the paper's parameters without a scale."""
+
+    records: Mapping[str, Record] = {}
+    analyses: Mapping[str, Tree] = {}
+    trainings: Mapping[str, Tree] = {}
+    measured: Mapping[str, Measurement] = {}  # as in reports/measured.json at this scale
+    parameters: Tree = Tree(Path(), {})
 
 
 def read_json(file: Path) -> Any:
@@ -55,78 +144,121 @@ def read_json(file: Path) -> Any:
         raise InputError(f"{file}: not JSON: {error}") from None
 
 
-def _arrays(file: Path) -> dict[str, np.ndarray]:
-    if not file.is_file():
-        raise InputError(f"{file}: no such file")
+def _parsed(kind: type[T], content: Any, where: str) -> T:
+    """The content as that type; InputError, which begins with `where`, if it is something else."""
     try:
-        return load_file(file)
+        return TypeAdapter(kind).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
+        raise InputError(f"{where}: {key}{first['msg'].lower()}, not {first['input']!r}"[:300]) from None
+
+
+def file_of(folder: Path, name: str, suffix: str = ".json") -> Path:
+    """The file of a name, wherever below the folder it lies; InputError if it is not there."""
+    file = next(folder.rglob(f"{name}{suffix}"), None)
+    if file is None:
+        raise InputError(f"{folder}: no {name}{suffix} in it; an earlier stage makes it")
+    return file
+
+
+def read_tree(folder: Path, name: str) -> Tree:
+    """An analysis or a training, NAME.json below the folder; InputError if it is missing or broken."""
+    file = file_of(folder, name)
+    return Tree(file, _parsed(dict[str, Any], read_json(file), f"{file}"))
+
+
+def _below(node: Any) -> dict[str, Any]:
+    """key -> what it leads to; a list's keys are its positions, a number has none."""
+    if isinstance(node, Mapping):
+        return {str(key): value for key, value in node.items()}
+    return {str(i): value for i, value in enumerate(node)} if isinstance(node, list | tuple) else {}
+
+
+def look_up(tree: Tree, path: str) -> Any:
+    """What lies at the dotted path; InputError with what lies there instead.
+
+    Keys may hold dots ("pgd_beta0.1"): of the keys that the rest of the path begins with, the longest is taken.
+    """
+    node, rest = cast(Any, tree.content), path
+    while rest:
+        below = _below(node)
+        fitting = [key for key in below if f"{rest}.".startswith(f"{key}.")]
+        if not fitting:
+            where = path.removesuffix(rest).rstrip(".") or "the file"
+            raise InputError(f"{tree.file}: no {path!r}; {where} has: {', '.join(sorted(below)) or 'nothing below it'}")
+        key = max(fitting, key=len)
+        node, rest = below[key], rest[len(key) + 1 :]
+    return node
+
+
+def leaf(tree: Tree, path: str) -> tuple[Leaf, int]:
+    """An analysis's number and the images behind it: its own n, or that of the group that the path begins with.
+
+    A group's name may hold dots.
+    """
+    known = _parsed(Leaf, look_up(tree, path), f"{tree.file}: {path}")
+    group = max((key for key in tree.content if f"{path}.".startswith(f"{key}.")), key=len)
+    n = known.n if known.n is not None else _parsed(int, look_up(tree, f"{group}.n"), f"{tree.file}: {group}.n")
+    return known, n
+
+
+def number(tree: Tree, path: str) -> float:
+    """A number among parameters, or of a training."""
+    node = look_up(tree, path)
+    if type(node) not in (int, float):
+        raise InputError(f"{tree.file}: {path}: must be a number, not {node!r}"[:300])
+    return node
+
+
+def read_record(outcomes: Path, name: str) -> Record:
+    """NAME.safetensors and NAME.json below the folder; InputError if missing, broken or at odds."""
+    file, beside = file_of(outcomes, name, ".safetensors"), file_of(outcomes, name)
+    summary = _parsed(Summary, read_json(beside), f"{beside}")
+    try:
+        arrays = load_file(file)
     except SafetensorError as error:
         raise InputError(f"{file}: not a safetensors file: {error}") from None
-
-
-def _steps(told: Any, file: Path) -> dict[str, tuple[int, ...]]:
-    try:
-        return {name: tuple(run["steps"]) for name, run in told["runs"].items()}
-    except (KeyError, TypeError, AttributeError):
-        raise InputError(f'{file}: wants "runs": {{"ATTACK/GRADIENT": {{"steps": [...]}}}}') from None
-
-
-def _training(told: Mapping[str, Any], file: Path) -> dict[str, str]:
-    """What the attack wrote of its model's training; nothing means float32, and here."""
-    found = {"precision": FLOAT32, "origin": ""}
-    try:
-        found |= {key: value for key, value in told.get("training", {}).items() if key in found}
-    except AttributeError:
-        found = {}
-    if not found or not all(isinstance(value, str) for value in found.values()):
-        raise InputError(f'{file}: training: wants {{"precision": NAME}}, and "origin": NAME of weights from elsewhere')
-    return found
-
-
-def _model(told: Mapping[str, Any], name: str, file: Path) -> str:
-    """The model that was attacked: that of the results' name unless the attack wrote another."""
-    found = told.get("model", name)
-    if not isinstance(found, str):
-        raise InputError(f"{file}: model: wants a name, not {found!r}")
-    return found
-
-
-def read_record(results: Path, name: str) -> Record:
-    """results/NAME/outcomes.safetensors and metrics.json; InputError if missing, broken or at odds."""
-    file, metrics = results / name / "outcomes.safetensors", results / name / "metrics.json"
-    arrays, told = _arrays(file), read_json(metrics)
-    steps = _steps(told, metrics)
     if "clean" not in arrays:
         raise InputError(f"{file}: no 'clean'; has: {', '.join(sorted(arrays))}")
-    clean = arrays["clean"]
-    halvings = {key.removeprefix(HALVINGS): array for key, array in arrays.items() if key.startswith(HALVINGS)}
-    outcomes = {key: array for key, array in arrays.items() if "/" in key and not key.startswith(HALVINGS)}
-    for run, array in halvings.items():
-        if array.ndim != 2 or len(array) > len(clean):
-            raise InputError(
-                f"{file}: {HALVINGS}{run}: shape {array.shape}, wants (at most {len(clean)} images, halvings)"
-            )
-    for run, array in outcomes.items():
-        marks, n = len(steps.get(run, ())), len(clean)
-        if array.ndim != 3 or array.shape[1] != marks or array.shape[2] > n:
-            wants = f"(restarts, {marks}, {n}) by {metrics}, or the first few of the {n} images"
-            raise InputError(f"{file}: {run}: shape {array.shape}, wants {wants}")
+    n, runs = len(arrays["clean"]), {key: array for key, array in arrays.items() if "/" in key}
+    for key, array in runs.items():
+        halved, marks = key.startswith(HALVINGS), len(summary.runs[key].steps) if key in summary.runs else 0
+        fits = array.ndim == 2 if halved else array.ndim == 3 and array.shape[1] == marks
+        if not fits or array.shape[0 if halved else 2] > n:
+            wants = f"(restarts, {marks}, images) by {beside}, of halvings (images, halvings); at most {n} images"
+            raise InputError(f"{file}: {key}: shape {array.shape}, wants {wants}")
     return Record(
-        file=file,
-        clean=clean,
-        model=_model(told, name, metrics),
-        outcomes=outcomes,
-        steps=steps,
-        halvings=halvings,
+        file=file, clean=arrays["clean"], summary=summary.model_copy(update={"model": summary.model or name}),
+        outcomes={key: array for key, array in runs.items() if not key.startswith(HALVINGS)},
+        halvings={key.removeprefix(HALVINGS): array for key, array in runs.items() if key.startswith(HALVINGS)},
         index=arrays.get("index"),
-        **_training(told, metrics),
-    )
+    )  # fmt: skip
 
 
 def read_measurements(file: Path, scale: str) -> dict[str, Measurement]:
     """Times at one scale, by MODEL (training) or "MODEL OUTCOME"; empty if that scale was never measured."""
-    try:
-        return TypeAdapter(dict[str, dict[str, Measurement]]).validate_python(read_json(file)).get(scale, {})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{file}: {'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+    return _parsed(dict[str, dict[str, Measurement]], read_json(file), f"{file}").get(scale, {})
+
+
+def inputs(specs: Sequence[Spec], results: Path) -> list[Path]:
+    """The files of results that the tables read; InputError if one is missing."""
+    names = reads(*specs)
+    return [file_of(results / folder, name, end) for folder, end in FOLDERS.items() for name in names[folder]]
+
+
+def read_facts(specs: Sequence[Spec], results: Path, measured: Path, scale: str, root: Path = Path()) -> Facts:
+    """All that tables of one paper read, and no other file.
+
+    results: folder with outcomes/, analyses/ and trainings/; measured: reports/measured.json; root: with params/.
+    InputError if a file that is needed is missing or broken.
+    """
+    names, paper = reads(*specs), specs[0].paper if specs else ""
+    file = root / "params" / f"{paper}.yaml"
+    return Facts(
+        records={name: read_record(results / "outcomes", name) for name in names["outcomes"]},
+        analyses={name: read_tree(results / "analyses", name) for name in names["analyses"]},
+        trainings={name: read_tree(results / "trainings", name) for name in names["trainings"]},
+        measured=read_measurements(measured, scale) if names["measured"] else {},
+        parameters=Tree(file, load_paper(paper, None, root).model_dump() if names["parameters"] else {}),
+    )

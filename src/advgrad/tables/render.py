@@ -1,90 +1,195 @@
-"""A table as CSV (our values), Markdown and LaTeX (ours beside the paper's). Same cells, same bytes."""
+r"""Tables as CSV (our values), Markdown and LaTeX (ours beside the paper's), and what all of them make together.
 
-import csv
-import io
-from collections import Counter
-from collections.abc import Sequence
+Same cells, same bytes. tables.tex \inputs every table: run `pdflatex tables.tex` in reports/SCALE, twice for the list.
+"""
 
-from advgrad.tables.cells import NOTHING, Cell
-from advgrad.tables.markup import Layout, latex, markdown
-from advgrad.tables.spec import SEPARATOR, Spec
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from advgrad.config import load_paper, papers
+from advgrad.files import write_text
+from advgrad.tables.build import metrics, remarks
+from advgrad.tables.cells import NOTHING, VERDICTS, cells_csv, plain, printed, read_cells, rows, table_md
+from advgrad.tables.records import Facts, read_json
+from advgrad.tables.spec import SEPARATOR, Spec, load_specs
 
 NO_CELL = "n/a"  # where the paper's table has no cell
 SIGNS = {"agrees": "= ", "same direction": "~ ", "differs": "≠ "}  # before the paper's value
-
+COMPARED = [name for name in VERDICTS if name != "no paper value"]
 HOW = (
     "the paper's value; = agrees: in the interval or the tolerance, ~ same direction: it does not, but lies on the "
     "paper's side of the cell that it is read against, ≠ differs, no sign: not judged"
 )
+SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
+SPECIAL |= {">": r"\textgreater{}", "|": r"\textbar{}", "=": "$=$", "≠": r"$\neq$", "—": "---", "*": "{*}"}
+SPECIAL |= {"[": "{[}", **{character: f"\\{character}" for character in "&%$#_{}"}}  # \\[ would be an option
+# A table as wide as the line and as high as the page at most.
+FITTED = (
+    r"\providecommand{\fitted}[1]{\sbox0{#1}\ifdim\wd0>\linewidth\sbox0{\resizebox{\linewidth}{!}{\usebox0}}\fi"
+    r"\ifdim\dimexpr\ht0+\dp0>.7\textheight\resizebox*{!}{.7\textheight}{\usebox0}\else\usebox0\fi}"
+)
+HEAD = r"""% every table of this folder: `pdflatex tables.tex` here, twice for the list of tables
+\documentclass[10pt]{article}
+\usepackage[a4paper,landscape,margin=16mm,includefoot]{geometry}
+\usepackage[T1]{fontenc}
+\usepackage{lmodern}
+\usepackage{booktabs,float,graphicx}
+\usepackage[font=scriptsize,labelformat=empty,skip=6pt,width=220mm]{caption}
+\usepackage[hidelinks]{hyperref}
+\floatplacement{table}{H}
+\setcounter{secnumdepth}{0}
+\begin{document}
+\renewcommand{\numberline}[1]{} % a title has the paper's own number in it
+"""
 
 
-def _text(cell: Cell, with_n: bool) -> str:
-    """`value [low, high] (= paper's)`, and n where the table's cells differ in it."""
-    interval = f" [{cell.low}, {cell.high}]" if cell.low else ""
-    n = f", n = {cell.n}" if with_n and cell.n is not None else ""
-    paper = f" ({SIGNS.get(cell.verdict, '')}{cell.paper_value})" if cell.paper_value else ""
-    return f"{cell.value}{interval}{n}{paper}"
+def tex(text: str) -> str:
+    """text with every character that LaTeX would act on escaped."""
+    return text.translate(str.maketrans(SPECIAL))
 
 
-def _caption(spec: Spec, cells: Sequence[Cell], counts: set[int]) -> str:
-    scales = ", ".join(sorted({cell.scale for cell in cells}))
+def grid(spec: Spec, cells: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
+    """The cells' texts in the table's rows and columns, after a column for each key of the rows' names."""
+    wide = cells.assign(text=list(texts)).pivot(index="row", columns="column", values="text")
+    wide = wide.reindex(index=list(spec.rows), columns=list(spec.columns)).fillna(NO_CELL)
+    keys = pd.DataFrame([row.split(SEPARATOR) for row in spec.rows], index=wide.index, columns=list(spec.keys))
+    return pd.concat([keys, wide], axis=1)
+
+
+def _caption(spec: Spec, cells: pd.DataFrame) -> str:
     unit = f" Values in {spec.defaults.unit}." if spec.defaults.unit else ""
-    images = f" n = {min(counts)} {spec.counted}." if len(counts) == 1 else ""
-    paper = f" ({HOW})" if spec.quotes else ""
-    verdicts = Counter(cell.verdict for cell in cells)
-    summary = ", ".join(f"{verdicts[name]} {name}" for name in sorted(verdicts))
-    return f"Scale: {scales}.{unit}{images} Ours [95 % interval]{paper}. {NOTHING}: not run. Cells: {summary}."
+    numbers = cells["n"].dropna().unique()
+    images = f" n = {numbers[0]} {spec.counted}." if len(numbers) == 1 else ""
+    verdicts = ", ".join(f"{n} {name}" for name, n in cells["verdict"].value_counts().sort_index().items())
+    how, scales = f" ({HOW})" if spec.quotes else "", ", ".join(sorted(set(cells["scale"])))
+    return f"Scale: {scales}.{unit}{images} Ours [95 % interval]{how}. {NOTHING}: not run. Cells: {verdicts}."
 
 
-def _label(column: str, unit: str, default: str) -> str:
-    return column if unit in ("", default) else f"{column} ({unit})"
+def render(spec: Spec, cells: pd.DataFrame, last: Sequence[str] = ()) -> dict[str, str]:
+    r"""{"csv": wide, our values only; "md": ...; "tex": a booktabs table to be \input, intervals below the values}.
 
-
-def layout(spec: Spec, cells: Sequence[Cell], last: Sequence[str]) -> Layout:
-    """Cells placed in the spec's grid, their reasons numbered by first appearance. last: as in `render`."""
-    grid = {(cell.row, cell.column): cell for cell in cells}
-    notes = list(dict.fromkeys(cell.reason for cell in cells if cell.reason))
-    counts = {cell.n for cell in cells if cell.n is not None}
-
-    def entry(row: str, column: str) -> tuple[str, int | None]:
-        cell = grid.get((row, column))
-        if cell is None:
-            return NO_CELL, None
-        return _text(cell, len(counts) > 1), notes.index(cell.reason) + 1 if cell.reason else None
-
-    head = [_label(name, column.unit, spec.defaults.unit) for name, column in spec.columns.items()]
-    source = f"{spec.paper}, Table {spec.table}" if isinstance(spec.table, int) else f"{spec.paper}, {spec.table}"
-    return Layout(
-        title=f"{source}: {spec.title}",
-        caption=_caption(spec, cells, counts),
-        note=" ".join(spec.note.split()),
-        head=(*spec.keys, *head),
-        keys=len(spec.keys),
-        body=tuple(
-            (*((key, None) for key in row.split(SEPARATOR)), *(entry(row, column) for column in spec.columns))
-            for row in spec.rows
-        ),
-        notes=tuple(notes),
-        last=tuple(last),
-    )
-
-
-def _wide_csv(spec: Spec, cells: Sequence[Cell]) -> str:
-    """Key columns, our values, scale."""
-    values = {(cell.row, cell.column): cell.value for cell in cells}
-    scale = cells[0].scale if cells else ""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*spec.keys, *spec.columns, "scale"])
-    for row in spec.rows:
-        writer.writerow([*row.split(SEPARATOR), *(values.get((row, c), NO_CELL) for c in spec.columns), scale])
-    return text.getvalue()
-
-
-def render(spec: Spec, cells: Sequence[Cell], last: Sequence[str] = ()) -> dict[str, str]:
-    """{"csv": wide, our values only; "md": ...; "tex": a booktabs table to be \\input}.
-
-    last: lines below the table, on how the models came to be.
+    cells: those of the table; last: lines below it, on how the models came to be.
     """
-    table = layout(spec, cells, last)
-    return {"csv": _wide_csv(spec, cells), "md": markdown(table), "tex": latex(table)}
+    title = f"{spec.paper}, {'Table ' if isinstance(spec.table, int) else ''}{spec.table}: {spec.title}"
+    texts = [text for text in (_caption(spec, cells), " ".join(spec.note.split())) if text]
+    reasons, several, keys = (
+        list(filter(None, cells["reason"].unique())),
+        len(set(cells["n"].dropna())) > 1,
+        len(spec.keys),
+    )
+    values, markdown, latex = [], [], []
+    for cell in rows(printed(cells).astype({"n": str})):
+        mark = reasons.index(cell.reason) + 1 if cell.reason else None
+        n = f", n = {cell.n}" if several and cell.n != "<NA>" else ""
+        beside = (f" [{cell.low}, {cell.high}]" if cell.low else "") + n
+        paper = f" ({SIGNS.get(cell.verdict, '')}{cell.paper_value})" if cell.paper_value else ""
+        values.append(cell.value)
+        markdown.append(plain(f"{cell.value}{beside}{paper}") + (f"<sup>{mark}</sup>" if mark else ""))
+        upper = tex(f"{cell.value}{paper}") + (rf"\textsuperscript{{{mark}}}" if mark else "")
+        below = tex(beside.lstrip(", "))
+        latex.append(rf"\shortstack[r]{{{upper}\\{{\scriptsize {below}}}}}" if below else upper)
+    wide, table, body = (grid(spec, cells, each) for each in (values, markdown, latex))
+    heads = [*spec.keys, *spec.heads.values()]
+    notes = "\n".join(f"{number}. {plain(reason)}" for number, reason in enumerate(reasons, start=1))
+    table = table_md(table.set_axis(heads, axis=1), keys, escaped=True)
+    body = pd.concat([body.iloc[:, :keys].map(tex), body.iloc[:, keys:]], axis=1)
+    body = body.set_axis([tex(head) for head in heads], axis=1)
+    parts = [f"# {plain(title)}", *map(plain, texts), table, notes, *map(plain, last)]
+    form = "l" * keys + "r" * (len(heads) - keys)
+    tabular = body.reset_index(drop=True).style.hide(axis="index").to_latex(hrules=True, column_format=form)
+    marked = "; ".join(rf"\textsuperscript{{{number}}}~{tex(reason)}" for number, reason in enumerate(reasons, start=1))
+    lines = [
+        "% needs the packages booktabs and graphicx", FITTED, r"\begin{table}", r"\centering\footnotesize",
+        rf"\caption[{{{tex(title)}}}]{{{tex(' '.join([f'{title}.', *texts]))}}}", rf"\fitted{{{tabular.strip()}}}",
+        *(rf"\par\smallskip {text}" for text in [marked, *map(tex, last)] if text), r"\end{table}",
+    ]  # fmt: skip
+    return {
+        "csv": wide.assign(scale=cells["scale"].iloc[0]).to_csv(index=False, lineterminator="\n"),
+        "md": "\n\n".join(filter(None, parts)) + "\n",
+        "tex": "\n".join(lines) + "\n",
+    }
+
+
+def group_files(specs: Sequence[Spec], cells: pd.DataFrame, facts: Facts) -> dict[str, str]:
+    """The files of reports/SCALE/tables/GROUP, name -> text: each table in three forms, cells.csv and metrics.json."""
+    files = {"cells.csv": cells_csv(cells), "metrics.json": json.dumps(metrics(cells), indent=2) + "\n"}
+    for spec in specs:
+        forms = render(spec, cells.loc[cells["table"] == str(spec.table)], remarks(spec, facts))
+        files |= {f"{spec.name}.{form}": text for form, text in forms.items()}
+    return files
+
+
+def document(specs: Sequence[Spec], scale: str, root: Path = Path()) -> str:
+    r"""The LaTeX document; it needs tables/GROUP/NAME.tex, and no package outside TeX Live's recommended ones.
+
+    specs: in their order; companions come last. Tables stand where they are named; floats would pass the headings.
+    """
+    lines = [rf"\section*{{Tables at scale {tex(scale)}}}", r"\listoftables"]
+    for companion in (False, True):
+        for paper in dict.fromkeys(spec.paper for spec in specs):
+            about = load_paper(paper, None, root).about
+            title = f"{about.name}: {about.title} (arXiv {about.arxiv})"
+            title = tex(f"{about.name}, companions" if companion else title)
+            part = [spec for spec in specs if spec.paper == paper and isinstance(spec.table, str) == companion]
+            lines += [
+                r"\clearpage",
+                rf"\section{{{title}}}",
+                rf"\addcontentsline{{lot}}{{section}}{{{title}}}",
+            ]
+            lines += [rf"\input{{tables/{spec.group}/{spec.name}.tex}}" for spec in part]
+    return HEAD + "\n".join([*lines, r"\end{document}"]) + "\n"
+
+
+def tally(specs: Sequence[Spec], cells: pd.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
+    """paper -> "all" or table -> verdict -> how many cells of the tables that quote the paper have it."""
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for spec in (spec for spec in specs if spec.quotes):
+        verdicts = cells.loc[(cells["paper"] == spec.paper) & (cells["table"] == str(spec.table)), "verdict"]
+        table = {name: int((verdicts == name).sum()) for name in COMPARED}
+        total = counts.setdefault(spec.paper, {"all": dict.fromkeys(COMPARED, 0)})
+        total["all"] = {name: total["all"][name] + table[name] for name in COMPARED}
+        total[str(spec.table)] = table
+    return counts
+
+
+def summary_md(specs: Sequence[Spec], cells: pd.DataFrame, claims: Mapping[str, Mapping[str, int]], scale: str) -> str:
+    """A line for each table and paper, and what its claims come to. claims: paper -> verdict -> number."""
+    lines, counts = [], tally(specs, cells)
+    for paper, tables in counts.items():
+        for spec in (spec for spec in specs if spec.paper == paper and spec.quotes):
+            name = f"Table {spec.table}" if isinstance(spec.table, int) else spec.table
+            lines.append((paper, f"[{name}](tables/{spec.group}/{spec.name}.md)", tables[str(spec.table)]))
+        lines.append((f"**{paper}**", "**all**", tables["all"]))
+    table = pd.DataFrame([{"paper": paper, "table": name, "cells": sum(n.values()), **n} for paper, name, n in lines])
+    known = {paper: ", ".join(f"{n} {name}" for name, n in verdicts.items() if n) for paper, verdicts in claims.items()}
+    texts = [f"Scale: {scale}. Cells that have a value of the paper's, by verdict:", table_md(table, 2, escaped=True)]
+    texts.append("\n".join(f"- [Claims of {paper}](claims/{paper}.md): {text}." for paper, text in known.items()))
+    return "\n\n".join(texts) + "\n"
+
+
+def write_together(results: Path, specs: Path, scale: str, root: Path = Path()) -> list[Path]:
+    """What all tables make together, from results/tables and results/claims; the files that it wrote.
+
+    cells.csv (the papers' tables), companions.csv (ours), cells.parquet (both), tables.tex, summary.md, summary.json.
+    results: reports/SCALE; specs: reports/specs; root: folder with params/. InputError: a file is missing or broken.
+    """
+    known = load_specs(specs / "tables")
+    cells = read_cells(*(results / "tables" / group / "cells.csv" for group in sorted({spec.group for spec in known})))
+    names, order = cells["paper"] + "-" + cells["table"], [spec.name for spec in known]
+    cells = cells.iloc[names.map(order.index).argsort(kind="stable")].reset_index(drop=True)
+    own = cells["table"].str.isdecimal()
+    claims = {paper: read_json(results / "claims" / f"{paper}.json")["verdicts"] for paper in papers(root)}
+    contents = {
+        "cells.csv": cells_csv(cells.loc[own]),
+        "companions.csv": cells_csv(cells.loc[~own]),
+        "tables.tex": document(known, scale, root),
+        "summary.md": summary_md(known, cells, claims, scale),
+        "summary.json": json.dumps(tally(known, cells), indent=2) + "\n",
+    }
+    for name, text in contents.items():
+        write_text(results / name, text)
+    cells.to_parquet(results / "cells.parquet", index=False)
+    return [results / name for name in (*contents, "cells.parquet")]

@@ -1,24 +1,95 @@
-"""What a table is: reports/specs/NAME.yaml, its rows, columns, paper values, and where our values come from."""
+"""What a table is: reports/specs/tables/GROUP/NAME.yaml, its rows, columns, paper values, and where ours come from."""
 
-import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
-from advgrad.config import load_yaml, merge
+from advgrad.config import load_yaml, merge, parse
 from advgrad.errors import InputError
-from advgrad.tables.papers import Paper
-from advgrad.tables.source import AGAINST, NEEDS, RECORDED, TEMPLATES, TIMED, TRAINED, Schema, Source
 
+Metric = Literal[
+    "accuracy", "success", "clean", "halving", "value", "parameter", "trained", "spared", "minutes", "saved", "pace",
+    "memory", "seconds",
+]  # fmt: skip
+Until = Literal["end", "stop"]
+NEEDS: dict[Metric, tuple[str, ...]] = {
+    "accuracy": ("model", "outcome", "mark"), "success": ("model", "outcome", "mark"), "clean": ("model",),
+    "halving": ("model", "outcome", "place"), "value": ("model", "value"), "parameter": ("key",),
+    "trained": ("model", "value"), "spared": ("model", "value", "baseline"), "minutes": ("model",),
+    "saved": ("model", "baseline"), "pace": ("model",), "memory": ("model",), "seconds": ("model", "outcome"),
+}  # fmt: skip
+RECORDED: tuple[Metric, ...] = ("accuracy", "success", "clean", "halving")  # read outcomes
+TIMED: tuple[Metric, ...] = ("minutes", "saved", "pace", "memory", "seconds")  # read reports/measured.json
+COUNTED: tuple[Metric, ...] = ("trained", "spared")
+TRAINED: tuple[Metric, ...] = (*COUNTED, "minutes", "saved")  # read trainings
+AGAINST: tuple[Metric, ...] = ("spared", "saved")  # ... and the baseline's
+MACHINE: tuple[Metric, ...] = ("minutes", "pace", "memory", "seconds")  # another machine's differ: never judged
+TEMPLATES = ("model", "outcome", "value", "against", "key", "baseline")  # ... and the texts in `where`
 SEPARATOR = " / "  # between the keys of a row's name
+
+
+def _number_format(value: str) -> str:
+    format(1.5, value)  # a ValueError of its own
+    return value
+
+
+class Schema(BaseModel):
+    """Base of a spec's schemas: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Schema):
+    """Where a cell's value comes from. Those of table, column, row and cell are laid over each other in that order.
+
+    TEMPLATES may hold {names} of `fields`. A dotted path names keys of mappings and positions of lists; a key that
+    holds dots itself is matched whole.
+    """
+
+    reason: str | None = None  # why there is no value; everything below is then unused
+    metric: Metric | None = None
+    model: str | None = None  # of outcomes (also of further attacks), analyses or trainings
+    outcome: str | None = None  # ATTACK/GRADIENT in the outcome record; seconds: "MODEL OUTCOME" is measured
+    # ATTACK is then a family, as pgd_rho of pgd_rho_1e-05: the one of its outcomes whose recorded parameters are these
+    where: dict[str, float | bool | str] = {}
+    restarts: PositiveInt = 1  # the cell is about the union of this many random restarts
+    mark: PositiveInt | None = None  # ... after this many steps
+    place: PositiveInt | None = None  # halving: iterations before the step was halved for the 1st, 2nd ... time
+    marks: tuple[PositiveInt, ...] = ()  # all step counts the paper's attack records; empty: only `mark`
+    # value: dotted path in the analysis, its first key the group with n; trained and spared: in the training
+    value: str | None = None
+    # trained: path of the number that it is divided by; spared: path of the baseline's number, if it is another
+    against: str | None = None
+    times: PositiveFloat = 1.0  # value, trained, pace and seconds: factor on it and on its interval
+    key: str | None = None  # parameter: dotted path in params/PAPER.yaml, before any scale
+    baseline: str | None = None  # saved and spared: the model whose whole training is 100 %
+    until: Until = "end"  # minutes and saved; stop: of the model's training, up to where early stopping ends it
+    fields: dict[str, str] = {}
+    unit: str = ""
+    format: Annotated[str, AfterValidator(_number_format)] = ".2f"  # of every number of the cell
+    tolerance: NonNegativeFloat = 0.0  # |ours - paper's| that still agrees, in the cell's unit
+    relative: NonNegativeFloat = 0.0  # ... or as a share of the paper's value, whichever is more
+    judged: bool = True  # False: shown beside the paper's value, never held against it
 
 
 class Row(Schema):
     paper: tuple[float | None, ...] | None = None  # in the order of the columns; null: the paper has no such cell
     source: Source = Source()
     cells: dict[str, Source] = Field(default={})  # column -> what is different there
+
+    def has(self, position: int) -> bool:
+        return self.paper is None or self.paper[position] is not None
 
 
 class Reference(Schema):
@@ -28,8 +99,7 @@ class Reference(Schema):
     rows: dict[str, str] = Field(default={})  # one key of a row's name -> what stands there in the other row's
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wanted:
+class Wanted(NamedTuple):
     """One cell of a table before it has a value."""
 
     row: str
@@ -40,9 +110,10 @@ class Wanted:
 
 
 class Spec(Schema):
-    """reports/specs/PAPER-TABLE.yaml."""
+    """A table's file. `group` is the folder that it lies in, and no key of it."""
 
-    paper: Paper
+    group: str = ""  # its stage is tables@GROUP
+    paper: str
     table: PositiveInt | str  # the paper's number; a word: a companion of ours
     prose: bool = False  # a companion whose paper values stand in the paper's text
     title: str
@@ -63,6 +134,12 @@ class Spec(Schema):
         """Whether the paper gives values for the rows."""
         return isinstance(self.table, int) or self.prose
 
+    @property
+    def heads(self) -> dict[str, str]:
+        """column -> its name, with its unit where that is not the table's."""
+        units = {name: column.unit for name, column in self.columns.items()}
+        return {name: f"{name} ({u})" if u not in ("", self.defaults.unit) else name for name, u in units.items()}
+
     @model_validator(mode="after")
     def _rows_fit(self) -> Self:
         if self.prose and isinstance(self.table, int):
@@ -76,8 +153,9 @@ class Spec(Schema):
                 raise ValueError(f"row {name!r}: {len(row.paper)} paper values for {len(self.columns)} columns")
             if unknown := sorted(set(row.cells) - set(self.columns)):
                 raise ValueError(f"row {name!r}: no column {unknown[0]!r}; known: {', '.join(self.columns)}")
-        if (unknown := _names_nothing(self)) is not None:
-            raise ValueError(f"reference: no column or key {unknown!r}")
+        keys = {key for row in self.rows for key in row.split(SEPARATOR)}
+        if unknown := [*(self.reference.columns.keys() - self.columns.keys()), *(self.reference.rows.keys() - keys)]:
+            raise ValueError(f"reference: no column or key {min(unknown)!r}")
         wanted(self)
         return self
 
@@ -89,109 +167,85 @@ def _laid_over(*sources: Source) -> Source:
     return Source.model_validate(raw)
 
 
-def _filled(source: Source, where: str) -> Source:
-    """source with its templates filled in, complete for its metric unless it has a reason."""
+def _filled(source: Source, cell: str) -> Source:
+    """source with its templates filled in, complete for its metric unless it has a reason. cell: for messages."""
     if source.reason is not None:
         return source
     try:
         texts = {key: text.format_map(source.fields) for key in TEMPLATES if (text := getattr(source, key)) is not None}
+        where = {key: x.format_map(source.fields) if isinstance(x, str) else x for key, x in source.where.items()}
     except KeyError as error:
-        raise ValueError(f"{where}: no field {error.args[0]!r}") from None
+        raise ValueError(f"{cell}: no field {error.args[0]!r}") from None
     if source.metric is None:
-        raise ValueError(f"{where}: wants a metric or a reason")
-    for key in NEEDS[source.metric]:
-        if getattr(source, key) is None:
-            raise ValueError(f"{where}: metric {source.metric} wants {key}")
+        raise ValueError(f"{cell}: wants a metric or a reason")
+    if absent := [key for key in NEEDS[source.metric] if getattr(source, key) is None]:
+        raise ValueError(f"{cell}: metric {source.metric} wants {absent[0]}")
+    if where and (source.outcome is None or source.metric not in RECORDED):
+        raise ValueError(f"{cell}: where picks an outcome, of which metric {source.metric} has none")
     if source.mark is not None and source.marks and source.mark not in source.marks:
-        raise ValueError(f"{where}: mark {source.mark} is not among marks {list(source.marks)}")
-    return source.model_copy(update=texts)
-
-
-def _has(row: Row, position: int) -> bool:
-    """Whether there is a cell: a null in the paper's row is none."""
-    return row.paper is None or row.paper[position] is not None
+        raise ValueError(f"{cell}: mark {source.mark} is not among marks {list(source.marks)}")
+    return source.model_copy(update={**texts, "where": where})
 
 
 def _reference(spec: Spec, row: str, column: str) -> tuple[str, str] | None:
     """Row and column of the cell that this one is read against, if there is one; ValueError where it names none."""
-    keys = row.split(SEPARATOR)
-    other = SEPARATOR.join(spec.reference.rows.get(key, key) for key in keys)
+    other = SEPARATOR.join(spec.reference.rows.get(key, key) for key in row.split(SEPARATOR))
     at = (row, spec.reference.columns[column]) if column in spec.reference.columns else (other, column)
     if at == (row, column):
         return None
     if at[0] not in spec.rows or at[1] not in spec.columns:
         raise ValueError(f"row {row!r}, column {column!r}: reference: no row {at[0]!r} with a column {at[1]!r}")
-    return at if _has(spec.rows[at[0]], list(spec.columns).index(at[1])) else None
-
-
-def _names_nothing(spec: Spec) -> str | None:
-    """A column or a key that the reference names, though the table has none."""
-    keys = {key for row in spec.rows for key in row.split(SEPARATOR)}
-    unknown = [*(spec.reference.columns.keys() - spec.columns.keys()), *(spec.reference.rows.keys() - keys)]
-    return min(unknown, default=None)
+    return at if spec.rows[at[0]].has(list(spec.columns).index(at[1])) else None
 
 
 def wanted(spec: Spec) -> list[Wanted]:
     """The table's cells, row by row; a null in the paper's row is no cell."""
     cells = []
-    for row_name, row in spec.rows.items():
+    for name, row in spec.rows.items():
         values = row.paper or (None,) * len(spec.columns)
         for position, ((column, source), value) in enumerate(zip(spec.columns.items(), values, strict=True)):
-            if not _has(row, position):
-                continue
-            merged = _laid_over(spec.defaults, source, row.source, row.cells.get(column, Source()))
-            filled = _filled(merged, f"row {row_name!r}, column {column!r}")
-            reference = _reference(spec, row_name, column)
-            cells.append(Wanted(row=row_name, column=column, paper_value=value, source=filled, reference=reference))
+            if row.has(position):
+                merged = _laid_over(spec.defaults, source, row.source, row.cells.get(column, Source()))
+                filled = _filled(merged, f"row {name!r}, column {column!r}")
+                cells.append(Wanted(name, column, value, filled, _reference(spec, name, column)))
     return cells
 
 
-def sources(spec: Spec) -> list[Source]:
-    """Those of the cells that have a value to look for."""
-    return [cell.source for cell in wanted(spec) if cell.source.reason is None]
+def reads(*specs: Spec) -> dict[str, list[str]]:
+    """What the tables read: names of outcomes, analyses and trainings, keys of parameters, and whether they read
+    measured times ("measured", not empty). Sorted.
+    """
+    sources = [cell.source for spec in specs for cell in wanted(spec) if cell.source.reason is None]
+
+    def names(metrics: Sequence[Metric], *keys: str) -> list[str]:
+        asked = [source for source in sources if source.metric in metrics]
+        return sorted({name for source in asked for key in keys if (name := getattr(source, key))})
+
+    return {
+        "outcomes": names(RECORDED, "model"), "analyses": names(("value",), "model"),
+        "trainings": sorted({*names(TRAINED, "model"), *names(AGAINST, "baseline")}),
+        "parameters": names(("parameter",), "key"), "measured": names(TIMED, "model"),
+    }  # fmt: skip
 
 
-def models(spec: Spec) -> list[str]:
-    """The models, and further attacks on them, whose outcome records (results/NAME) the table reads, sorted."""
-    return sorted({source.model for source in sources(spec) if source.metric in RECORDED and source.model})
-
-
-def analysed(spec: Spec) -> list[str]:
-    """The models whose analyses (analyses/MODEL) the table reads, sorted."""
-    return sorted({source.model for source in sources(spec) if source.metric == "value" and source.model})
-
-
-def trained(spec: Spec) -> list[str]:
-    """The models whose trainings (models/MODEL/metrics.json) the table reads, sorted."""
-    asked = [source for source in sources(spec) if source.metric in TRAINED]
-    found = {source.model for source in asked} | {source.baseline for source in asked if source.metric in AGAINST}
-    return sorted(name for name in found if name)
-
-
-def parameters(spec: Spec) -> list[str]:
-    """The keys of params/PAPER.yaml that the table reads, sorted; a list's key instead of its positions."""
-    keys = {source.key for source in sources(spec) if source.metric == "parameter" and source.key}
-    return sorted({re.sub(r"(\.\d+)+$", "", key) for key in keys})
-
-
-def uses_measurements(spec: Spec) -> bool:
-    """Whether the table reads reports/measured.json."""
-    return any(source.metric in TIMED for source in sources(spec))
-
-
-def _line(file: Path, error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    message = "unknown key" if first["type"] == "extra_forbidden" else first["msg"].removeprefix("Value error, ")
-    return f"{file}: {key}: {message}" if key else f"{file}: {message}"
+def place(paper: str, number: int | str) -> tuple[str, bool, int, str]:
+    """Where a table or figure stands among all: by paper, its own by number, then ours by name."""
+    own = isinstance(number, int)
+    return paper, not own, number if own else 0, "" if own else number
 
 
 def load_spec(file: Path) -> Spec:
     """The spec in file, whose name must be PAPER-TABLE.yaml; InputError with file, key and what is wrong."""
-    try:
-        spec = Spec.model_validate(load_yaml(file))
-    except ValidationError as error:
-        raise InputError(_line(file, error)) from None
+    raw = load_yaml(file)
+    spec = parse(Spec, raw | {"group": file.parent.name} if isinstance(raw, dict) else raw, file)
     if file.stem != spec.name:
         raise InputError(f"{file}: holds table {spec.name}; the file must be named {spec.name}.yaml")
     return spec
+
+
+def load_specs(folder: Path) -> list[Spec]:
+    """All tables below the folder (reports/specs/tables, or one group of it) by `place`; InputError if it has none."""
+    specs = sorted(map(load_spec, folder.rglob("*.yaml")), key=lambda spec: place(spec.paper, spec.table))
+    if not specs:
+        raise InputError(f"{folder}: no table's spec in it; wants PAPER-TABLE.yaml")
+    return specs

@@ -23,14 +23,14 @@
       for (const cell of cells) cell.classList.toggle("hit", fits(cell));
       for (const row of rows) row.hidden = !row.querySelector(".hit");
       for (const line of lines) line.hidden = !fits(line);
-      const found = lines.filter((line) => !line.hidden).length;
-      for (const one of [table, ...links]) one.hidden = !found;
-      left[paper] = (left[paper] || 0) + found;
+      const fitting = lines.filter((line) => !line.hidden).length;
+      for (const place of [table, ...links]) place.hidden = !fitting;
+      left[paper] = (left[paper] || 0) + fitting;
     }
     for (const group of groups) group.hidden = !group.querySelector("section.table:not([hidden])");
-    for (const one of papers) {
-      const paper = one.dataset.paper;
-      one.hidden = Boolean(want.paper && want.paper !== paper) || (ofCells && !left[paper]);
+    for (const part of papers) {
+      const paper = part.dataset.paper;
+      part.hidden = Boolean(want.paper && want.paper !== paper) || (ofCells && !left[paper]);
     }
     const filtered = Boolean(want.paper) || ofCells;
     const shown = Object.keys(left).reduce((sum, paper) => sum + (!want.paper || want.paper === paper ? left[paper] : 0), 0);
@@ -40,8 +40,8 @@
   }
 
   function keep() {
-    const told = String(new URLSearchParams(names.map((name) => [name, form[name].value]).filter(([, value]) => value)));
-    history.replaceState(null, "", told ? `#${told}` : location.pathname + location.search);
+    const kept = String(new URLSearchParams(names.map((name) => [name, form[name].value]).filter(([, value]) => value)));
+    history.replaceState(null, "", kept ? `#${kept}` : location.pathname + location.search);
     apply();
     if (main.getBoundingClientRect().top < 0) main.scrollIntoView();
   }
@@ -49,9 +49,9 @@
   function restore() {
     const hash = location.hash.slice(1);
     if (!hash.includes("=")) return; // a place on the page
-    const told = new URLSearchParams(hash);
+    const kept = new URLSearchParams(hash);
     for (const name of names) {
-      form[name].value = told.get(name) || "";
+      form[name].value = kept.get(name) || "";
       if (form[name].selectedIndex < 0) form[name].value = ""; // no such paper, network or verdict
     }
     apply();
