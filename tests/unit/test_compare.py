@@ -15,7 +15,7 @@ import pytest
 from advgrad.cli import main
 from advgrad.compare.compare import Comparison, compare, render, summary
 from advgrad.files import write_text
-from tests.unit.compare_toy import CELLS, TABLE, commit, project
+from tests.unit.compare_toy import CELLS, OUTCOMES, TABLE, commit, project
 
 
 @pytest.fixture
@@ -61,7 +61,10 @@ def test_holms_correction_by_hand(tmp_path):
 
 
 def test_without_outcomes_it_is_unpaired_and_says_so(repo):
-    shutil.rmtree(repo / ".dvc/cache")
+    for broken in (5, 14):
+        project(repo, broken=broken)
+        shutil.rmtree(repo / OUTCOMES)
+        commit(repo)
     text = render(compare("HEAD~1", "HEAD"), "text")
     assert "Fisher, unpaired: no outcomes of A and B" in text
     assert text.splitlines()[-1] == (

@@ -7,12 +7,9 @@ from typing import Any
 import pytest
 
 from advgrad.errors import InputError
-from advgrad.tables.costs import counted, timed
-from advgrad.tables.estimate import estimate
-from advgrad.tables.facts import Estimate, Facts
-from advgrad.tables.records import Measurement, read_measurements
-from advgrad.tables.source import Source
-from advgrad.tables.values import Tree, read_training
+from advgrad.tables.estimate import Estimate, estimate
+from advgrad.tables.records import Facts, Measurement, Tree, read_measurements
+from advgrad.tables.spec import Source
 
 RAT = {"epochs": 10, "flop": {"total": 400}, "passes": {"attack": {"backward": 30}, "update": {"backward": 10}}}
 RAT |= {"stop": {"epoch": 6, "flop": {"total": 240}}}
@@ -27,7 +24,7 @@ MEASURED = {
 
 
 def tree(name: str, content: dict[str, Any]) -> Tree:
-    return Tree(file=Path(f"models/{name}/metrics.json"), content=content)
+    return Tree(file=Path(f"trainings/{name}.json"), content=content)
 
 
 def facts(**measured: Measurement) -> Facts:
@@ -52,39 +49,36 @@ def source(metric: str, model: str, **keys: Any) -> Source:
     ],
 )
 def test_minutes(model: str, until: str, seconds: float):
-    ours = timed(facts(), source("minutes", model, until=until))
+    ours = estimate(source("minutes", model, until=until), facts())
     assert (ours.value, ours.reason, ours.full) == (pytest.approx(seconds / 60), "measured on x", True)
-    assert estimate(source("minutes", model, until=until), facts()) == ours
 
 
 def test_saved_is_of_the_whole_baseline():
-    assert timed(facts(), source("saved", "dat", baseline="rat")).value == pytest.approx(100 * (1 - 250 / 600))
+    assert estimate(source("saved", "dat", baseline="rat"), facts()).value == pytest.approx(100 * (1 - 250 / 600))
     stopped = source("saved", "dat", baseline="rat", until="stop")
-    assert timed(facts(), stopped).value == pytest.approx(100 * (1 - 130 / 600))
-    assert timed(facts(), source("saved", "rat", baseline="rat", until="stop")).value == pytest.approx(40)
+    assert estimate(stopped, facts()).value == pytest.approx(100 * (1 - 130 / 600))
+    assert estimate(source("saved", "rat", baseline="rat", until="stop"), facts()).value == pytest.approx(40)
 
 
 def test_seconds_of_two_machines_are_shown_and_not_judged():
     other = facts(rat=Measurement(seconds=600, machine="y", epochs=10))
-    saved = timed(other, source("saved", "dat", baseline="rat"))
+    saved = estimate(source("saved", "dat", baseline="rat"), other)
     assert (saved.reason, saved.full) == ("measured on x and y", False)
-    assert timed(other, source("minutes", "rat")).full
+    assert estimate(source("minutes", "rat"), other).full
 
 
 def test_pace_memory_and_what_an_analysis_clocked():
-    assert timed(facts(), source("pace", "dat")).value == 40  # its own epochs only
-    assert timed(facts(), source("memory", "std")).value == 1.5
+    assert estimate(source("pace", "dat"), facts()).value == 40  # its own epochs only
+    assert estimate(source("memory", "std"), facts()).value == 1.5
     clocked = facts(**{"rat fgsm/plain": Measurement(seconds=0.25, machine="x")})
     one = source("seconds", "rat", outcome="fgsm/plain")
-    assert timed(clocked, one) == Estimate(value=0.25, reason="measured on x")
-    assert timed(clocked, one.model_copy(update={"times": 1000.0})).value == 250
+    assert estimate(one, clocked) == Estimate(value=0.25, reason="measured on x")
+    assert estimate(one.model_copy(update={"times": 1000.0}), clocked).value == 250
 
 
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [
-        (source("minutes", "gone"), "not run yet"),
-        (source("saved", "rat", baseline="gone"), "not run yet"),
         (source("seconds", "rat", outcome="fgsm/hns"), "not measured at this scale"),
         (source("pace", "gone"), "not measured at this scale"),
         (source("pace", "old"), "measured without its number of epochs"),
@@ -93,32 +87,28 @@ def test_pace_memory_and_what_an_analysis_clocked():
     ],
 )
 def test_what_is_missing_says_so(asked: Source, reason: str):
-    assert timed(facts(), asked, "not run yet") == Estimate(reason=reason)
+    assert estimate(asked, facts()) == Estimate(reason=reason)
     without = Facts(trainings=facts().trainings)
-    assert timed(without, asked, "not run yet").value is None
 
 
 def test_a_trunk_that_was_not_measured():
     told = Facts(trainings=facts().trainings, measured={"dat": MEASURED["dat"]})
-    assert timed(told, source("minutes", "dat")) == Estimate(reason="not measured at this scale")
+    assert estimate(source("minutes", "dat"), told) == Estimate(reason="not measured at this scale")
 
 
 def test_numbers_of_a_training():
-    assert counted(facts(), source("trained", "rat", value="flop.total", times=0.5)) == Estimate(value=200)
+    assert estimate(source("trained", "rat", value="flop.total", times=0.5), facts()) == Estimate(value=200)
     ratio = source("trained", "rat", value="passes.attack.backward", against="passes.update.backward")
     assert estimate(ratio, facts()) == Estimate(value=3)
-    assert counted(facts(), source("trained", "gone", value="epochs"), "not run yet") == Estimate(reason="not run yet")
 
 
 def test_the_share_that_is_spared():
     spared = source("spared", "dat", baseline="rat", value="flop.total")
-    assert counted(facts(), spared) == Estimate(value=75)
+    assert estimate(spared, facts()) == Estimate(value=75)
     stopped = source("spared", "dat", baseline="rat", value="stop.flop.total", against="flop.total")
-    assert counted(facts(), stopped) == Estimate(value=85)
+    assert estimate(stopped, facts()) == Estimate(value=85)
     both = source("spared", "dat", baseline="rat", value="stop.flop.total")
-    assert counted(facts(), both) == Estimate(value=75)
-    missing = source("spared", "dat", baseline="gone", value="flop.total")
-    assert counted(facts(), missing, "not run yet") == Estimate(reason="not run yet")
+    assert estimate(both, facts()) == Estimate(value=75)
 
 
 @pytest.mark.parametrize(
@@ -126,15 +116,15 @@ def test_the_share_that_is_spared():
     [
         (
             source("trained", "std", value="stop.epoch"),
-            "models/std/metrics.json: no 'stop.epoch'; the file has: epochs",
+            "trainings/std.json: no 'stop.epoch'; the file has: epochs",
         ),
-        (source("trained", "rat", value="stop"), "models/rat/metrics.json: stop: must be a number, not {"),
+        (source("trained", "rat", value="stop"), "trainings/rat.json: stop: must be a number, not {"),
         (source("spared", "rat", baseline="dat", value="flop.total", against="fork.zero"), "no 'fork.zero'; fork has"),
     ],
 )
 def test_numbers_that_are_not_there_name_the_file(asked: Source, says: str):
     with pytest.raises(InputError) as caught:
-        counted(facts(), asked)
+        estimate(asked, facts())
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -144,28 +134,23 @@ def test_nothing_is_divided_by_nothing():
         source("trained", "a", value="x", against="none"),
         source("spared", "a", baseline="a", value="x", against="none"),
     ):
-        with pytest.raises(InputError, match=r"a/metrics.json: none: must be above 0 to divide by, not 0"):
-            counted(told, asked)
+        with pytest.raises(InputError, match=r"a.json: none: must be above 0 to divide by, not 0"):
+            estimate(asked, told)
 
 
 def test_a_stop_of_a_training_without_one_names_the_file():
-    with pytest.raises(InputError, match=r"models/std/metrics.json: no 'stop.epoch'"):
-        timed(facts(), source("minutes", "std", until="stop"))
+    with pytest.raises(InputError, match=r"trainings/std.json: no 'stop.epoch'"):
+        estimate(source("minutes", "std", until="stop"), facts())
 
 
-def test_files(tmp_path: Path):
-    (tmp_path / "rat").mkdir()
-    file = tmp_path / "rat" / "metrics.json"
-    with pytest.raises(InputError, match=r"rat/metrics.json: no such file"):
-        read_training(tmp_path, "rat")
-    file.write_text(json.dumps(RAT))
-    assert read_training(tmp_path, "rat") == Tree(file=file, content=RAT)
-    measured = tmp_path / "measured.json"
-    entry = {"seconds": 3, "machine": "x", "epochs": 2, "gib": 0.5}
-    measured.write_text(json.dumps({"tiny": {"rat": entry, "old": {"seconds": 1, "machine": "x"}}}))
-    found = read_measurements(measured, "tiny")
-    assert found["rat"] == Measurement(seconds=3, machine="x", epochs=2, gib=0.5)
-    assert (found["old"].epochs, found["old"].gib) == (None, None)
-    measured.write_text(json.dumps({"tiny": {"rat": entry | {"epochs": 0}}}))
-    with pytest.raises(InputError, match=r"tiny.rat.epochs: "):
-        read_measurements(measured, "tiny")
+def test_measurements_are_a_scales(tmp_path: Path):
+    file, entry = tmp_path / "measured.json", {"seconds": 3, "machine": "x", "epochs": 2, "gib": 0.5}
+    file.write_text(json.dumps({"tiny": {"rat": entry, "old": {"seconds": 1, "machine": "x"}}}))
+    measured = read_measurements(file, "tiny")
+    assert measured["rat"] == Measurement(seconds=3, machine="x", epochs=2, gib=0.5)
+    assert (measured["old"].epochs, measured["old"].gib) == (None, None)
+    assert read_measurements(file, "quick") == {}
+    for wrong, says in (({"epochs": 0}, "epochs"), ({"seconds": 0}, "seconds"), ({"machine": None}, "machine")):
+        file.write_text(json.dumps({"tiny": {"rat": entry | wrong}}))
+        with pytest.raises(InputError, match=rf"measured.json: tiny.rat.{says}: "):
+            read_measurements(file, "tiny")

@@ -5,17 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.stats import binomtest, sem
 
 from advgrad.errors import InputError
-from advgrad.tables.estimate import analysed, attacked, estimate, share, wilson
-from advgrad.tables.facts import Estimate, Facts
-from advgrad.tables.records import Record
-from advgrad.tables.source import Source
-from advgrad.tables.values import Tree
-from advgrad.tables.verdict import Beside, verdict
+from advgrad.tables.build import verdict
+from advgrad.tables.estimate import Estimate, estimate, share
+from advgrad.tables.records import Facts, Record, Run, Summary, Tree
+from advgrad.tables.spec import Source
 
 CLEAN = np.array([1, 1, 1, 1, 0], np.uint8)
 OUTCOME = np.array(  # (restarts, marks, n): each restart and each mark breaks one image more
@@ -24,38 +20,35 @@ OUTCOME = np.array(  # (restarts, marks, n): each restart and each mark breaks o
 )
 
 
-def record(steps: tuple[int, ...] = (10, 20), outcome: np.ndarray = OUTCOME) -> Record:
-    return Record(
-        file=Path("results/m/outcomes.safetensors"),
-        clean=CLEAN,
-        model="m",
-        outcomes={"pgd/plain": outcome},
-        steps={"pgd/plain": steps},
-    )
+def record(steps: tuple[int, ...] = (10, 20), outcome: np.ndarray = OUTCOME, clean: np.ndarray = CLEAN) -> Record:
+    summary = Summary(model="m", runs={"pgd/plain": Run(steps=steps)})
+    return Record(file=Path("outcomes/m.safetensors"), clean=clean, summary=summary, outcomes={"pgd/plain": outcome})
+
+
+def attacked(record: Record, source: Source) -> Estimate:
+    return estimate(source, Facts(records={"m": record}))
 
 
 def source(**keys) -> Source:
     return Source.model_validate({"metric": "accuracy", "model": "m", "outcome": "pgd/plain", "mark": 10, **keys})
 
 
-@given(st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_is_scipys(counts: tuple[int, int]):
-    k, n = counts
-    interval = binomtest(k, n).proportion_ci(method="wilson")
-    assert wilson(k, n) == pytest.approx((interval.low, interval.high), abs=1e-12)
-    assert wilson(k, n)[0] <= k / n <= wilson(k, n)[1]
-
-
-def test_wilson_by_hand():
-    assert wilson(0, 10) == pytest.approx((0.0, 0.277533), abs=1e-6)
-    assert wilson(10, 10) == pytest.approx((0.722467, 1.0), abs=1e-6)
-    assert wilson(50, 100) == pytest.approx((0.403832, 0.596168), abs=1e-6)
+@pytest.mark.parametrize(
+    ("k", "n", "low", "high"), [(0, 10, 0, 27.7533), (10, 10, 72.2467, 100), (50, 100, 40.3832, 59.6168)]
+)
+def test_a_share_has_wilsons_interval(k: int, n: int, low: float, high: float):
+    """By hand, and scipy's; the ends are 0 and 100 to the last digit where nothing or all is hit."""
+    ours, scipys = share(np.arange(n) < k), binomtest(k, n).proportion_ci(method="wilson")
+    assert (ours.value, ours.n) == (100 * k / n, n)
+    assert (ours.low, ours.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    assert (ours.low, ours.high) == pytest.approx((100 * scipys.low, 100 * scipys.high))
+    assert (k > 0 or ours.low == 0) and (k < n or ours.high == 100)
 
 
 def test_clean_accuracy():
     ours = estimate(Source(metric="clean", model="m"), Facts(records={"m": record()}))
     assert (ours.value, ours.n) == (80.0, 5)
-    assert (ours.low, ours.high) == pytest.approx(tuple(100 * end for end in wilson(4, 5)))
+    assert ours == share(CLEAN)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +81,7 @@ def test_a_mark_that_was_not_run():
 
 
 def test_unknown_outcome_names_the_file():
-    with pytest.raises(InputError, match=r"results/m/outcomes.safetensors: no 'cw/plain'; has: pgd/plain"):
+    with pytest.raises(InputError, match=r"outcomes/m.safetensors: no 'cw/plain'; has: pgd/plain"):
         attacked(record(), source(outcome="cw/plain"))
 
 
@@ -102,12 +95,8 @@ HALVINGS = np.array([[22, 40], [24, -1], [29, 50], [-1, -1]], np.int16)  # (imag
 
 
 def halving(place: int, halvings: np.ndarray = HALVINGS, steps: tuple[int, ...] = (100,), **keys) -> Estimate:
-    outcome = np.ones((1, 1, 5), np.uint8)
-    told = Record(
-        file=Path("results/m/outcomes.safetensors"), clean=CLEAN, model="m", outcomes={"apgd/plain": outcome},
-        steps={"apgd/plain": steps}, halvings={"apgd/plain": halvings},
-    )  # fmt: skip
-    asked = source(metric="halving", outcome="apgd/plain", place=place, **{"mark": None, **keys})
+    told = replace(record(steps), halvings={"pgd/plain": halvings})
+    asked = source(metric="halving", place=place, **{"mark": None, **keys})
     return estimate(asked, Facts(records={"m": told}))
 
 
@@ -135,9 +124,8 @@ def test_halvings_of_a_shorter_run_are_not_judged():
 
 def test_an_attack_without_halvings_names_the_file():
     asked = source(metric="halving", place=1)
-    with pytest.raises(InputError, match=r"m/outcomes.safetensors: no halvings of 'pgd/plain'; has: none"):
+    with pytest.raises(InputError, match=r"m.safetensors: no halvings of 'pgd/plain'; has: none"):
         estimate(asked, Facts(records={"m": record()}))
-    assert estimate(asked, Facts(), "not run yet") == Estimate(reason="not run yet")
 
 
 def test_a_reason_needs_no_record():
@@ -153,7 +141,7 @@ def test_an_attack_on_the_first_images_only(k: int, restarts: int, mark: int, ac
     short = record(outcome=OUTCOME[:, :, :k])
     over_all = attacked(short, source(restarts=restarts, mark=mark, marks=(10, 20)))
     assert (over_all.value, over_all.n) == (pytest.approx(accuracy), k)
-    assert (over_all.low, over_all.high) == pytest.approx([100 * x for x in wilson(round(k * accuracy / 100), k)])
+    assert replace(over_all, reason="") == share(np.arange(k) < round(k * accuracy / 100))
     assert (over_all.reason, over_all.full) == (f"first {k} of 5 images", True)
     over_correct = attacked(short, source(metric="success", restarts=restarts, mark=mark, marks=(10, 20)))
     assert (over_correct.value, over_correct.n) == (pytest.approx(success), k)  # the first four are correct
@@ -165,10 +153,7 @@ def test_an_attack_on_no_image_was_not_run():
 
 
 def test_success_over_the_first_images_counts_their_correct_ones():
-    wrong_first = Record(
-        file=Path("f"), clean=np.array([0, 1, 1], np.uint8), model="m",
-        outcomes={"pgd/plain": np.array([[[0, 1]]], np.uint8)}, steps={"pgd/plain": (10,)},
-    )  # fmt: skip
+    wrong_first = record((10,), np.array([[[0, 1]]], np.uint8), np.array([0, 1, 1], np.uint8))
     ours = attacked(wrong_first, source(metric="success"))
     assert (ours.value, ours.n, ours.reason) == (0.0, 1, "first 2 of 3 images")
     nothing = attacked(replace(wrong_first, outcomes={"pgd/plain": np.array([[[0]]], np.uint8)}), source(restarts=9))
@@ -177,7 +162,7 @@ def test_success_over_the_first_images_counts_their_correct_ones():
 
 
 VALUES = Tree(
-    file=Path("analyses/m/values.json"),
+    file=Path("m.json"),
     content={
         "signals": {
             "n": 500,
@@ -189,23 +174,22 @@ VALUES = Tree(
 )
 
 
+def analysed(source: Source) -> Estimate:
+    return estimate(source, Facts(analyses={"m": VALUES}))
+
+
 def test_numbers_of_an_analysis():
     share_of = Source(metric="value", model="m", value="signals.zero_gradient")
-    assert analysed(VALUES, share_of) == Estimate(value=0.125, low=0.1, high=0.15, n=500)
-    percent = analysed(VALUES, share_of.model_copy(update={"times": 100.0}))
+    assert analysed(share_of) == Estimate(value=0.125, low=0.1, high=0.15, n=500)
+    percent = analysed(share_of.model_copy(update={"times": 100.0}))
     assert (percent.value, percent.low, percent.high) == (12.5, 10.0, 15.0)
     no_interval = Source(metric="value", model="m", value="signals.jsv_mean.orig")
-    assert estimate(no_interval, Facts(analyses={"m": VALUES})) == Estimate(value=8.5, n=500)
+    assert analysed(no_interval) == Estimate(value=8.5, n=500)
     passes = Source(metric="value", model="m", value="cost.fgsm/plain.forward")
-    assert analysed(VALUES, passes) == Estimate(value=2, n=2)
+    assert analysed(passes) == Estimate(value=2, n=2)
     for variant in ("njs", "hns"):
         odd = Source(metric="value", model="m", value=f"signals.jsv_mean.{variant}")
-        assert analysed(VALUES, odd) == Estimate(n=500, reason="the analysis gave no finite number")
-
-
-def test_a_model_without_analysis_has_the_reason_given():
-    asked = Source(metric="value", model="other", value="signals.zero_gradient")
-    assert estimate(asked, Facts(analyses={"m": VALUES}), "not run yet") == Estimate(reason="not run yet")
+        assert analysed(odd) == Estimate(n=500, reason="the analysis gave no finite number")
 
 
 def test_parameters():
@@ -213,6 +197,10 @@ def test_parameters():
     asked = Source(metric="parameter", key="attacks.pgd.steps.1")
     assert estimate(asked, Facts(parameters=tree)) == Estimate(value=50)
     assert estimate(Source(metric="parameter", key="attacks.pgd.eps"), Facts(parameters=tree)) == Estimate(value=8.0)
+
+
+def judged(ours: Estimate, paper: float | None, judge: bool = True, beside=None, **keys: object) -> str:
+    return verdict(ours, paper, Source.model_validate({"metric": "clean", "model": "m", **keys}), judge, beside)
 
 
 @pytest.mark.parametrize(
@@ -229,12 +217,12 @@ def test_parameters():
 )
 def test_verdicts(value: float | None, paper: float | None, judge: bool, says: str):
     ours = Estimate(value=value, low=44.0, high=56.0)
-    assert verdict(ours, paper, tolerance=10, judge=judge) == says
+    assert judged(ours, paper, judge, tolerance=10) == says
 
 
 def test_tolerance_takes_no_binary_dust():
-    assert verdict(Estimate(value=0.3), 0.1, tolerance=0.2, judge=True) == "agrees"
-    assert verdict(Estimate(value=0.3), 0.1, tolerance=0.19, judge=True) == "differs"
+    assert judged(Estimate(value=0.3), 0.1, tolerance=0.2) == "agrees"
+    assert judged(Estimate(value=0.3), 0.1, tolerance=0.19) == "differs"
 
 
 @pytest.mark.parametrize(
@@ -252,7 +240,7 @@ def test_tolerance_takes_no_binary_dust():
 )
 def test_relative_tolerance(paper: float, tolerance: float, relative: float, says: str):
     ours = Estimate(value=12.0)
-    assert verdict(ours, paper, tolerance=tolerance, relative=relative, judge=True) == says
+    assert judged(ours, paper, tolerance=tolerance, relative=relative) == says
 
 
 @pytest.mark.parametrize(
@@ -269,17 +257,25 @@ def test_relative_tolerance(paper: float, tolerance: float, relative: float, say
     ],
 )
 def test_the_side_of_the_cell_that_it_is_read_against(beside: float | None, papers: float, says: str):
-    ours, other = Estimate(value=50.0), Beside(ours=Estimate(value=beside), paper_value=papers)
-    assert verdict(ours, 70.0, tolerance=5, judge=True, beside=other) == says
-    assert verdict(ours, 52.0, tolerance=5, judge=True, beside=other) == "agrees"
-    assert verdict(ours, 70.0, tolerance=5, judge=False, beside=other) == "not judged at this scale"
+    ours, other = Estimate(value=50.0), (Estimate(value=beside), papers)
+    assert judged(ours, 70.0, beside=other, tolerance=5) == says
+    assert judged(ours, 52.0, beside=other, tolerance=5) == "agrees"
+    assert judged(ours, 70.0, False, other, tolerance=5) == "not judged at this scale"
 
 
 def test_a_cut_attack_gives_no_direction():
-    other = Beside(ours=Estimate(value=40.0, full=False), paper_value=20.0)
-    assert verdict(Estimate(value=50.0), 70.0, tolerance=5, judge=True, beside=other) == "differs"
+    other = Estimate(value=40.0, full=False), 20.0
+    assert judged(Estimate(value=50.0), 70.0, beside=other, tolerance=5) == "differs"
 
 
 def test_a_cut_attack_is_never_judged():
     ours = Estimate(value=50.0, low=44.0, high=56.0, full=False)
-    assert verdict(ours, 50.0, tolerance=1, judge=True) == "not judged at this scale"
+    assert judged(ours, 50.0, tolerance=1) == "not judged at this scale"
+
+
+def test_seconds_are_never_judged_and_parameters_always():
+    ours = Estimate(value=50.0)
+    assert judged(ours, 50.0, metric="pace") == "not judged at this scale"
+    assert judged(ours, 50.0, False, metric="parameter") == "agrees"
+    assert judged(ours, 51.0, False, metric="parameter") == "differs"
+    assert judged(ours, 50.0, metric="parameter", judged=False) == "not judged at this scale"

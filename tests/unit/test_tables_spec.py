@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from advgrad.errors import InputError
-from advgrad.tables.spec import analysed, load_spec, models, parameters, uses_measurements, wanted
+from advgrad.tables.spec import load_spec, load_specs, place, reads, wanted
 
 GOOD = """
 paper: gaat
@@ -49,8 +49,10 @@ def test_layers_templates_and_missing_cells(tmp_path: Path):
     assert cells["MNIST / RAT", "minutes"].source.unit == "min"
     assert cells["CIFAR / GAAT", "minutes"].source.reason == "not built yet"
     assert cells["CIFAR / GAAT", "adv"].source.model == "gaat-a-b"  # a null takes the reason back
-    assert models(spec) == ["gaat-a-b", "gaat-mnist-gaat", "gaat-mnist-rat"]
-    assert uses_measurements(spec)
+    assert reads(spec)["outcomes"] == ["gaat-a-b", "gaat-mnist-gaat", "gaat-mnist-rat"]
+    assert reads(spec)["trainings"] == ["gaat-mnist-gaat", "gaat-mnist-rat"]
+    assert spec.heads == {"minutes": "minutes (min)", "saved": "saved", "adv": "adv"}
+    assert (spec.name, spec.group) == ("gaat-2", tmp_path.name)
 
 
 def test_cells_are_read_against_another_column_or_row(tmp_path: Path):
@@ -112,11 +114,35 @@ def test_numbers_of_analyses_parameters_and_seconds(tmp_path: Path):
     assert cells["a", "range"].value == "signals.pgd.orig"
     assert cells["b", "steps"].key == "attacks.fgsm_beta0.1.steps.0"
     assert cells["b", "seconds"].outcome == "fgsm_beta0.1/plain"
-    assert models(spec) == []
-    assert analysed(spec) == ["m-x", "m-y"]
-    names = [f"attacks.{attack}.{key}" for attack in ("fgsm_beta0.1", "pgd") for key in ("eps", "steps")]
-    assert parameters(spec) == names
-    assert uses_measurements(spec)
+    names = [f"attacks.{attack}.{key}" for attack in ("fgsm_beta0.1", "pgd") for key in ("eps", "steps.0")]
+    models = ["m-x", "m-y"]
+    assert reads(spec) == {
+        "outcomes": [], "analyses": models, "trainings": [], "parameters": names, "measured": models,
+    }  # fmt: skip
+
+
+def test_where_is_laid_over_and_filled(tmp_path: Path):
+    text = GOOD.replace("outcome: pgd/plain", "outcome: pgd/plain, where: {rho: 1.0e-5, eps: '{net}'}")
+    text = text.replace("cells: {adv: {mark: 50}}", "cells: {adv: {mark: 50, where: {rho: 0.1}}}")
+    cells = {(cell.row, cell.column): cell.source.where for cell in wanted(load_spec(write(tmp_path, text)))}
+    assert cells["MNIST / RAT", "adv"] == {"rho": 1e-5, "eps": "mnist"}
+    assert cells["MNIST / GAAT", "adv"] == {"rho": 0.1, "eps": "mnist"}
+    wrong = GOOD.replace("{metric: minutes,", "{metric: minutes, where: {rho: 0.1},")
+    with pytest.raises(InputError, match="column 'minutes': where picks an outcome, of which metric minutes has none"):
+        load_spec(write(tmp_path, wrong))
+
+
+def test_tables_are_in_the_order_of_papers_and_numbers(tmp_path: Path):
+    for name in ("gaat-10", "gaat-2", "attack-bnn-12", "linbp-1"):
+        paper, _, table = name.rpartition("-")
+        folder = tmp_path / (paper if table != "10" else f"{paper}-cifar100")
+        folder.mkdir(exist_ok=True)
+        write(folder, GOOD.replace("paper: gaat", f"paper: {paper}").replace("table: 2", f"table: {table}"), name)
+    assert [spec.name for spec in load_specs(tmp_path)] == ["attack-bnn-12", "gaat-2", "gaat-10", "linbp-1"]
+    assert [spec.group for spec in load_specs(tmp_path)][2] == "gaat-cifar100"
+    assert place("gaat", 12) < place("gaat", "best") < place("gaat", "cost") < place("linbp", 1)
+    with pytest.raises(InputError, match="no table's spec in it"):
+        load_specs(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize(
@@ -126,8 +152,8 @@ def test_numbers_of_analyses_parameters_and_seconds(tmp_path: Path):
         (', key: "attacks.{what}.eps"', "", "column 'eps': metric parameter wants key"),
         (', outcome: "{what}/plain"', "", "column 'seconds': metric seconds wants outcome"),
         ("{what}.eps", "{which}.eps", "column 'eps': no field 'which'"),
-        ("times: 100", "times: 0", "columns.range.times: Input should be greater than 0"),
-        ("times: 100", "relative: -0.1", "columns.range.relative: Input should be greater than or equal to 0"),
+        ("times: 100", "times: 0", "columns.range.times: input should be greater than 0"),
+        ("times: 100", "relative: -0.1", "columns.range.relative: input should be greater than or equal to 0"),
     ],
 )
 def test_mistakes_in_numbers(tmp_path: Path, old: str, new: str, says: str):
@@ -144,8 +170,7 @@ def test_mistakes_in_numbers(tmp_path: Path, old: str, new: str, says: str):
     [
         ("title: times", "title: times\ncolour: red", "colour: unknown key"),
         ("mark: 50}}", "mark: 50, steps: 3}}", "rows.MNIST / GAAT.cells.adv.steps: unknown key"),
-        ("metric: minutes", "metric: hours", "columns.minutes.metric: Input should be 'accuracy'"),
-        ("paper: gaat", "paper: dat", "paper: Input should be 'linbp'"),
+        ("metric: minutes", "metric: hours", "columns.minutes.metric: input should be 'accuracy'"),
         ("keys: [dataset, method]", "keys: [dataset]", "row 'MNIST / RAT': wants 1 keys"),
         ("[32, null, 96.13]", "[32, 96.13]", "row 'MNIST / RAT': 2 paper values for 3 columns"),
         ("    paper: [1, 2, 3]\n", "", "row 'CIFAR / GAAT': a paper's table, or its prose, has paper values"),
@@ -159,10 +184,10 @@ def test_mistakes_in_numbers(tmp_path: Path, old: str, new: str, says: str):
         ("outcome: pgd/plain, ", "", "column 'adv': metric accuracy wants outcome"),
         (', baseline: "gaat-{net}-rat"', "", "column 'saved': metric saved wants baseline"),
         ("unit: min", "unit: min, format: .2q", "columns.minutes.format: "),
-        ("tolerance: 2,", "tolerance: -1,", "defaults.tolerance: Input should be greater than or equal to 0"),
+        ("tolerance: 2,", "tolerance: -1,", "defaults.tolerance: input should be greater than or equal to 0"),
         ("table: 2", "table: 3", "holds table gaat-3; the file must be named gaat-3.yaml"),
         ("title: times", "title: [", "not YAML"),
-        (GOOD, "- 1", "Input should be a valid dictionary"),
+        (GOOD, "- 1", "input should be a valid dictionary"),
     ],
 )
 def test_mistakes_are_one_line_naming_the_file(tmp_path: Path, old: str, new: str, says: str):
