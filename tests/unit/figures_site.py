@@ -77,7 +77,8 @@ panels:
 """
 FILES = {
     "analyses/attack-bnn/mlp.csv": "beta,psi_l2,jsv_mean\n0.01,0.9,0.5\n1,0.123456789,nan\n100,0,inf\n",
-    "analyses/attack-bnn/walk.csv": """series,epoch,test_loss,test_accuracy,test_accuracy_low,test_accuracy_high,best_test_accuracy
+    "analyses/attack-bnn/walk.csv": """\
+series,epoch,test_loss,test_accuracy,test_accuracy_low,test_accuracy_high,best_test_accuracy
 bp-x0.1,1,2.5,0.5,0.4,0.6,0.5
 bp-x0.1,2,inf,0.25,,,0.5
 linbp,1,,0.125,,,
