@@ -187,16 +187,25 @@ def planned(*, main: bool) -> list[Rule]:
 
 # Running it
 
+GROUP = """
+import os, signal, subprocess, sys
+def stop(number, frame):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.kill(0, signal.SIGINT)
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+signal.signal(signal.SIGTERM, stop)
+sys.exit(subprocess.Popen(sys.argv[1:]).wait())
+"""  # a command; at SIGTERM it and its stages get SIGINT, since at SIGTERM Snakemake would wait for jobs it submitted
+
 
 def snakemake(profile: str, jobs: int | None, rules: list[str]) -> int:
     """Its exit status; 130 after Ctrl-C or SIGTERM, when it and its stages have ended."""
     cores = ["--cores", str(jobs)] if jobs else []
     command = [sys.executable, "-m", "snakemake", "--workflow-profile", f"profiles/{profile}", *cores, *rules]
-    whole_group = ["sh", "-c", 'trap "trap - TERM; kill 0" TERM; "$@" & wait $!', "sh"]  # SIGTERM ends the stages too
     environment = os.environ | {PLANNED: "1"} | ({} if jobs == 1 else {BESIDE: "1"})
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     with subprocess.Popen(  # noqa: S603
-        [*whole_group, *command], env=environment, process_group=0, preexec_fn=end_with_parent
+        [sys.executable, "-IS", "-c", GROUP, *command], env=environment, process_group=0, preexec_fn=end_with_parent
     ) as process:
         try:
             return process.wait()

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,12 +44,13 @@ stages:
     outs: [reports/t.csv: {cache: false}]
 """
 WORK = """
-import sys, time, pathlib, yaml
+import os, sys, time, pathlib, yaml
 out, *read = sys.argv[1:]
 told = yaml.safe_load(open("work.yaml")).get(read[-1], {}) if out.startswith("models") else {}
 with open("ran.txt", "a") as log: log.write(out + "\\n")
 time.sleep(told.get("seconds", 0))
 if told.get("fails"): sys.exit("boom")
+if told.get("killed") and open("ran.txt").read().count(out) == 1: os.kill(os.getpid(), 9)
 assert not pathlib.Path(out).exists() or out.startswith("data"), "outputs are removed first"
 pathlib.Path(out).parent.mkdir(exist_ok=True, parents=True)
 text = " ".join(pathlib.Path(r).read_text() for r in read if "/" in r)
@@ -57,7 +59,8 @@ pathlib.Path(out).write_text(f"{out}({text}{told.get('value', '')})")
 RUN = """
 import sys
 from advgrad import config, errors, run
-try: sys.exit(run.repro(config.load_settings(), sys.argv[1:], "default", 2))
+profile, *targets = sys.argv[1:]
+try: sys.exit(run.repro(config.load_settings(), targets, profile, 2 if profile == "default" else None))
 except errors.InputError as error: sys.exit(f"error: {error}")
 """
 STAGES = 8
@@ -95,8 +98,8 @@ def call(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, cwd=project, env=environment(), capture_output=True, text=True, timeout=120)
 
 
-def repro(project: Path, *targets: str) -> subprocess.CompletedProcess[str]:
-    return call(project, sys.executable, "run.py", *targets)
+def repro(project: Path, *targets: str, profile: str = "default") -> subprocess.CompletedProcess[str]:
+    return call(project, sys.executable, "run.py", profile, *targets)
 
 
 def ran(project: Path) -> list[str]:
@@ -107,14 +110,19 @@ def ran(project: Path) -> list[str]:
     return found
 
 
-def start(project: Path, wait_for: str, **options: Any) -> "subprocess.Popen[bytes]":
+def start(project: Path, wait_for: str, profile: str = "default", **options: Any) -> "subprocess.Popen[bytes]":
     """A run that is under way: the stage that makes `wait_for` has begun."""
-    process = subprocess.Popen([sys.executable, "run.py"], cwd=project, env=environment(), **options)
-    until = time.monotonic() + 100
-    while not (project / "ran.txt").is_file() or wait_for not in (project / "ran.txt").read_text():
+    process = subprocess.Popen([sys.executable, "run.py", profile], cwd=project, env=environment(), **options)
+    log = project / "ran.txt"
+    wait_until(lambda: log.is_file() and wait_for in log.read_text())
+    return process
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 100) -> None:
+    until = time.monotonic() + seconds
+    while not true():
         assert time.monotonic() < until
         time.sleep(0.1)
-    return process
 
 
 def assert_clean(project: Path) -> None:
@@ -198,17 +206,11 @@ def test_a_run_that_was_stopped_goes_on(project: Path, number: signal.Signals) -
     """In the middle of `b`, when `a` is finished: `a` does not run again, and no process is left."""
     (project / "work.yaml").write_text("a: {value: 1}\nb: {value: 2, seconds: 600}\nc: {value: 3}\n")
     process = start(project, "models/b", start_new_session=True)
-    until = time.monotonic() + 100
-    while not (project / "results/a").is_file():
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    wait_until((project / "results/a").is_file)
     time.sleep(1)
     process.send_signal(number)
     assert process.wait(60) == (-number if number == signal.SIGKILL else 130)
-    until = time.monotonic() + 30
-    while str(project).encode() in subprocess.run(["ps", "ewwx"], capture_output=True).stdout:
-        assert time.monotonic() < until, "something is still running"
-        time.sleep(0.2)
+    wait_until(lambda: str(project).encode() not in subprocess.run(["ps", "ewwx"], capture_output=True).stdout, 30)
     first = ran(project)
     (project / "work.yaml").write_text("a: {value: 1}\nb: {value: 2, seconds: 0}\nc: {value: 3}\n")
     again = repro(project)
@@ -255,3 +257,48 @@ def test_two_runs_at_once(project: Path) -> None:
     assert len(second.stderr.strip().splitlines()) == 1, second.stderr
     process.terminate()
     process.wait(60)
+
+
+def jobs(project: Path) -> list[dict[str, str]]:
+    """This project's jobs that SLURM knows, in the order in which they were submitted."""
+    names = ("JobID", "Comment", "State", "Partition", "tres-per-job", "TimeLimit", "MinMemory", "WorkDir")
+    asked = ["squeue", "-h", "-t", "all", "-S", "i", "-O", ",".join(f"{name}:200" for name in names)]
+    lines = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
+    found = [dict(zip(names, line.split(), strict=True)) for line in lines]
+    return [job for job in found if job["WorkDir"] == str(project)]
+
+
+@pytest.mark.slow(minutes=2)
+@pytest.mark.skipif("ADVGRAD_TEST_SLURM" not in os.environ, reason="wants the SLURM that tests/slurm/cluster.sh starts")
+def test_on_slurm(project: Path) -> None:
+    """Stages with minutes are jobs, on the partition for GPUs. One that is killed is sent again, with more memory and
+    time; one of a run that is stopped is cancelled, and the next run goes on."""
+    shutil.copytree(ROOT / "profiles/slurm", project / "profiles/slurm")
+    with (project / "profiles/slurm/config.yaml").open("a") as profile:  # by default Snakemake looks after 40 seconds
+        profile.write("slurm-init-seconds-before-status-checks: 10\n")
+    work = "a: {value: 1, killed: true}\nb: {value: 2}\n"
+    (project / "work.yaml").write_text(f"{work}c: {{value: 3, seconds: 600}}\n")
+    process = start(project, "data", "slurm")
+    wait_until(lambda: (project / "reports/t.csv").is_file() and "models/c" in (project / "ran.txt").read_text(), 300)
+    process.terminate()
+    assert process.wait(100) == 130
+    wait_until(lambda: all(job["State"] in ("CANCELLED", "COMPLETED", "FAILED") for job in jobs(project)), 20)
+    assert sorted((job["Comment"], job["State"], job["TimeLimit"], job["MinMemory"]) for job in jobs(project)) == [
+        ("rule_train__a", "COMPLETED", "10:00", "16G"),
+        ("rule_train__a", "FAILED", "5:00", "8G"),
+        ("rule_train__b", "COMPLETED", "5:00", "8G"),
+        ("rule_train__c", "CANCELLED", "5:00", "8G"),
+    ]
+    assert {(job["Partition"], job["tres-per-job"].replace("/", ":")) for job in jobs(project)} == {
+        ("gpu", "gres:gpu:1")
+    }
+    ran(project)
+
+    (project / "work.yaml").write_text(f"{work}c: {{value: 3}}\n")
+    again = repro(project, profile="slurm")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert ran(project) == ["models/c"], "the others were recorded"
+    assert_clean(project)
+    assert repro(project, profile="slurm").returncode == 0
+    assert ran(project) == []
+    assert [job["Comment"] for job in jobs(project)[4:]] == ["rule_train__c"]

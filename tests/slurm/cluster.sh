@@ -1,17 +1,20 @@
 #!/usr/bin/env bash
 # A SLURM of one node on this machine, for tests: cluster.sh start | stop. Wants root and Debian's slurm-wlm and munge.
-# Partition `gpu` has the same node, with /dev/null for a GPU: enough to see where jobs are sent.
+# It says that it has more cores and memory than it may have, and two files for GPUs: enough to see what jobs get.
 set -euo pipefail
 conf=/etc/slurm mark="# made by tests/slurm/cluster.sh" state=/var/lib/advgrad-slurm
 
 stop() {
-    pkill -x slurmctld || true
-    pkill -x slurmd || true
-    for _ in $(seq 50); do pgrep "^slurm(ctld|d)$" >/dev/null || break; sleep 0.1; done
-    if [ "${1:-}" = all ]; then
-        if grep -qsF "$mark" $conf/slurm.conf; then rm -f $conf/slurm.conf $conf/gres.conf; fi
-        rm -rf $state
+    if grep -qsF "$mark" $conf/slurm.conf; then
+        timeout 5 scancel --user=root --signal=KILL --full 2>/dev/null || true
+        rm -f $conf/slurm.conf $conf/gres.conf
     fi
+    for daemon in slurmctld slurmd; do  # by their pids; each removes its file when it ends
+        pkill -x -F $state/$daemon.pid $daemon 2>/dev/null || continue
+        for _ in $(seq 100); do [ -e $state/$daemon.pid ] || break; sleep 0.1; done
+    done
+    if [ -e $state/munged ]; then munged --stop >/dev/null 2>&1 || true; fi
+    rm -rf $state
 }
 
 start() {
@@ -20,10 +23,8 @@ start() {
         exit 2
     fi
     stop
-    rm -rf $state
     mkdir -p $conf $state/ctld $state/d /run/munge
     host=$(hostname -s)
-    memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
     cat >$conf/slurm.conf <<EOF
 $mark
 ClusterName=advgrad
@@ -32,30 +33,32 @@ SlurmUser=root
 AuthType=auth/munge
 StateSaveLocation=$state/ctld
 SlurmdSpoolDir=$state/d
-SlurmctldPidFile=$state/ctld.pid
-SlurmdPidFile=$state/d.pid
-SlurmctldLogFile=$state/ctld.log
-SlurmdLogFile=$state/d.log
+SlurmctldPidFile=$state/slurmctld.pid
+SlurmdPidFile=$state/slurmd.pid
+SlurmctldLogFile=$state/slurmctld.log
+SlurmdLogFile=$state/slurmd.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
+SlurmdParameters=config_overrides
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 ReturnToService=2
-MinJobAge=300
+MinJobAge=3600
 KillWait=5
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 GresTypes=gpu
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) RealMemory=$memory Gres=gpu:1
+NodeName=$host NodeAddr=127.0.0.1 CPUs=4 RealMemory=65536 Gres=gpu:2
 PartitionName=cpu Nodes=$host Default=YES
 PartitionName=gpu Nodes=$host
 EOF
-    echo "Name=gpu File=/dev/null" >$conf/gres.conf
+    printf 'Name=gpu File=%s\n' /dev/null /dev/zero >$conf/gres.conf
     if ! pgrep -x munged >/dev/null; then
         [ -e /etc/munge/munge.key ] || mungekey
         chown -R munge: /etc/munge /run/munge /var/lib/munge /var/log/munge
         runuser -u munge -- munged
+        touch $state/munged
     fi
     slurmctld
     slurmd -N "$host"
@@ -65,12 +68,12 @@ EOF
     done
     echo "error: the node does not become idle" >&2
     sinfo >&2 || true
-    tail -n 20 $state/ctld.log $state/d.log >&2 || true
+    tail -n 20 $state/slurmctld.log $state/slurmd.log >&2 || true
     exit 1
 }
 
 case "${1:-}" in
     start) start ;;
-    stop) stop all ;;
+    stop) stop ;;
     *) echo "usage: cluster.sh start | stop" >&2; exit 2 ;;
 esac
