@@ -7,23 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from advgrad.config import Evaluation, PaperFile, load_paper
-from advgrad.tables.source import AGAINST, Source
-from advgrad.tables.spec import (
-    Spec,
-    Wanted,
-    analysed,
-    load_spec,
-    models,
-    parameters,
-    trained,
-    uses_measurements,
-    wanted,
-)
-from advgrad.tables.values import number, read_parameters
+from advgrad.config import AttackEntry, Evaluation, PaperFile, load_paper
+from advgrad.tables.records import Tree, number
+from advgrad.tables.spec import AGAINST, Source, Spec, Wanted, load_specs, reads, wanted
 
 ROOT = Path(__file__).parents[2]
-SPECS = ROOT / "reports" / "specs"
+SPECS = {spec.name: spec for spec in load_specs(ROOT / "reports" / "specs" / "tables")}
 PAPERS = ROOT / "tests" / "papers"
 TABLES = {"linbp": 2, "attack-bnn": 14, "gaat": 4}
 CELLS = {"linbp-1": 60, "linbp-2": 20, "gaat-1": 8, "gaat-2": 49, "gaat-3": 20, "gaat-4": 24} | {
@@ -67,7 +56,7 @@ def paper_cells(name: str) -> dict[tuple[str, str], float]:
 
 
 def spec(name: str) -> Spec:
-    return load_spec(SPECS / f"{name}.yaml")
+    return SPECS[name]
 
 
 def planned(name: str) -> list[Wanted]:
@@ -75,8 +64,18 @@ def planned(name: str) -> list[Wanted]:
 
 
 def test_one_spec_per_table_and_the_companions():
-    assert {file.stem for file in SPECS.glob("*.yaml")} == {*NAMES, *COMPANIONS}
+    assert set(SPECS) == {*NAMES, *COMPANIONS}
     assert {file.stem for file in PAPERS.glob("*.csv")} == set(NAMES)
+
+
+def test_a_table_that_reads_a_cifar_100_model_is_in_a_group_of_its_own():
+    """So that a machine without that data set leaves out only what needs it."""
+    for known in SPECS.values():
+        file, read = params(known.name), reads(known)
+        names = {*read["outcomes"], *read["analyses"], *read["trainings"]}
+        entries = [entry for name, entry in (file.attacked | file.curves).items() if name in names]
+        cifar100 = any(entry.dataset == "cifar100" for entry in entries)
+        assert known.group == (f"{known.paper}-cifar100" if cifar100 else known.paper)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -143,7 +142,7 @@ def test_both_readings_of_table_1_are_side_by_side():
         assert (coded.model, coded.outcome, coded.mark) == (source.model, source.outcome, source.mark)
         assert (written.outcome or "").replace("written", "coded") == coded.outcome
         attacks = evaluation(file, source.model).attacks
-        first, other = (attacks[(each.outcome or "").split("/")[0]] for each in (coded, written))
+        first, other = (attacks[(at.outcome or "").split("/")[0]] for at in (coded, written))
         eps = float(row.rpartition(" / ")[2].removesuffix("/255"))
         assert (other.eps, other.step, other.units, other.clip) == (eps, 1, "pixels", True)
         pixels = first.eps / 255 if first.units == "pixels" else first.eps / 255 * 0.2  # std of a channel, about
@@ -169,13 +168,25 @@ def test_every_cell_of_the_papers_is_built(name: str):
 
 def params(name: str) -> PaperFile:
     """Of the spec's paper."""
-    return load_paper(spec(name).paper.replace("-", "_"), root=ROOT)  # pyright: ignore[reportArgumentType]
+    return load_paper(spec(name).paper, root=ROOT)
 
 
 def evaluation(paper: PaperFile, name: str | None) -> Evaluation:
-    """What makes results/NAME: the attacks on a model, or further ones."""
-    further = paper.further.get(name or "")
-    return paper.evaluations[further.evaluation if further else paper.models[name or ""].evaluation]
+    """The attacks that make the outcomes of that name."""
+    return paper.evaluations[paper.attacked[name or ""].evaluation]
+
+
+def entry(source: Source, made: Evaluation) -> AttackEntry:
+    """The attack that the source asks for: by name, or of a family by what it has of parameters."""
+    attack = (source.outcome or "").split("/")[0]
+    fitting = [
+        entry
+        for name, entry in made.attacks.items()
+        if (name.startswith(f"{attack}_") or name.startswith(f"{attack}-") if source.where else name == attack)
+        and all(getattr(entry, key) == float(value) for key, value in source.where.items())
+    ]
+    assert len(fitting) == 1, source
+    return fitting[0]
 
 
 def asks(source: Source, paper: PaperFile) -> None:
@@ -187,29 +198,29 @@ def asks(source: Source, paper: PaperFile) -> None:
         assert (gradient, (source.mark,), source.marks) == (peer.library, (peer.steps,), ())
         assert source.restarts <= peer.restarts
         return
-    entry = made.attacks[name]
-    assert entry.steps == (source.marks or (source.mark,))
-    assert source.restarts <= {str(key): count for key, count in entry.gradients.items()}[gradient]
+    attack = entry(source, made)
+    assert attack.steps == (source.marks or (source.mark,))
+    assert source.restarts <= {str(key): count for key, count in attack.gradients.items()}[gradient]
 
 
 @pytest.mark.parametrize("name", [*NAMES, *COMPANIONS])
 def test_sources_exist_in_the_parameter_files(name: str):
     paper = params(name)
+    tree = Tree(Path(f"{spec(name).paper}.yaml"), paper.model_dump())
     for cell in planned(name):
-        source, model = cell.source, paper.models.get(cell.source.model or "")
+        source, model = cell.source, paper.trained.get(cell.source.model or "")
         match source.metric:
             case "accuracy" | "success":
                 asks(source, paper)
                 assert evaluation(paper, source.model).filter == ("correct" if source.metric == "success" else "all")
             case "halving":
-                attack, gradient = (source.outcome or "").split("/")
-                entry = evaluation(paper, source.model).attacks[attack]
-                assert (entry.method, entry.steps) == ("apgd", (source.mark,))
-                assert gradient in {str(key) for key in entry.gradients}
+                attack = entry(source, evaluation(paper, source.model))
+                assert (attack.method, attack.steps) == ("apgd", (source.mark,))
+                assert (source.outcome or "").split("/")[1] in {str(key) for key in attack.gradients}
             case "clean":
                 assert evaluation(paper, source.model).filter == "all"
             case "parameter":
-                assert number(read_parameters(ROOT, spec(name).paper), source.key or "") == cell.paper_value
+                assert number(tree, source.key or "") == cell.paper_value
             case "value" if model is None:
                 walked, curves = paper.simulations.get(source.model or ""), paper.curves.get(source.model or "")
                 groups = walked.settings if walked else curves.variants if curves else {}
@@ -218,7 +229,7 @@ def test_sources_exist_in_the_parameter_files(name: str):
                 clocked(source, paper)
             case _:
                 assert model, cell
-                assert source.metric not in AGAINST or source.baseline in paper.models, cell
+                assert source.metric not in AGAINST or source.baseline in paper.trained, cell
                 paths = [source.value or "", source.against or "", source.until]
                 stopped = any(path.startswith("stop") for path in paths)
                 assert not stopped or paper.recipes[model.recipe].stopping, cell
@@ -229,7 +240,7 @@ TIMES = ("generate_all", "one_step", "jacobian_hessian")
 
 def clocked(source: Source, paper: PaperFile) -> None:
     """The analysis that the number is of measures it."""
-    analysis = paper.analyses[paper.models[source.model or ""].analysis or ""]
+    analysis = paper.analyses[paper.analysed[source.model or ""].analysis]
     group, *path = (source.value or f"{'generation' if analysis.generation else 'cost'}.{source.outcome}").split(".")
     assert getattr(analysis, group) is not None, source
     if group == "generation" and analysis.generation:
@@ -267,46 +278,54 @@ ALL = [f"bnn-{net}-{way}" for net in ("densenet121", "resnet18", "resnet50", "vg
 NETS = {"MNIST": ("MLP", "LeNet-5"), "CIFAR-10": ("ResNet-50", "DenseNet-161", "MobileNetV2", "VGG-16")}
 
 
+def outcomes(spec: Spec) -> list[str]:
+    return reads(spec)["outcomes"]
+
+
+def analyses(spec: Spec) -> list[str]:
+    return reads(spec)["analyses"]
+
+
 def test_what_tables_read():
     victims = [f"linbp-{net}" for net in ("densenet161", "mobilenetv2", "resnet50", "vgg16", "wrn28")]
     for name in ("linbp-1", "linbp-2", "linbp-1-readings"):
-        assert models(spec(name)) == victims
-    assert models(spec("linbp-text")) == ["linbp-resnet50", "linbp-resnet50-silu"]
-    file, of_curves = params("linbp-1"), [*analysed(spec("linbp-training")), *analysed(spec("linbp-adversarial"))]
+        assert outcomes(spec(name)) == victims
+    assert outcomes(spec("linbp-text")) == ["linbp-resnet50", "linbp-resnet50-silu"]
+    file, of_curves = params("linbp-1"), [*analyses(spec("linbp-training")), *analyses(spec("linbp-adversarial"))]
     assert sorted(of_curves) == sorted(file.curves)
-    assert analysed(spec("linbp-simulations")) == sorted(file.simulations)
+    assert analyses(spec("linbp-simulations")) == sorted(file.simulations)
     assert {cell.row.rpartition(" / ")[0] for cell in wanted(spec("linbp-training"))} == {
         f"{data} / {net}" for data, nets in NETS.items() for net in nets
     }
     rows = len(spec("linbp-training").rows) + len(spec("linbp-adversarial").rows)
     assert rows == sum(len(curves.variants) for curves in file.curves.values())
     floats, quantised = [name for name in ALL if name.endswith("ref")], [name for name in ALL if name.endswith("-wq")]
-    assert models(spec("attack-bnn-1")) == [name for name in ALL if "resnet18" in name or "vgg16" in name]
+    assert outcomes(spec("attack-bnn-1")) == [name for name in ALL if "resnet18" in name or "vgg16" in name]
     cifar10 = sorted([*quantised, "bnn-mobilenetv2-wq"])
-    assert models(spec("attack-bnn-2")) == sorted([*cifar10, *(name.replace("bnn-", "bnn100-") for name in cifar10)])
-    assert models(spec("attack-bnn-3")) == [name for name in ALL if not name.endswith("-wq")]
-    assert models(spec("attack-bnn-9")) == [name.replace("bnn-", "bnn100-") for name in floats]
-    assert models(spec("attack-bnn-4")) == [f"bnn-resnet18-{way}-adv" for way in ("bc", "gd", "ref", "wq")]
+    assert outcomes(spec("attack-bnn-2")) == sorted([*cifar10, *(name.replace("bnn-", "bnn100-") for name in cifar10)])
+    assert outcomes(spec("attack-bnn-3")) == [name for name in ALL if not name.endswith("-wq")]
+    assert outcomes(spec("attack-bnn-9")) == [name.replace("bnn-", "bnn100-") for name in floats]
+    assert outcomes(spec("attack-bnn-4")) == [f"bnn-resnet18-{way}-adv" for way in ("bc", "gd", "ref", "wq")]
     plain = [f"bnn-resnet18-{way}" for way in ("ref", "waq", "wq")]
     starred = ["bnn-resnet18-ref-adv", "bnn-resnet18-wq-adv"]
-    assert models(spec("attack-bnn-5")) == sorted([*plain, *(f"{name}-further" for name in plain), *starred])
-    assert analysed(spec("attack-bnn-13")) == ["bnn-resnet18-ref", starred[0], *plain[1:]]
-    assert len(parameters(spec("attack-bnn-6"))) == 18
+    assert outcomes(spec("attack-bnn-5")) == sorted([*plain, *(f"{name}-further" for name in plain), *starred])
+    assert analyses(spec("attack-bnn-13")) == ["bnn-resnet18-ref", starred[0], *plain[1:]]
+    assert len(reads(spec("attack-bnn-6"))["parameters"]) == 18
     for name in ("gaat-1", "attack-bnn-6", "attack-bnn-7", "attack-bnn-11", "attack-bnn-13", "attack-bnn-passes"):
-        assert models(spec(name)) == []
-    assert analysed(spec("gaat-residual")) == sorted(params("gaat-1").curves)
-    assert [name for name in NAMES if uses_measurements(spec(name))] == [
+        assert outcomes(spec(name)) == []
+    assert analyses(spec("gaat-residual")) == sorted(params("gaat-1").curves)
+    assert [name for name in NAMES if reads(spec(name))["measured"]] == [
         "attack-bnn-7", "gaat-1", "gaat-2", "gaat-3", "gaat-4",
     ]  # fmt: skip
-    assert [name for name in NAMES if trained(spec(name))] == ["gaat-1", "gaat-2", "gaat-4"]
-    assert [name for name in NAMES if parameters(spec(name))] == ["attack-bnn-6"]
+    assert [name for name in NAMES if reads(spec(name))["trainings"]] == ["gaat-1", "gaat-2", "gaat-4"]
+    assert [name for name in NAMES if reads(spec(name))["parameters"]] == ["attack-bnn-6"]
 
 
-def test_tables_import_neither_torch_nor_pandas():
+def test_tables_import_no_torch():
     code = (
         "import importlib, pkgutil, sys, advgrad.tables as t\n"
         "for m in pkgutil.iter_modules(t.__path__): importlib.import_module('advgrad.tables.' + m.name)\n"
-        "print([m for m in ('torch', 'torchvision', 'pandas') if m in sys.modules])"
+        "print([m for m in ('torch', 'torchvision') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "src", capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

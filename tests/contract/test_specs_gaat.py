@@ -1,8 +1,7 @@
 """GAAT's tables: what they cost, counted and measured apart, both states of every training, the text's numbers."""
 
-from advgrad.tables.source import COUNTED, TIMED
-from advgrad.tables.spec import models, trained, wanted
-from tests.contract.test_specs import COMPANIONS, NAMES, params, planned, spec
+from advgrad.tables.spec import COUNTED, TIMED, reads, wanted
+from tests.contract.test_specs import COMPANIONS, NAMES, outcomes, params, planned, spec
 
 TRAINING = {  # what a training's metrics.json holds, of what tables ask for
     "epochs", "passes.attack.forward", "passes.attack.backward", "passes.update.forward", "passes.update.backward",
@@ -18,12 +17,12 @@ def test_numbers_of_trainings_are_those_that_a_training_writes():
 
 def test_every_training_of_gaat_has_its_costs():
     for name in ("gaat-cost", "gaat-seconds"):
-        assert trained(spec(name)) == sorted(params(name).models)
-        assert len(spec(name).rows) == len(params(name).models)
-    states = sorted([*params("gaat-2").models, *params("gaat-2").further])
-    shown = {model for name in ("best", "controls", "mnist") for model in models(spec(f"gaat-{name}"))}
+        assert reads(spec(name))["trainings"] == sorted(params(name).trained)
+        assert len(spec(name).rows) == len(params(name).trained)
+    states = sorted([*params("gaat-2").trained, *params("gaat-2").further])
+    shown = {model for name in ("best", "controls", "mnist") for model in outcomes(spec(f"gaat-{name}"))}
     assert sorted(shown) == states
-    assert sum(len(models(spec(f"gaat-{name}"))) for name in ("best", "controls", "mnist")) == len(states)
+    assert sum(len(outcomes(spec(f"gaat-{name}"))) for name in ("best", "controls", "mnist")) == len(states)
 
 
 def test_measured_and_counted_costs_are_never_in_one_table():
@@ -46,7 +45,7 @@ def test_early_stopping_has_its_state_and_its_minutes():
     for cell in planned("gaat-4"):
         stopped = cell.row.endswith(" / 1")
         if cell.column == "minutes":
-            assert (cell.source.until == "stop", cell.source.model in file.models) == (stopped, True)
+            assert (cell.source.until == "stop", cell.source.model in file.trained) == (stopped, True)
         else:
             assert (file.further.get(cell.source.model or "") is not None) == stopped
     assert all(more.weights == "best" for more in file.further.values())

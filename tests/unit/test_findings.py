@@ -1,17 +1,20 @@
 """A page of findings: its places filled from cells and claims, and one clear line for each that names nothing."""
 
+import re
+from math import nan
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from advgrad.errors import InputError
-from advgrad.tables.cells import Cell, write_cells
-from advgrad.tables.claims_render import COLUMNS
-from advgrad.tables.claims_spec import load_claims
-from advgrad.tables.findings import Line, page, read_claims
-from advgrad.tables.findings_places import PLACE, Place, figures, places, tables
+from advgrad.files import write_text
+from advgrad.tables.cells import COLUMNS, frame, read_paper, write_cells
+from advgrad.tables.claims import COLUMNS as JUDGED_COLUMNS
+from advgrad.tables.claims import grid_of, load_claims
+from advgrad.tables.findings import PLACE, findings_md
 
-REPORTS = Path(__file__).parents[2] / "reports"
+SPECS = Path(__file__).parents[2] / "reports" / "specs"
 TEMPLATE = """# GAAT at {scale}
 
 RAT keeps {mnist | RAT / last | PGD-100} %, the paper {mnist | RAT / last | PGD-100 | paper} %.
@@ -37,40 +40,32 @@ JUDGED = [
     ("saves", "contradicted", "contradicted", "not run"),
     ("saves", "x", "not run", "contradicted"),
     ("blank", "undecided", "undecided", "not run"),
+    ("other", "not run", "not run", "not run"),
 ]
 
 
-def cell(table: str, row: str, column: str, value: str, **told: str) -> Cell:
-    known = {"low": "", "high": "", "paper_value": "", "reason": "", **told}
-    return Cell(paper="gaat", table=table, row=row, column=column, value=value, n=None, verdict="not run", scale="s",
-                **known)  # fmt: skip
-
-
-def write(folder: Path, path: str, text: str) -> None:
-    (folder / path).parent.mkdir(parents=True, exist_ok=True)
-    (folder / path).write_text(text, encoding="utf-8")
+def cell(table: str, row: str, column: str, **told: object) -> dict[str, object]:
+    known = dict.fromkeys(COLUMNS, "") | dict.fromkeys(("value", "low", "high", "paper_value", "width", "share"), nan)
+    return known | {"paper": "gaat", "table": table, "row": row, "column": column, "n": None, "format": ".2f", **told}
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    write(tmp_path, "specs/findings/gaat.md", TEMPLATE)
-    write(tmp_path, "specs/claims/gaat.yaml", CLAIMS)
-    write(tmp_path, "figures/gaat-1.csv", POINTS)
-    for name in ("gaat-2", "gaat-mnist", "linbp-1", "figures/gaat-1"):
-        write(tmp_path, f"specs/{name}.yaml", "")
-    rat = cell("mnist", "RAT / last", "PGD-100", "95.00", low="93.10", high="96.40", paper_value="96.13")
-    write_cells(tmp_path / "cells" / "gaat-mnist.csv", [rat])
-    write_cells(tmp_path / "cells" / "gaat-2.csv", [cell("2", "GAAT", "saved", "—", reason="not_measured")])
-    blank = dict.fromkeys(COLUMNS, "")
-    lines = [blank | dict(zip(("claim", "verdict", "held", "paper_held"), line, strict=True)) for line in JUDGED]
-    text = "\n".join([",".join(COLUMNS), *(",".join(line.values()) for line in lines), ""])
-    write(tmp_path, "claims/gaat.csv", text)
+    write_text(tmp_path / "gaat.yaml", CLAIMS)
+    write_text(tmp_path / "figures/gaat/gaat-1.csv", POINTS)
+    rat = cell("mnist", "RAT / last", "PGD-100", value=95, low=93.1, high=96.4, paper_value=96.13, verdict="agrees")
+    saved = cell("2", "GAAT", "saved", reason="not_measured", verdict="not run")
+    write_cells(tmp_path / "tables/gaat/cells.csv", frame([rat, saved]))
     return tmp_path
 
 
 def filled(site: Path, template: str = TEMPLATE) -> str:
-    write(site, "specs/findings/gaat.md", template)
-    return page(site / "specs", site, "gaat", "quick")
+    write_text(site / "gaat.md", template)
+    lines = [dict(zip(("claim", "verdict", "held", "paper_held"), line, strict=True)) for line in JUDGED]
+    judged = pd.DataFrame(lines).reindex(columns=list(JUDGED_COLUMNS), fill_value="")
+    return findings_md(
+        site / "gaat.md", grid_of(read_paper(site, "gaat")), load_claims(site / "gaat.yaml"), judged, "quick"
+    )
 
 
 def test_a_page(site: Path):
@@ -95,28 +90,16 @@ def test_a_claim_for_which_the_paper_gives_no_number(site: Path):
     assert filled(site, "{claim | blank}: {claim | blank | paper}") == "undecided (0 of 1 hold): gives no numbers"
 
 
-def test_what_a_page_reads(site: Path):
-    file = site / "specs" / "findings" / "gaat.md"
-    assert tables(file, TEMPLATE, "gaat") == ["gaat-2", "gaat-mnist"]
-    assert figures(file, TEMPLATE, "gaat") == ["gaat-1"]
-    first, second, *_ = places(file, TEMPLATE)
-    assert first == Place(where=f"{file}:1", parts=("scale",))
-    assert second == Place(where=f"{file}:3", parts=("mnist", "RAT / last", "PGD-100"))
-    assert read_claims(site / "claims" / "gaat.csv")[1] == Line(
-        claim="saves", verdict="contradicted", held="contradicted", paper_held="not run"
-    )
-
-
 @pytest.mark.parametrize(
     ("place", "says"),
     [
-        ("{cost | GAAT | saved}", "gaat.md:2: no table 'gaat-cost'; known: gaat-2, gaat-mnist"),
-        ("{2 | RAT | saved}", "gaat.md:2: no row of 2 'RAT'; known: GAAT"),
-        ("{2 | GAAT | nat}", "gaat.md:2: no column of 2, GAAT, 'nat'; known: saved"),
-        ("{claim | gone}", "gaat.md:2: no claim 'gone'; known: saves, blank, other"),
-        ("{figure | 2 | a / RAT | 8}", "gaat.md:2: no figure 'gaat-2'; known: gaat-1"),
-        ("{figure | 1 | b / RAT | 8}", "gaat.md:2: no curve of figure 1 'b / RAT'; known: a / RAT, a / GAAT"),
-        ("{figure | 1 | a / RAT | 9}", "gaat.md:2: no x in figure 1, a / RAT, '9'; known: 8, 16"),
+        ("{cost | GAAT | saved}", "gaat.md:2: 'Table cost': not there; known: Table mnist, Table 2, Figure 1"),
+        ("{2 | RAT | saved}", "gaat.md:2: Table 2: row 'RAT': not there; known: GAAT"),
+        ("{2 | GAAT | nat}", "gaat.md:2: Table 2, GAAT: column 'nat': not there; known: saved"),
+        ("{claim | gone}", "gaat.md:2: claim 'gone': not there; known: saves, blank, other"),
+        ("{figure | 2 | a / RAT | 8}", "gaat.md:2: 'Figure 2': not there; known: Table mnist, Table 2, Figure 1"),
+        ("{figure | 1 | b / RAT | 8}", "gaat.md:2: Figure 1: row 'b / RAT': not there; known: a / RAT, a / GAAT"),
+        ("{figure | 1 | a / RAT | x}", "gaat.md:2: Figure 1, a / RAT: column 'x': not there; known: 8, 16"),
         ("{figure | 1 | a / RAT}", "gaat.md:2: {figure | 1 | a / RAT}: wants"),
         ("{scale | says}", "gaat.md:2: {scale | says}: wants"),
         ("{2 | GAAT}", "gaat.md:2: {2 | GAAT}: wants {TABLE | ROW | COLUMN}"),
@@ -132,28 +115,15 @@ def test_a_place_that_names_nothing_is_one_line(site: Path, place: str, says: st
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["specs/findings/gaat.md", "cells/gaat-2.csv", "figures/gaat-1.csv", "claims/gaat.csv", "specs/claims/gaat.yaml"],
-)
-def test_files_that_are_not_there(site: Path, path: str):
-    (site / path).unlink()
-    with pytest.raises(InputError, match=f"{path}: no such file"):
-        page(site / "specs", site, "gaat", "quick")
-
-
-def test_something_else_than_judged_claims(site: Path):
-    write(site, "claims/gaat.csv", "a,b\n1,2\n")
-    with pytest.raises(InputError, match=r"claims/gaat.csv: columns must be claim,verdict,"):
-        page(site / "specs", site, "gaat", "quick")
+def test_a_page_without_a_template(site: Path):
+    with pytest.raises(InputError, match=r"nothing\.md: no such file"):
+        findings_md(site / "nothing.md", {}, load_claims(site / "gaat.yaml"), pd.DataFrame(), "quick")
 
 
 @pytest.mark.parametrize("paper", ["attack-bnn", "gaat", "linbp"])
-def test_the_papers_pages_are_filled_and_say_how_each_claim_ends(paper: str):
-    """From the committed cells, points and claims, whatever their scale."""
-    template = REPORTS / "specs" / "findings" / f"{paper}.md"
-    text = page(REPORTS / "specs", REPORTS, paper, "tiny")
-    assert text.startswith("# ") and "Scale: tiny." in text and not PLACE.search(text)
-    asked = {at.parts[1] for at in places(template, template.read_text(encoding="utf-8")) if at.parts[0] == "claim"}
-    claims = load_claims(REPORTS / "specs" / "claims" / f"{paper}.yaml").claims
+def test_the_papers_pages_say_how_each_claim_ends(paper: str):
+    text = (SPECS / "findings" / f"{paper}.md").read_text(encoding="utf-8")
+    asked = set(re.findall(r"\{claim \| ([^ |}]+)", text))
+    claims = load_claims(SPECS / "claims" / f"{paper}.yaml").claims
     assert asked <= set(claims) and (paper == "gaat" or asked == set(claims))
+    assert len(PLACE.findall(text)) > len(asked) > 0

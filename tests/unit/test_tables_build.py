@@ -1,375 +1,286 @@
-"""From records on disk to cells, files and back; missing and broken files."""
+"""From records on disk to the frame, its file and back; what cells are about and which stage makes them."""
 
 import json
+from math import nan
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from advgrad.errors import InputError
-from advgrad.tables.build import build_table, origins, precisions, read_records, read_trainings, remarks
-from advgrad.tables.cells import COLUMNS, Cell, metrics, read_cells, write_cells
-from advgrad.tables.files import report_files
-from advgrad.tables.spec import load_spec, models
+from advgrad.files import write_text
+from advgrad.tables.build import build_cells, metrics, remarks
+from advgrad.tables.cells import COLUMNS, cells_csv, frame, printed, read_cells, rows, write_cells
+from advgrad.tables.records import Facts, inputs, read_facts
+from advgrad.tables.spec import Source, load_specs, wanted
+from advgrad.tables.where import about, read_plan, stage
 
+ROOT = Path(__file__).parents[2]
+RAT, GAAT = "gaat-resnet18-rat", "gaat-resnet18-gaat"
 SPEC = """
 paper: gaat
 table: 2
-title: "RAT & GAAT: 100% of C_10"
-note: see *here* | there
+title: times
 keys: [model, method]
-defaults: {unit: "%", tolerance: 2, model: "{method}"}
+defaults: {unit: "%", tolerance: 2, model: "gaat-resnet18-{method}"}
 columns:
   minutes: {metric: minutes, unit: min, judged: false}
-  saved: {metric: saved, baseline: rat, tolerance: 5}
+  saved: {metric: saved, baseline: gaat-resnet18-rat, tolerance: 5}
   nat: {metric: clean}
   adv_1: {metric: accuracy, outcome: pgd/plain, mark: 10, restarts: 2}
+  range: {metric: value, model: gaat-resnet18-rat, value: signals.range, times: 100, relative: 0.2}
+  eps: {metric: parameter, key: evaluations.cifar.attacks.pgd.eps, format: g}
 rows:
-  R_18 / RAT: {paper: [189, null, 80, 42.10], source: {fields: {method: rat}}}
-  R_18 / GAAT: {paper: [132, 30.16, 99.9, 41.39], source: {fields: {method: gaat}}}
-  VGG / RAT*: {paper: [421, null, 87.00, 46.64], source: {reason: not built yet}}
+  R_18 / RAT: {paper: [189, null, 80, 42.10, 12, 8], source: {fields: {method: rat}}}
+  R_18 / GAAT: {paper: [132, 30.16, 99.9, 41.39, null, null], source: {fields: {method: gaat}}}
+  VGG / RAT*: {paper: [421, null, 87.00, 46.64, null, null], source: {reason: not built yet}}
 """
+TIMES = {RAT: {"seconds": 120, "machine": "a box"}, GAAT: {"seconds": 78.6, "machine": "a box"}}
 
 
-def write_record(folder: Path, clean: list[int], outcome: list, steps: list[int]) -> None:
-    folder.mkdir(parents=True)
-    arrays = {
-        "index": np.arange(len(clean)),
-        "clean": np.array(clean, np.uint8),
-        "pgd/plain": np.array(outcome, np.uint8),
-    }
-    save_file(arrays, folder / "outcomes.safetensors")
-    runs = {"pgd/plain": {"steps": steps, "restarts": len(outcome)}}
-    (folder / "metrics.json").write_text(json.dumps({"runs": runs}), encoding="utf-8")
+def write_record(site: Path, name: str, clean: list[int], outcome: list, steps: int, **told: Any) -> None:
+    folder = site / "quick/outcomes/gaat/cifar10"
+    arrays = {"clean": np.array(clean, np.uint8), "pgd/plain": np.array(outcome, np.uint8)}
+    write_text(folder / f"{name}.json", json.dumps({"runs": {"pgd/plain": {"steps": [steps]}}, **told}))
+    save_file(arrays, folder / f"{name}.safetensors")
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
-    (tmp_path / "gaat-2.yaml").write_text(SPEC, encoding="utf-8")
-    times = {"tiny": {"rat": {"seconds": 120, "machine": "a box"}, "gaat": {"seconds": 78.6, "machine": "a box"}}}
-    (tmp_path / "measured.json").write_text(json.dumps(times), encoding="utf-8")
-    for model in ("rat", "gaat"):
-        (tmp_path / "models" / model).mkdir(parents=True)
-        (tmp_path / "models" / model / "metrics.json").write_text('{"precision": "float32"}', encoding="utf-8")
-    write_record(tmp_path / "results" / "rat", [1, 1, 1, 1, 0], [[[1, 1, 0, 0, 0]], [[1, 0, 0, 0, 0]]], [10])
-    write_record(tmp_path / "results" / "gaat", [1, 1, 1, 0, 0], [[[1, 1, 0, 0, 0]]], [2])
+    write_text(tmp_path / "gaat/gaat-2.yaml", SPEC)
+    write_text(tmp_path / "measured.json", json.dumps({"quick": TIMES}))
+    for model in (RAT, GAAT):
+        write_text(tmp_path / f"quick/trainings/gaat/cifar10/{model}.json", '{"precision": "float32"}')
+    values = {"signals": {"n": 50, "range": {"value": 0.1, "low": 0.09, "high": 0.11}}}
+    write_text(tmp_path / f"quick/analyses/gaat/{RAT}.json", json.dumps(values))
+    write_record(tmp_path, RAT, [1, 1, 1, 1, 0], [[[1, 1, 0, 0, 0]], [[1, 0, 0, 0, 0]]], 10)
+    write_record(tmp_path, GAAT, [1, 1, 1, 0, 0], [[[1, 1, 0, 0, 0]]], 2)
     return tmp_path
 
 
-def build(site: Path, scale: str = "tiny", judge: bool = True) -> list[Cell]:
-    files = site / "gaat-2.yaml", site / "results", site / "measured.json"
-    return build_table(*files, scale, judge, trainings=site / "models")
+def facts(site: Path) -> Facts:
+    return read_facts(load_specs(site / "gaat"), site / "quick", site / "measured.json", "quick", ROOT)
+
+
+def build(site: Path, scale: str = "gpu") -> pd.DataFrame:
+    """The results of quick, as if they were of a scale whose values are judged."""
+    return build_cells(load_specs(site / "gaat"), facts(site), scale, ROOT)
+
+
+def shown(cells: pd.DataFrame) -> dict[tuple[str, str], tuple[str, str, str]]:
+    return {(cell.row, cell.column): (cell.value, cell.verdict, cell.reason) for cell in rows(printed(cells))}
+
+
+def change(site: Path, old: str, new: str) -> None:
+    assert old in SPEC
+    write_text(site / "gaat/gaat-2.yaml", SPEC.replace(old, new))
 
 
 def test_cells(site: Path):
-    cells = {(cell.row, cell.column): cell for cell in build(site)}
-    assert list(cells)[:3] == [("R_18 / RAT", "minutes"), ("R_18 / RAT", "nat"), ("R_18 / RAT", "adv_1")]
-    assert len(cells) == 10
-    assert cells["R_18 / RAT", "adv_1"] == Cell(
-        paper="gaat", table="2", row="R_18 / RAT", column="adv_1", value="20.00", n=5, low="3.62", high="62.45",
-        paper_value="42.10", verdict="agrees", reason="", scale="tiny",
-    )  # fmt: skip
-    seen = {name: (cell.value, cell.verdict, cell.reason) for name, cell in cells.items()}
+    cells = build(site)
+    assert list(cells.columns) == list(COLUMNS)
+    assert list(cells["column"]) == ["minutes", "nat", "adv_1", "range", "eps", "minutes", "saved", "nat", "adv_1",
+                                     "minutes", "nat", "adv_1"]  # fmt: skip
+    adv = cells.iloc[2].to_dict()
+    width, share = (adv.pop(name) for name in ("width", "share"))
+    assert (width, 0 < share <= 1) == (1.0, True)  # scale gpu narrows nothing
+    assert adv == {
+        "paper": "gaat", "table": "2", "row": "R_18 / RAT", "column": "adv_1", "value": 20.0, "low": 3.62,
+        "high": 62.45, "n": 5, "unit": "%", "paper_value": 42.1, "verdict": "agrees", "reason": "", "scale": "gpu",
+        "network": "ResNet-18", "format": ".2f",
+    }  # fmt: skip
+    seen = shown(cells)
     assert seen["R_18 / RAT", "minutes"] == ("2.00", "not judged at this scale", "measured on a box")
-    assert seen["R_18 / GAAT", "saved"] == ("34.50", "agrees", "measured on a box")
     assert seen["R_18 / RAT", "nat"] == ("80.00", "agrees", "")
+    assert seen["R_18 / RAT", "range"] == ("10.00", "agrees", "")
+    assert seen["R_18 / RAT", "eps"] == ("8", "agrees", "")
+    assert seen["R_18 / GAAT", "saved"] == ("34.50", "agrees", "measured on a box")
     assert seen["R_18 / GAAT", "nat"] == ("60.00", "differs", "")
     short = "1 of 2 restarts; 2 of 10 steps"
     assert seen["R_18 / GAAT", "adv_1"] == ("40.00", "not judged at this scale", short)
     assert seen["VGG / RAT*", "nat"] == ("—", "not run", "not built yet")
 
 
-def test_scale_that_is_not_judged_or_not_measured(site: Path):
-    cells = build(site, scale="other", judge=False)
-    assert {cell.verdict for cell in cells} == {"not judged at this scale", "not run"}
-    times = [cell for cell in cells if cell.column in ("minutes", "saved") and cell.row.startswith("R_18")]
-    assert {(cell.value, cell.reason) for cell in times} == {("—", "not measured at this scale")}
+def test_a_scale_that_judges_companions_only_judges_parameters(site: Path):
+    seen = shown(build(site, "quick"))
+    assert {verdict for (_, column), (_, verdict, _) in seen.items() if column != "eps"} == {
+        "not judged at this scale", "not run"
+    }  # fmt: skip
+    assert seen["R_18 / RAT", "eps"] == ("8", "agrees", "")
 
 
-def test_models_without_results_are_an_error_unless_a_reason_is_given(site: Path):
-    for file in (site / "results" / "gaat").iterdir():
-        file.unlink()
-    folder = site / "results" / "gaat"
-    folder.rmdir()
-    with pytest.raises(InputError, match=r"outcomes\.safetensors: no such file"):
-        build(site)
-    files = site / "gaat-2.yaml", site / "results", site / "measured.json"
-    told = build_table(*files, "tiny", True, "not run yet", trainings=site / "models")
-    cells = {(cell.row, cell.column): cell for cell in told}
-    missing = cells["R_18 / GAAT", "nat"]
-    assert (missing.value, missing.verdict, missing.reason, missing.n) == ("—", "not run", "not run yet", None)
-    assert cells["R_18 / RAT", "nat"].value == "80.00"
-    assert cells["R_18 / GAAT", "saved"].value == "34.50"  # times are not of the results
-    folder.mkdir()  # a model that is half there is no model that was not run
-    with pytest.raises(InputError, match=r"outcomes\.safetensors: no such file"):
-        build_table(*files, "tiny", True, "not run yet")
+def test_ratios_of_two_machines_are_shown_and_not_judged(site: Path):
+    write_text(site / "measured.json", json.dumps({"quick": TIMES | {GAAT: TIMES[GAAT] | {"machine": "another"}}}))
+    says = "measured on another and a box"
+    assert shown(build(site))["R_18 / GAAT", "saved"] == ("34.50", "not judged at this scale", says)
 
 
-def told(site: Path, model: str, training: object) -> None:
-    file = site / "results" / model / "metrics.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "training": training}), encoding="utf-8")
+def test_an_attack_on_the_first_images(site: Path):
+    write_record(site, GAAT, [1, 0, 1, 1, 0], [[[1, 0, 0]], [[0, 0, 0]]], 10)
+    seen = shown(build(site))
+    assert seen["R_18 / GAAT", "adv_1"] == ("0.00", "agrees", "first 3 of 5 images")  # 41.39 is in 0 of 3's interval
 
 
-def test_precision_of_the_training(site: Path):
-    spec = load_spec(site / "gaat-2.yaml")
-    assert precisions(read_records(spec, site / "results")) == {}
-    told(site, "rat", {"precision": "float32"})
-    assert precisions(read_records(spec, site / "results")) == {}
-    told(site, "rat", {"precision": "tf32"})
-    told(site, "gaat", {"precision": "bf16"})
-    assert precisions(read_records(spec, site / "results")) == {"bf16": ["gaat"], "tf32": ["rat"]}
-    told(site, "rat", {"precision": "bf16"})
-    assert precisions(read_records(spec, site / "results")) == {"bf16": ["gaat", "rat"]}
+def test_remarks_name_what_was_trained_otherwise_or_elsewhere(site: Path):
+    spec = load_specs(site / "gaat")[0]
+    assert remarks(spec, facts(site)) == []
+    write_record(site, RAT, [1], [[[1]]], 10, training={"precision": "float32", "origin": "robustbench"})
+    write_record(site, GAAT, [1], [[[1]]], 10, training={"precision": "bf16"})
+    elsewhere = f"Weights of robustbench, not trained here: {RAT}."
+    assert remarks(spec, facts(site)) == [f"Trained in bf16: {GAAT}.", elsewhere]
+    write_text(site / f"quick/trainings/gaat/cifar10/{RAT}.json", '{"precision": "tf32"}')
+    for name in (RAT, GAAT):
+        write_record(site, name, [1], [[[1]]], 10, model=RAT, training={"precision": "bf16"})
+    assert remarks(spec, facts(site)) == [f"Trained in bf16: {RAT}."]  # further attacks name the model
+    change(site, "{metric: clean}", "{reason: later}")
+    text = (site / "gaat/gaat-2.yaml").read_text().replace("{metric: accuracy, outcome", "{reason: x, outcome")
+    write_text(site / "gaat/gaat-2.yaml", text)
+    assert remarks(load_specs(site / "gaat")[0], facts(site)) == [f"Trained in tf32: {RAT}."]
 
 
-def test_precision_of_trainings_whose_networks_are_not_attacked(site: Path):
-    text = SPEC.replace("{metric: clean}", "{reason: later}").replace(
-        "{metric: accuracy, outcome", "{reason: x, outcome"
-    )
-    (site / "gaat-2.yaml").write_text(text, encoding="utf-8")
-    (site / "models" / "rat" / "metrics.json").write_text('{"precision": "tf32"}', encoding="utf-8")
-    spec = load_spec(site / "gaat-2.yaml")
-    trainings = read_trainings(spec, site / "models")
-    assert (models(spec), sorted(trainings)) == ([], ["gaat", "rat"])
-    assert remarks({}, trainings) == ["Trained in tf32: rat."]
-
-
-def test_minutes_of_a_model_that_was_not_trained(site: Path):
-    (site / "models" / "gaat" / "metrics.json").unlink()
-    with pytest.raises(InputError, match=r"models/gaat/metrics.json: no such file"):
-        build(site)
-    (site / "models" / "gaat").rmdir()
-    files = site / "gaat-2.yaml", site / "results", site / "measured.json"
-    told = build_table(*files, "tiny", True, "not run yet", trainings=site / "models")
-    missing = {(cell.row, cell.column): cell.reason for cell in told if cell.value == "—"}
-    assert missing["R_18 / GAAT", "minutes"] == missing["R_18 / GAAT", "saved"] == "not run yet"
-    assert ("R_18 / RAT", "minutes") not in missing
-
-
-def test_ratios_of_one_machine_are_judged_and_minutes_never(site: Path):
-    (site / "gaat-2.yaml").write_text(SPEC.replace(", judged: false", ", tolerance: 1000"), encoding="utf-8")
-    found = {(cell.row, cell.column): cell.verdict for cell in build(site)}
-    assert found["R_18 / RAT", "minutes"] == "not judged at this scale"
-    assert found["R_18 / GAAT", "saved"] == "agrees"
-    times = {"rat": {"seconds": 120, "machine": "a box"}, "gaat": {"seconds": 78.6, "machine": "another"}}
-    (site / "measured.json").write_text(json.dumps({"tiny": times}), encoding="utf-8")
-    assert {(c.row, c.column): c.verdict for c in build(site)}["R_18 / GAAT", "saved"] == "not judged at this scale"
-
-
-def test_further_attacks_name_the_model_that_was_trained(site: Path):
-    spec = load_spec(site / "gaat-2.yaml")
-    for name in ("rat", "gaat"):
-        told(site, name, {"precision": "bf16"})
-    file = site / "results" / "gaat" / "metrics.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), "model": "rat"}), encoding="utf-8")
-    assert precisions(read_records(spec, site / "results")) == {"bf16": ["rat"]}
-    file.write_text(json.dumps({**json.loads(file.read_text()), "model": 3}), encoding="utf-8")
-    with pytest.raises(InputError, match=r"gaat/metrics.json: model: wants a name, not 3"):
-        build(site)
-
-
-def test_weights_from_elsewhere(site: Path):
-    spec = load_spec(site / "gaat-2.yaml")
-    assert remarks(read_records(spec, site / "results")) == []
-    told(site, "rat", {"precision": "float32", "origin": "robustbench", "seconds": 3})
-    told(site, "gaat", {"precision": "bf16"})
-    records = read_records(spec, site / "results")
-    assert (records["rat"].origin, records["gaat"].origin) == ("robustbench", "")
-    assert origins(records) == {"robustbench": ["rat"]}
-    assert remarks(records) == ["Trained in bf16: gaat.", "Weights of robustbench, not trained here: rat."]
-    trainings = site / "models"
-    files = report_files(site, site / "results", site / "measured.json", "tiny", True, trainings=trainings)
-    assert files["tables/gaat-2.md"].endswith("\n\nWeights of robustbench, not trained here: rat.\n")
-    assert "Weights of robustbench" in files["tables/gaat-2.tex"]
-
-
-def test_halvings_are_no_outcomes(site: Path):
-    file = site / "results" / "rat" / "outcomes.safetensors"
-    halvings = np.array([[3, -1], [5, 8]], np.int16)
-    save_file({**load_file(file), "halvings/pgd/plain": halvings}, file)
-    record = read_records(load_spec(site / "gaat-2.yaml"), site / "results")["rat"]
-    assert list(record.outcomes) == ["pgd/plain"]
-    assert list(record.halvings) == ["pgd/plain"]
-    assert (record.halvings["pgd/plain"] == halvings).all()
-    for wrong in (halvings[0], np.zeros((6, 2), np.int16)):
-        save_file({**load_file(file), "halvings/pgd/plain": wrong}, file)
-        with pytest.raises(InputError, match=r"halvings/pgd/plain: shape .*, wants \(at most 5 images, halvings\)"):
-            build(site)
+def test_only_what_a_table_reads_is_read(site: Path):
+    specs = load_specs(site / "gaat")
+    assert [file.name for file in inputs(specs, site / "quick")] == [
+        f"{GAAT}.safetensors", f"{RAT}.safetensors", f"{RAT}.json", f"{GAAT}.json", f"{RAT}.json"
+    ]  # fmt: skip
+    change(site, "metric: minutes", "reason: later")
+    text = (site / "gaat/gaat-2.yaml").read_text().replace("metric: saved", "reason: later")
+    write_text(site / "gaat/gaat-2.yaml", text)
+    (site / "measured.json").unlink()
+    assert len(build(site)) == 12
 
 
 @pytest.mark.parametrize(
-    "training", [{"precision": 16}, {"precision": None}, {"origin": 3}, {"origin": None}, "bf16", []]
-)
-def test_precision_is_a_name(site: Path, training: object):
-    told(site, "rat", training)
-    with pytest.raises(InputError, match=r"rat/metrics.json: training: wants"):
-        build(site)
-
-
-def test_every_cell_has_a_value_or_a_reason(site: Path):
-    for cell in build(site, scale="other"):
-        assert (cell.value == "—") == (cell.verdict == "not run")
-        assert cell.reason or cell.value != "—"
-
-
-def test_cells_survive_their_file(site: Path):
-    cells, file = build(site), site / "out" / "cells.csv"
-    write_cells(file, cells)
-    assert read_cells(file) == cells
-    lines = file.read_bytes().decode().split("\n")
-    assert lines[0] == "paper,table,row,column,value,n,low,high,paper_value,verdict,reason,scale"
-    assert lines[0].split(",") == list(COLUMNS)
-    assert lines[-2] == "gaat,2,VGG / RAT*,adv_1,—,,,,46.64,not run,not built yet,tiny"
-    assert [path.name for path in file.parent.iterdir()] == ["cells.csv"]
-
-
-def test_metrics_are_numbers_only(site: Path):
-    nested = metrics(load_spec(site / "gaat-2.yaml"), build(site))
-    assert nested["R_18 / RAT"] == {"minutes": 2.0, "nat": 80.0, "adv_1": 20.0}
-    assert list(nested) == ["R_18 / RAT", "R_18 / GAAT"]
-
-
-@pytest.mark.parametrize(
-    "file", ["results/rat/outcomes.safetensors", "results/gaat/metrics.json", "measured.json", "gaat-2.yaml"]
-)
-def test_missing_and_broken_files_are_named(site: Path, file: str):
-    (site / file).write_text("[", encoding="utf-8")
-    with pytest.raises(InputError, match=rf"{file}(:\d+)?: not "):
-        build(site)
-    (site / file).unlink()
-    with pytest.raises(InputError, match=rf"{file}: no such file"):
-        build(site)
-
-
-@pytest.mark.parametrize(
-    ("file", "text", "says"),
+    ("file", "says"),
     [
-        ("results/rat/metrics.json", "{}", 'wants "runs"'),
-        ("results/rat/metrics.json", '{"runs": {"pgd/plain": 3}}', 'wants "runs"'),
-        ("results/rat/metrics.json", '{"runs": {"pgd/plain": {"steps": [1, 2]}}}', r"pgd/plain: shape \(2, 1, 5\)"),
-        ("measured.json", '{"tiny": {"rat": {"seconds": 0, "machine": "x"}}}', "tiny.rat.seconds: "),
-        ("measured.json", '{"tiny": {"rat": {"seconds": 1}}}', "tiny.rat.machine: "),
+        (f"quick/outcomes/gaat/cifar10/{RAT}.safetensors", f"outcomes: no {RAT}.safetensors in it"),
+        (f"quick/outcomes/gaat/cifar10/{GAAT}.json", f"outcomes: no {GAAT}.json in it"),
+        (f"quick/trainings/gaat/cifar10/{GAAT}.json", f"trainings: no {GAAT}.json in it"),
+        (f"quick/analyses/gaat/{RAT}.json", f"analyses: no {RAT}.json in it"),
+        ("measured.json", "measured.json: no such file"),
     ],
 )
-def test_files_at_odds(site: Path, file: str, text: str, says: str):
-    (site / file).write_text(text, encoding="utf-8")
+def test_missing_and_broken_files_are_named(site: Path, file: str, says: str):
+    write_text(site / file, "[")
+    with pytest.raises(InputError, match=rf"{Path(file).name}(:\d+)?: not "):
+        build(site)
+    (site / file).unlink()
     with pytest.raises(InputError, match=says):
         build(site)
 
 
-@pytest.mark.parametrize("images", [6])
-def test_outcomes_are_of_some_of_the_images(site: Path, images: int):
-    folder = site / "results" / "gaat"
-    for file in folder.iterdir():
-        file.unlink()
-    folder.rmdir()
-    write_record(folder, [1, 1, 1, 0, 0], np.ones((1, 1, images)).tolist(), [2])
-    with pytest.raises(InputError, match=rf"pgd/plain: shape \(1, 1, {images}\), wants \(restarts, 1, 5\) by .*first"):
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("signals.range", "signals.ranges", f"{RAT}.json: no 'signals.ranges'; signals has: n, range"),
+        ("pgd.eps", "pgd.epz", r"params/gaat.yaml: no 'evaluations.cifar.attacks.pgd.epz'; .* has: .*eps"),
+        ("pgd/plain", "cw/plain", r"\.safetensors: no 'cw/plain'; has: pgd/plain"),
+    ],
+)
+def test_a_wrong_path_is_one_line(site: Path, old: str, new: str, says: str):
+    change(site, old, new)
+    with pytest.raises(InputError, match=says) as caught:
         build(site)
+    assert "\n" not in str(caught.value)
 
 
-def test_outcomes_of_the_first_images(site: Path):
-    folder = site / "results" / "few"
-    write_record(folder, [1, 0, 1, 1, 0], [[[1, 0, 0]], [[0, 0, 0]]], [10])
-    (site / "models" / "gaat").rename(site / "models" / "few")
-    (site / "gaat-2.yaml").write_text(SPEC.replace("method: gaat}", "method: few}"), encoding="utf-8")
-    cells = {cell.column: cell for cell in build(site) if cell.row == "R_18 / GAAT"}
-    assert (cells["adv_1"].value, cells["adv_1"].n, cells["adv_1"].reason) == ("0.00", 3, "first 3 of 5 images")
-    assert cells["adv_1"].verdict == "agrees"  # 41.39 is in the interval of 0 of 3
-    assert (cells["nat"].value, cells["nat"].n) == ("60.00", 5)
+def test_cells_survive_their_file(site: Path):
+    cells, file = build(site, "quick"), site / "out/cells.csv"
+    write_cells(file, cells)
+    pd.testing.assert_frame_equal(read_cells(file), cells)
+    assert cells_csv(read_cells(file)) == cells_csv(cells) == file.read_text()
+    assert len(read_cells(file, file)) == 2 * len(cells)
+    pd.testing.assert_series_equal(read_cells().dtypes, cells.dtypes)
+    lines = file.read_text().split("\n")
+    assert lines[0].split(",") == list(COLUMNS)
+    assert lines[-2] == "gaat,2,VGG / RAT*,adv_1,—,,,,%,46.64,not run,not built yet,quick,,,,.2f"
+    assert [path.name for path in file.parent.iterdir()] == ["cells.csv"]
 
 
-NUMBERS = """
-paper: attack-bnn
-table: 7
-title: numbers
-keys: [what]
-columns:
-  range: {metric: value, model: m, value: signals.range, times: 100, relative: 0.2}
-  eps: {metric: parameter, key: evaluations.cifar10.attacks.fgsm.eps, format: g}
-  seconds: {metric: seconds, model: m, outcome: fgsm/plain, tolerance: 100}
-rows:
-  a: {paper: [12, 8, 3]}
-"""
-
-
-@pytest.fixture
-def numbers(tmp_path: Path) -> Path:
-    (tmp_path / "attack-bnn-7.yaml").write_text(NUMBERS, encoding="utf-8")
-    times = {"tiny": {"m": {"seconds": 9, "machine": "a box"}, "m fgsm/plain": {"seconds": 3, "machine": "a box"}}}
-    (tmp_path / "measured.json").write_text(json.dumps(times), encoding="utf-8")
-    (tmp_path / "analyses" / "m").mkdir(parents=True)
-    values = {"signals": {"n": 50, "range": {"value": 0.1, "low": 0.09, "high": 0.11}}}
-    (tmp_path / "analyses" / "m" / "values.json").write_text(json.dumps(values), encoding="utf-8")
-    return tmp_path
-
-
-def build_numbers(site: Path, judge: bool, absent: str = "") -> list[Cell]:
-    files = site / "attack-bnn-7.yaml", site / "results", site / "measured.json"
-    return build_table(*files, "tiny", judge, absent, analyses=site / "analyses", root=Path(__file__).parents[2])
-
-
-def test_analyses_parameters_and_seconds(numbers: Path):
-    told = [(c.value, c.n, c.low, c.high, c.verdict, c.reason) for c in build_numbers(numbers, judge=True)]
-    seconds = ("3.00", None, "", "", "not judged at this scale", "measured on a box")  # equal, but never judged
-    assert told == [("10.00", 50, "9.00", "11.00", "agrees", ""), ("8", None, "", "", "agrees", ""), seconds]
-
-
-def test_parameters_are_judged_where_results_are_not(numbers: Path):
-    verdicts = [cell.verdict for cell in build_numbers(numbers, judge=False)]
-    assert verdicts == ["not judged at this scale", "agrees", "not judged at this scale"]
-    (numbers / "attack-bnn-7.yaml").write_text(NUMBERS.replace("[12, 8, 3]", "[12, 8.5, 3]"), encoding="utf-8")
-    assert build_numbers(numbers, judge=False)[1].verdict == "differs"
-    shown = NUMBERS.replace("format: g", "format: g, judged: false")
-    (numbers / "attack-bnn-7.yaml").write_text(shown, encoding="utf-8")
-    assert build_numbers(numbers, judge=True)[1].verdict == "not judged at this scale"
-
-
-def test_analyses_that_are_not_there(numbers: Path):
-    file = numbers / "analyses" / "m" / "values.json"
-    file.unlink()
-    for absent in ("", "not run yet"):  # a folder without its file is a broken one
-        with pytest.raises(InputError, match=r"m/values.json: no such file"):
-            build_numbers(numbers, True, absent)
-    file.parent.rmdir()
-    with pytest.raises(InputError, match=r"m/values.json: no such file"):
-        build_numbers(numbers, True)
-    missing = build_numbers(numbers, True, "not run yet")[0]
-    assert (missing.value, missing.n, missing.verdict, missing.reason) == ("—", None, "not run", "not run yet")
-
-
-def test_a_wrong_path_is_one_line(numbers: Path):
-    for old, new, says in (
-        ("signals.range", "signals.ranges", r"m/values.json: no 'signals.ranges'; signals has: n, range"),
-        ("fgsm.eps", "fgsm.epz", r"params/attack_bnn.yaml: no 'evaluations.cifar10.attacks.fgsm.epz'; .* has: .*eps"),
-    ):
-        (numbers / "attack-bnn-7.yaml").write_text(NUMBERS.replace(old, new), encoding="utf-8")
-        with pytest.raises(InputError, match=says) as caught:
-            build_numbers(numbers, True)
-        assert "\n" not in str(caught.value)
-
-
-def test_a_record_without_clean(site: Path):
-    save_file({"index": np.arange(3)}, site / "results" / "rat" / "outcomes.safetensors")
-    with pytest.raises(InputError, match="no 'clean'; has: index"):
-        build(site)
-
-
-def test_only_times_read_the_measurements(site: Path):
-    text = SPEC.replace("metric: minutes", "reason: later").replace("metric: saved", "reason: later")
-    (site / "gaat-2.yaml").write_text(text, encoding="utf-8")
-    (site / "measured.json").unlink()
-    assert len(build(site)) == 10
+def test_printed_numbers_have_the_cells_format():
+    known = dict.fromkeys(COLUMNS, "") | {"low": None, "high": None, "n": None, "paper_value": None}
+    known |= {"width": nan, "share": nan}
+    values = [(12.3456, ".2f"), (1e-05, ".2e"), (nan, ".2f"), (-0.001, ".2f"), (3.0, "g")]
+    cells = frame({**known, "value": value, "format": form} for value, form in values)
+    assert list(printed(cells)["value"]) == ["12.35", "1.00e-05", "—", "-0.00", "3"]
+    assert set(printed(cells)["low"]) == {""}
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a,b\n1,2\n", ",".join(COLUMNS) + "\ngaat,2\n", ",".join(COLUMNS) + "\n" + ",".join("x" * 12) + "\n"]
+    "text",
+    ["", "a,b\n1,2\n", ",".join(COLUMNS) + "\ngaat,2\n", ",".join(COLUMNS) + "\n" + ",".join("x" * len(COLUMNS))],
 )
 def test_something_else_than_cells(tmp_path: Path, text: str):
     file = tmp_path / "cells.csv"
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match=r"cells\.csv: no such file"):
         read_cells(file)
-    file.write_text(text, encoding="utf-8")
-    with pytest.raises(InputError, match=r"cells.csv: (columns must be|not a table of cells)"):
+    write_text(file, text)
+    with pytest.raises(InputError, match=r"cells\.csv: (columns must be|not a table of cells)") as caught:
         read_cells(file)
+    assert "\n" not in str(caught.value)
+
+
+def test_metrics_are_numbers_only(site: Path):
+    nested = metrics(build(site))
+    assert list(nested) == ["gaat-2"] and list(nested["gaat-2"]) == ["R_18 / RAT", "R_18 / GAAT"]
+    assert nested["gaat-2"]["R_18 / GAAT"] == {"minutes": 1.31, "saved": 34.5, "nat": 60.0, "adv_1": 40.0}
+
+
+def source(metric: str, model: str, **keys: Any) -> Source:
+    return Source.model_validate({"metric": metric, "model": model, **keys})
+
+
+@pytest.mark.parametrize(
+    ("paper", "asked", "makes"),
+    [
+        ("gaat", source("accuracy", RAT), f"attack@{RAT}"),
+        ("gaat", source("clean", "gaat-resnet50-dat"), "attack-forked@gaat-resnet50-dat"),
+        ("gaat", source("clean", f"{RAT}-best"), f"further@{RAT}-best"),
+        ("attack-bnn", source("success", "bnn-vgg16-wq-transfer"), "transfer@bnn-vgg16-wq-transfer"),
+        ("gaat", source("value", RAT), f"analyse@{RAT}"),
+        ("gaat", source("value", "gaat-residual-resnet18"), "curves@gaat-residual-resnet18"),
+        ("linbp", source("value", "linbp-sim-attack"), "simulate@linbp-sim-attack"),
+        ("gaat", source("seconds", RAT), f"analyse@{RAT}"),
+        ("gaat", source("trained", RAT, value="epochs"), f"train@{RAT}"),
+        ("gaat", source("saved", "gaat-resnet50-dat", baseline=RAT), f"fork@gaat-resnet50-dat and train@{RAT}"),
+        ("gaat", source("spared", RAT, baseline=RAT), f"train@{RAT}"),
+        ("gaat", Source(metric="parameter", key="a.b"), "parameter a.b"),
+        ("gaat", Source(reason="later"), ""),
+    ],
+)
+def test_the_stage_that_makes_a_number(paper: str, asked: Source, makes: str):
+    plan = read_plan(paper, "quick", ROOT)
+    assert stage(asked, plan.scaled) == makes
+    if asked.model and "sim" not in asked.model:
+        assert about(asked, plan).network.startswith("ResNet-" if paper == "gaat" else "VGG-16")
+
+
+def test_a_number_that_no_stage_makes():
+    for asked in (source("accuracy", "gone"), source("value", GAAT), source("saved", RAT, baseline="gone")):
+        with pytest.raises(InputError, match=r"GAAT: no '(gone|gaat-resnet18-gaat)' in "):
+            stage(asked, read_plan("gaat", "quick", ROOT).scaled)
+
+
+def test_every_cell_of_the_specs_has_its_stage():
+    for spec in load_specs(ROOT / "reports/specs/tables"):
+        plan = read_plan(spec.paper, "quick", ROOT)
+        for cell in wanted(spec):
+            assert bool(stage(cell.source, plan.scaled)) == (cell.source.reason is None)
+
+
+def test_sizes_are_shares_of_the_papers():
+    """At quick, by hand: width 1/8; 5,000 images in 4 epochs of 100,000 iterations of 128; 60,000 in 5 of 50."""
+    bnn, linbp = (read_plan(paper, "quick", ROOT) for paper in ("attack-bnn", "linbp"))
+    narrow = about(source("clean", "bnn-resnet18-wq-further"), bnn)
+    assert narrow == ("ResNet-18", 0.125, 5000 * 4 / (100_000 * 128))
+    assert about(source("value", "linbp-mnist-mlp"), linbp) == ("MLP", 1.0, 0.1)
+    assert about(source("clean", "linbp-wrn28"), linbp).network == "WideResNet-28-4"
+    assert about(source("clean", "linbp-resnet50-silu"), linbp).network == "ResNet-50 (SiLU)"
+    for asked in (source("value", "linbp-sim-attack"), Source(metric="parameter", key="a"), Source(model="{x}")):
+        network, *sizes = about(asked, linbp)
+        assert network == "" and np.isnan(sizes).all()
+    paper = read_plan("attack-bnn", "paper", ROOT)
+    assert about(source("clean", "bnn-resnet18-wq"), paper)[1:] == (1.0, 1.0)

@@ -88,7 +88,6 @@ def test_pace_memory_and_what_an_analysis_clocked():
 )
 def test_what_is_missing_says_so(asked: Source, reason: str):
     assert estimate(asked, facts()) == Estimate(reason=reason)
-    without = Facts(trainings=facts().trainings)
 
 
 def test_a_trunk_that_was_not_measured():

@@ -177,14 +177,14 @@ def test_records_at_odds(tmp_path: Path, arrays: dict, told: dict, says: str):
 def test_a_file_that_is_no_record(tmp_path: Path):
     record(tmp_path)
     (tmp_path / "m.safetensors").write_text("[")
-    with pytest.raises(InputError, match="m.safetensors: not a safetensors file"):
+    with pytest.raises(InputError, match=r"m\.safetensors: not a safetensors file"):
         read_record(tmp_path, "m")
 
 
 FAMILY = {
     "pgd/njs": {"rho": 0.01, "eps": 8}, "pgd_rho_1e-05/njs": {"rho": 1e-5, "eps": 8.0, "clip": True},
-    "pgd_rho_1e-02/njs": {"rho": 0.01, "eps": 8, "loss": "dlr"}, "pgd_rho_1e-02/hns": {"eps": 8}, "eps-2/plain": {"eps": 2},
-    "pgd_rhombus/njs": {"rho": 1e-5},
+    "pgd_rho_1e-02/njs": {"rho": 0.01, "eps": 8, "loss": "dlr"}, "pgd_rho_1e-02/hns": {"eps": 8},
+    "eps-2/plain": {"eps": 2}, "pgd_rhombus/njs": {"rho": 1e-5},
 }  # fmt: skip
 
 

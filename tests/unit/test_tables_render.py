@@ -1,20 +1,26 @@
-"""Tables as text: every cell shown, reasons as notes, the scale named, markup escaped."""
+"""Tables as text: every cell shown, reasons as notes, the scale named, markup escaped; and what all make together."""
 
 import csv
 import io
+import json
+import re
 import shutil
 import subprocess
-from dataclasses import replace
+from math import nan
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from advgrad.config import load_paper, papers
+from advgrad.errors import InputError
 from advgrad.files import write_text
-from advgrad.tables.cells import Cell
-from advgrad.tables.render import render
-from advgrad.tables.spec import Spec, load_spec, wanted
+from advgrad.tables.cells import COLUMNS, VERDICTS, cells_csv, frame, read_cells, rows, write_cells
+from advgrad.tables.render import COMPARED, document, render, tally, write_together
+from advgrad.tables.spec import Spec, load_specs, wanted
 
 ROOT = Path(__file__).parents[2]
+SPECS = load_specs(ROOT / "reports" / "specs" / "tables")
 SPEC = Spec.model_validate(
     {
         "paper": "gaat",
@@ -27,26 +33,16 @@ SPEC = Spec.model_validate(
         "rows": {"R_18 / RAT*": {"paper": [189, 42.1]}, "[x] / GAAT": {"paper": [132, None]}},
     }
 )
-CELL = Cell(
-    paper="gaat", table="2", row="R_18 / RAT*", column="minutes", value="—", n=None, low="", high="",
-    paper_value="189.00", verdict="not run", reason="not_measured", scale="tiny",
-)  # fmt: skip
-SHARE = replace(
-    CELL,
-    column="adv_1",
-    value="40.00",
-    n=500,
-    low="35.79",
-    high="44.36",
-    paper_value="42.10",
-    verdict="agrees",
-    reason="",
-)
-CELLS = [CELL, SHARE, replace(CELL, row="[x] / GAAT", value="9.00", paper_value="132.00", verdict="differs")]
+CELL = dict.fromkeys(COLUMNS, "") | dict.fromkeys(("value", "low", "high", "width", "share"), nan)
+CELL |= {"paper": "gaat", "table": "2", "row": "R_18 / RAT*", "column": "minutes", "n": None, "paper_value": 189}
+CELL |= {"verdict": "not run", "reason": "not_measured", "scale": "tiny", "format": ".2f"}
+SHARE = CELL | {"column": "adv_1", "value": 40, "n": 500, "low": 35.79, "high": 44.36, "paper_value": 42.1}
+SHARE |= {"verdict": "agrees", "reason": ""}
+CELLS = [CELL, SHARE, CELL | {"row": "[x] / GAAT", "value": 9, "paper_value": 132, "verdict": "differs"}]
 
 
 def test_csv_is_wide_and_holds_our_values():
-    assert list(csv.reader(io.StringIO(render(SPEC, CELLS)["csv"]))) == [
+    assert list(csv.reader(io.StringIO(render(SPEC, frame(CELLS))["csv"]))) == [
         ["model", "method", "minutes", "adv_1", "scale"],
         ["R_18", "RAT*", "—", "40.00", "tiny"],
         ["[x]", "GAAT", "9.00", "n/a", "tiny"],
@@ -54,133 +50,154 @@ def test_csv_is_wide_and_holds_our_values():
 
 
 def test_markdown():
-    lines = render(SPEC, CELLS)["md"].split("\n")
+    lines = render(SPEC, frame(CELLS))["md"].split("\n")
     assert lines[0] == "# gaat, Table 2: RAT & GAAT: 100% of C\\_10"
     assert "Scale: tiny. Values in %. n = 500 images." in lines[2]
     assert "Cells: 1 agrees, 1 differs, 1 not run." in lines[2]
     assert lines[4] == "{a} \\*b\\* \\| c d ~ ^ \\\\ # $ \\< \\>"
-    assert lines[6:10] == [
+    assert lines[6:] == [
         "| model | method | minutes (min) | adv\\_1 |",
-        "|---|---|---:|---:|",
+        "|:---|:---|---:|---:|",
         "| R\\_18 | RAT\\* | — (189.00)<sup>1</sup> | 40.00 \\[35.79, 44.36\\] (= 42.10) |",
         "| \\[x\\] | GAAT | 9.00 (≠ 132.00)<sup>1</sup> | n/a |",
-    ]
-    assert lines[10:] == ["", "1. not\\_measured", ""]
+        "", "1. not\\_measured", "",
+    ]  # fmt: skip
 
 
 def test_n_stands_in_the_cells_where_it_differs():
-    cells = [SHARE, replace(SHARE, column="minutes", n=7)]
-    text = render(SPEC, cells)["md"]
-    assert "n = 500 (= 42.10)" in text
-    assert "n = 7 (= 42.10)" in text
+    text = render(SPEC, frame([SHARE, SHARE | {"column": "minutes", "n": 7}]))["md"]
+    assert "n = 500 (= 42.10)" in text and "n = 7 (= 42.10)" in text
     assert "images" not in text
 
 
 def test_tex():
-    lines = render(SPEC, CELLS)["tex"].split("\n")
+    lines = render(SPEC, frame(CELLS))["tex"].split("\n")
     caption = next(line for line in lines if line.startswith(r"\caption"))
     title = r"gaat, Table 2: RAT \& GAAT: 100\% of C\_10"
     assert caption.startswith(rf"\caption[{{{title}}}]{{{title}. Scale: tiny. Values in \%.")
     assert r"\{a\} {*}b{*} \textbar{} c d \textasciitilde{} \textasciicircum{} \textbackslash{}" in caption
-    assert r"R\_18 & RAT{*} & --- (189.00)\textsuperscript{1} & 40.00 {[}35.79, 44.36] ($=$ 42.10) \\" in lines
+    share = r"\shortstack[r]{40.00 ($=$ 42.10)\\{\scriptsize {[}35.79, 44.36]}}"
+    assert rf"R\_18 & RAT{{*}} & --- (189.00)\textsuperscript{{1}} & {share} \\" in lines
     assert r"{[}x] & GAAT & 9.00 ($\neq$ 132.00)\textsuperscript{1} & n/a \\" in lines
     assert r"\par\smallskip \textsuperscript{1}~not\_measured" in lines
-    assert {r"\toprule", r"\midrule", r"\bottomrule", r"\begin{tabular}{llrr}"} <= set(lines)
-
-
-def wide(rows: int) -> str:
-    """Seven columns of shares, one with another n and a long name, and `rows` rows; as LaTeX."""
-    keys = ["a share", *"bcdef", "a name of several words"]
-    told = {"columns": {key: {} for key in keys}, "rows": {f"{at} / GAAT": {} for at in range(rows)}, "table": "wide"}
-    spec = Spec.model_validate(SPEC.model_dump(exclude_unset=True) | told)
-    cells = [replace(SHARE, row=row, column=key, n=500 + (key == "b")) for row in spec.rows for key in keys]
-    return render(spec, cells, ["A remark."])["tex"]
-
-
-def test_intervals_stand_below_the_values_of_a_wide_table():
-    lines = wide(1).split("\n")
-    at = lines.index(" & ".join(["0 & GAAT", *["40.00 ($=$ 42.10)"] * 7]) + r" \\")
-    small = [rf"{{\scriptsize {{[}}35.79, 44.36], n $=$ {500 + (column == 1)}}}" for column in range(7)]
-    assert lines[at + 1] == f"&  & {' & '.join(small)} " + r"\\ \addlinespace[2pt]"
-    assert lines[at - 2].endswith(r"& f & \shortstack[r]{a name of \\ several words} \\")
-
-
-@pytest.mark.parametrize(("rows", "sizes"), [(17, [17]), (18, [9, 9]), (36, [12, 12, 12]), (37, [13, 13, 11])])
-def test_long_tables_are_several_floats(rows: int, sizes: list[int]):
-    floats = wide(rows).split(r"\begin{table}")[1:]
-    assert [part.count("40.00 ($=$ 42.10)") // 7 for part in floats] == sizes
-    assert [r"\caption[]{" in part for part in floats] == [False] + [True] * (len(sizes) - 1)
-    assert [part.count("A remark.") for part in floats] == [0] * (len(sizes) - 1) + [1]
-    assert all(part.count(r"\toprule") == part.count(r"\end{table}") == 1 for part in floats)
+    assert {r"\toprule", r"\midrule", r"\fitted{\begin{tabular}{llrr}"} <= set(lines)
 
 
 def test_remarks_stand_below_the_table():
-    plain, marked = render(SPEC, CELLS), render(SPEC, CELLS, ["Trained in bf16: a, b_1.", "Trained in tf32: c."])
+    plain, marked = (render(SPEC, frame(CELLS), last) for last in ([], ["Trained in bf16: a, b_1.", "In tf32: c."]))
     assert marked["csv"] == plain["csv"]
-    assert marked["md"] == plain["md"] + "\nTrained in bf16: a, b\\_1.\n\nTrained in tf32: c.\n"
-    added = r"\par\smallskip Trained in bf16: a, b\_1." + "\n"
-    added += r"\par\smallskip Trained in tf32: c." + "\n"
+    assert marked["md"] == plain["md"] + "\nTrained in bf16: a, b\\_1.\n\nIn tf32: c.\n"
+    added = "\\par\\smallskip Trained in bf16: a, b\\_1.\n\\par\\smallskip In tf32: c.\n"
     assert marked["tex"] == plain["tex"].replace("\\end{table}", added + "\\end{table}")
 
 
-def test_companions_have_no_paper():
-    companion = Spec.model_validate(
-        SPEC.model_dump(exclude_unset=True) | {"table": "mnist", "rows": {row: {} for row in SPEC.rows}},
-    )
-    cells = [replace(SHARE, table="mnist", paper_value="", verdict="no paper value")]
-    text = render(companion, cells)["md"]
-    assert text.startswith("# gaat, mnist: ")
-    assert "the paper's value" not in text
+def test_companions_have_the_papers_values_only_from_its_prose():
+    raw = SPEC.model_dump(exclude_unset=True)
+    ours = Spec.model_validate(raw | {"table": "mnist", "rows": {row: {} for row in SPEC.rows}})
+    text = render(ours, frame([SHARE | {"table": "mnist", "paper_value": nan, "verdict": "no paper value"}]))["md"]
+    assert text.startswith("# gaat, mnist: ") and "the paper's value" not in text
     assert "40.00 \\[35.79, 44.36\\] |" in text
+    prose = Spec.model_validate(raw | {"table": "text", "prose": True})
+    assert "the paper's value" in render(prose, frame([SHARE]))["md"]
 
 
-def test_a_companion_of_the_papers_prose_has_its_values():
-    prose = Spec.model_validate(SPEC.model_dump(exclude_unset=True) | {"table": "text", "prose": True})
-    text = render(prose, [replace(SHARE, table="text")])["md"]
-    assert text.startswith("# gaat, text: ")
-    assert "the paper's value" in text
-    assert "(= 42.10) |" in text
-    assert "| n/a |" in text
+def made_up(spec: Spec) -> pd.DataFrame:
+    """The spec's cells, every verdict in turn."""
+    verdicts = [name for name in VERDICTS if (name == "no paper value") != spec.quotes] + ["not run"]
+    cells = []
+    for at, cell in enumerate(wanted(spec)):
+        known = {"table": str(spec.table), "paper": spec.paper, "row": cell.row, "column": cell.column}
+        known |= {"paper_value": cell.paper_value, "verdict": verdicts[at % len(verdicts)], "reason": f"n_{at % 3}"}
+        cells.append(SHARE | known | {"format": cell.source.format, "n": 400 + at % 2})
+    return frame(cells)
 
 
-def test_n_counts_what_the_spec_says():
-    runs = Spec.model_validate(SPEC.model_dump(exclude_unset=True) | {"counted": "runs"})
-    assert " n = 500 runs. " in render(runs, CELLS)["md"]
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every table of the specs, with made-up cells, and claims."""
+    folder = tmp_path_factory.mktemp("tiny")
+    for group in sorted({spec.group for spec in SPECS}):
+        specs = [spec for spec in SPECS if spec.group == group]
+        write_cells(folder / "tables" / group / "cells.csv", pd.concat(map(made_up, specs), ignore_index=True))
+        for spec in specs:
+            for form, text in render(spec, made_up(spec), ["A remark."]).items():
+                write_text(folder / "tables" / group / f"{spec.name}.{form}", text)
+    for paper in papers(ROOT):
+        write_text(folder / f"claims/{paper}.json", json.dumps({"verdicts": {"supported": 3, "undecided": 0}}))
+    made = write_together(folder, ROOT / "reports" / "specs", "tiny", ROOT)
+    assert sorted(path.name for path in made) == sorted(path.name for path in folder.iterdir() if path.is_file())
+    return folder
 
 
-def test_same_cells_same_bytes_and_unix_line_ends():
-    first, second = render(SPEC, CELLS), render(SPEC, list(CELLS))
-    assert first == second
-    assert all(text.endswith("\n") and "\r" not in text for text in first.values())
+def test_cells_are_in_the_papers_order_and_there_once(results: Path):
+    tables, companions = (read_cells(results / name) for name in ("cells.csv", "companions.csv"))
+    assert len(tables) == 640
+    for cells, own in ((tables, True), (companions, False)):
+        specs = [spec for spec in SPECS if isinstance(spec.table, int) == own]
+        assert list(dict.fromkeys(f"{cell.paper}-{cell.table}" for cell in rows(cells))) == [
+            spec.name for spec in specs
+        ]
+        assert cells_csv(cells) == cells_csv(pd.concat([made_up(spec) for spec in specs], ignore_index=True))
+    parquet = pd.read_parquet(results / "cells.parquet")
+    assert len(parquet) == len(tables) + len(companions)
+    assert parquet["value"].dtype == float and parquet["n"].dtype == "Int64"
 
 
-def blank(name: str) -> tuple[Spec, list[Cell]]:
-    spec = load_spec(ROOT / "reports" / "specs" / f"{name}.yaml")
-    cells = [
-        replace(CELL, paper=spec.paper, table=str(spec.table), row=cell.row, column=cell.column, reason="not built yet")
-        for cell in wanted(spec)
-    ]
-    return spec, cells
+def test_every_cell_with_a_papers_value_is_counted_once(results: Path):
+    summary = json.loads((results / "summary.json").read_text())
+    assert list(summary) == papers(ROOT) == ["attack-bnn", "gaat", "linbp"]
+    assert sum(len(tables) - 1 for tables in summary.values()) == 20 + 2  # the papers' tables, and two texts
+    quoted = [spec for spec in SPECS if spec.quotes]
+    for paper, tables in summary.items():
+        cells = pd.concat([made_up(spec) for spec in quoted if spec.paper == paper])
+        assert tables["all"] == {name: int((cells["verdict"] == name).sum()) for name in COMPARED}
+        assert tables["all"] == {name: sum(tables[t][name] for t in tables if t != "all") for name in COMPARED}
+    assert tally(quoted[:1], made_up(quoted[0])).keys() == {"attack-bnn"}
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "reports" / "specs").glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_spec_renders_without_a_blank(file: Path):
-    texts = render(*blank(file.stem))
-    table = list(csv.reader(io.StringIO(texts["csv"])))
-    assert all(all(line) and len(line) == len(table[0]) for line in table)
-    assert "Scale: tiny" in texts["md"]
-    assert "Scale: tiny" in texts["tex"]
+def test_the_page_has_a_line_for_each_table_and_paper(results: Path):
+    text = (results / "summary.md").read_text()
+    lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
+    assert len(lines) == 20 + 2 + 3
+    for line in lines:
+        _, _, cells, *counts = line.strip("| ").split(" | ")
+        assert int(cells) == sum(map(int, counts))
+    links = [line.split("](")[1].split(")")[0] for line in lines if "](" in line]
+    assert all((results / link).is_file() for link in links) and len(set(links)) == 22
+    assert "- [Claims of gaat](claims/gaat.md): 3 supported.\n" in text
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here")
-def test_tex_compiles(tmp_path: Path):
-    parts = [
-        render(SPEC, CELLS)["tex"],
-        *(render(*blank(n))["tex"] for n in ("linbp-1", "attack-bnn-2", "attack-bnn-7")),
-    ]
-    body = "\n".join(parts)
-    head = "\\documentclass{article}\n\\usepackage{booktabs,graphicx}\n"
-    write_text(tmp_path / "t.tex", f"{head}\\begin{{document}}\n{body}\\end{{document}}\n")
-    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "t.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", timeout=60)
-    assert done.returncode == 0, done.stdout[-2000:]
+def test_claims_that_were_not_judged_are_named(results: Path):
+    file = results / "claims" / "gaat.json"
+    text = file.read_text()
+    file.unlink()
+    with pytest.raises(InputError, match=r"claims/gaat\.json: no such file"):
+        write_together(results, ROOT / "reports" / "specs", "tiny", ROOT)
+    write_text(file, text)
+
+
+def test_the_document_names_every_table_once_in_order():
+    text = document(SPECS, "a_b & 50% #1", ROOT)
+    assert r"\section*{Tables at scale a\_b \& 50\% \#1}" in text
+    inputs = re.findall(r"\\input\{tables/(.+)/(.+)\.tex\}", text)
+    assert sorted(inputs) == sorted((spec.group, spec.name) for spec in SPECS)
+    tables = [spec.name for spec in SPECS if isinstance(spec.table, int)]
+    assert [name for _, name in inputs[: len(tables)]] == tables
+    titles = [load_paper(paper, None, ROOT).about.title for paper in papers(ROOT)]
+    assert all(re.search(rf"\\section{{.*{title} \(arXiv", text) for title in titles)
+
+
+def have_tex() -> bool:
+    files = ("lmodern.sty", "booktabs.sty", "float.sty", "caption.sty", "hyperref.sty")
+    return bool(shutil.which("pdflatex")) and not any(
+        subprocess.run(["kpsewhich", file], capture_output=True, check=False).returncode for file in files
+    )
+
+
+@pytest.mark.skipif(not have_tex(), reason="no pdflatex with the recommended packages here")
+def test_it_compiles_and_everything_is_on_its_page(results: Path):
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "tables.tex"]
+    for _ in range(2):  # the list of tables
+        done = subprocess.run(command, cwd=results, capture_output=True, text=True, errors="replace", timeout=60)
+        assert done.returncode == 0, done.stdout[-2000:]
+    assert not re.findall(r"Overfull .vbox.*|.*undefined.*|.*Float too large.*", done.stdout)

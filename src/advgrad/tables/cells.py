@@ -115,7 +115,7 @@ def plain(text: str) -> str:
 
 def table_md(table: pd.DataFrame, left: int, *, escaped: bool = False) -> str:
     """A Markdown table without padding. left: columns of names, which come first; escaped: whether its texts are."""
-    texts = (table if escaped else table.astype(str).map(plain)).set_axis([plain(str(c)) for c in table], axis=1)
+    texts = table if escaped else table.astype(str).map(plain).set_axis([plain(str(c)) for c in table], axis=1)
     align = ["left"] * left + ["right"] * (len(table.columns) - left)
     lines = str(texts.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align))
     return re.sub(r" {2,}", " ", re.sub(r"-{3,}", "---", lines))

@@ -4,7 +4,7 @@ Same cells, same bytes. tables.tex \inputs every table: run `pdflatex tables.tex
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -51,12 +51,18 @@ def tex(text: str) -> str:
     return text.translate(str.maketrans(SPECIAL))
 
 
-def grid(spec: Spec, cells: pd.DataFrame, texts: Sequence[str]) -> pd.DataFrame:
-    """The cells' texts in the table's rows and columns, after a column for each key of the rows' names."""
-    wide = cells.assign(text=list(texts)).pivot(index="row", columns="column", values="text")
+def grid(spec: Spec, cells: pd.DataFrame, texts: list[str], escape: Callable[[str], str] | None = None) -> pd.DataFrame:
+    """The cells' texts in the table's rows and columns, after a column for each key of the rows' names.
+
+    escape: of keys and headings, which then have their units.
+    """
+    wide = cells.assign(text=texts).pivot(index="row", columns="column", values="text").astype(object)
     wide = wide.reindex(index=list(spec.rows), columns=list(spec.columns)).fillna(NO_CELL)
-    keys = pd.DataFrame([row.split(SEPARATOR) for row in spec.rows], index=wide.index, columns=list(spec.keys))
-    return pd.concat([keys, wide], axis=1)
+    keys = pd.DataFrame([row.split(SEPARATOR) for row in spec.rows], wide.index, list(spec.keys))
+    if escape is None:
+        return pd.concat([keys, wide], axis=1)
+    heads = [escape(head) for head in (*spec.keys, *spec.heads.values())]
+    return pd.concat([keys.map(escape), wide], axis=1).set_axis(heads, axis=1)
 
 
 def _caption(spec: Spec, cells: pd.DataFrame) -> str:
@@ -75,11 +81,7 @@ def render(spec: Spec, cells: pd.DataFrame, last: Sequence[str] = ()) -> dict[st
     """
     title = f"{spec.paper}, {'Table ' if isinstance(spec.table, int) else ''}{spec.table}: {spec.title}"
     texts = [text for text in (_caption(spec, cells), " ".join(spec.note.split())) if text]
-    reasons, several, keys = (
-        list(filter(None, cells["reason"].unique())),
-        len(set(cells["n"].dropna())) > 1,
-        len(spec.keys),
-    )
+    reasons, several = list(filter(None, cells["reason"].unique())), len(set(cells["n"].dropna())) > 1
     values, markdown, latex = [], [], []
     for cell in rows(printed(cells).astype({"n": str})):
         mark = reasons.index(cell.reason) + 1 if cell.reason else None
@@ -91,14 +93,10 @@ def render(spec: Spec, cells: pd.DataFrame, last: Sequence[str] = ()) -> dict[st
         upper = tex(f"{cell.value}{paper}") + (rf"\textsuperscript{{{mark}}}" if mark else "")
         below = tex(beside.lstrip(", "))
         latex.append(rf"\shortstack[r]{{{upper}\\{{\scriptsize {below}}}}}" if below else upper)
-    wide, table, body = (grid(spec, cells, each) for each in (values, markdown, latex))
-    heads = [*spec.keys, *spec.heads.values()]
+    wide = grid(spec, cells, values).assign(scale=cells["scale"].iloc[0])
+    table = table_md(grid(spec, cells, markdown, plain), len(spec.keys), escaped=True)
     notes = "\n".join(f"{number}. {plain(reason)}" for number, reason in enumerate(reasons, start=1))
-    table = table_md(table.set_axis(heads, axis=1), keys, escaped=True)
-    body = pd.concat([body.iloc[:, :keys].map(tex), body.iloc[:, keys:]], axis=1)
-    body = body.set_axis([tex(head) for head in heads], axis=1)
-    parts = [f"# {plain(title)}", *map(plain, texts), table, notes, *map(plain, last)]
-    form = "l" * keys + "r" * (len(heads) - keys)
+    body, form = grid(spec, cells, latex, tex), "l" * len(spec.keys) + "r" * len(spec.columns)
     tabular = body.reset_index(drop=True).style.hide(axis="index").to_latex(hrules=True, column_format=form)
     marked = "; ".join(rf"\textsuperscript{{{number}}}~{tex(reason)}" for number, reason in enumerate(reasons, start=1))
     lines = [
@@ -106,11 +104,9 @@ def render(spec: Spec, cells: pd.DataFrame, last: Sequence[str] = ()) -> dict[st
         rf"\caption[{{{tex(title)}}}]{{{tex(' '.join([f'{title}.', *texts]))}}}", rf"\fitted{{{tabular.strip()}}}",
         *(rf"\par\smallskip {text}" for text in [marked, *map(tex, last)] if text), r"\end{table}",
     ]  # fmt: skip
-    return {
-        "csv": wide.assign(scale=cells["scale"].iloc[0]).to_csv(index=False, lineterminator="\n"),
-        "md": "\n\n".join(filter(None, parts)) + "\n",
-        "tex": "\n".join(lines) + "\n",
-    }
+    parts = [f"# {plain(title)}", *map(plain, texts), table, notes, *map(plain, last)]
+    forms = {"csv": wide.to_csv(index=False, lineterminator="\n"), "md": "\n\n".join(filter(None, parts)) + "\n"}
+    return {**forms, "tex": "\n".join(lines) + "\n"}
 
 
 def group_files(specs: Sequence[Spec], cells: pd.DataFrame, facts: Facts) -> dict[str, str]:
