@@ -182,7 +182,7 @@ def entry(source: Source, made: Evaluation) -> AttackEntry:
     fitting = [
         entry
         for name, entry in made.attacks.items()
-        if (name.startswith(f"{attack}_") or name.startswith(f"{attack}-") if source.where else name == attack)
+        if (name.startswith((f"{attack}_", f"{attack}-")) if source.where else name == attack)
         and all(getattr(entry, key) == float(value) for key, value in source.where.items())
     ]
     assert len(fitting) == 1, source

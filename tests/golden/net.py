@@ -49,3 +49,14 @@ def load(name: str) -> Golden:
         data = {key: torch.from_numpy(file[key].copy()) for key in file.files}
     model = GoldenNet(data["w1"], data["w2"], data["w3"], data["b3"])
     return Golden(model, normalised_space(MEAN, STD), data)
+
+
+class Pixels(nn.Module):
+    """A golden network on [0,1] pixels."""
+
+    def __init__(self, name: str = "confident") -> None:
+        super().__init__()
+        self.core = load(name).model
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.core((x - MEAN) / STD)

@@ -1,9 +1,12 @@
 """A small network on pixels and images that it mostly classifies correctly, for tests of the evaluation."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from advgrad.config import Network
+from advgrad.attacks.evaluate import Outcomes, evaluate
+from advgrad.config import AttackSpec, Evaluation, Network
 from advgrad.models.layers import Normalise, Normalised
 from tests.golden.net import MEAN, STD
 
@@ -39,3 +42,27 @@ def image_set(model: nn.Module, n: int = 40, seed: int = 1) -> tuple[Tensor, Ten
     model.train(mode)
     labels[::5] = (labels[::5] + 1) % 5
     return images, labels
+
+
+def attacked(
+    attacks: dict[str, Any],
+    model: nn.Module | None = None,
+    labels: Tensor | None = None,
+    *,
+    network: Network = NETWORK,
+    surrogate: nn.Module | None = None,
+    surrogate_network: Network | None = None,
+    **settings: Any,
+) -> Outcomes:
+    """Outcomes of the victim, or of another model, on the victim's images."""
+    images, answers = image_set(victim())
+    evaluation = Evaluation.model_validate({"divisor": 16, "batch": 16, "attacks": attacks, **settings})
+    return evaluate(
+        model or victim(), images, answers if labels is None else labels, evaluation, network, seed=7,
+        surrogate=surrogate, surrogate_network=surrogate_network,
+    )  # fmt: skip
+
+
+def spec_of(attack: dict[str, Any]) -> AttackSpec:
+    """Of an attack as an evaluation's settings have it."""
+    return Evaluation.model_validate({"attacks": {"a": attack}}).attacks["a"].spec

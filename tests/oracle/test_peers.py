@@ -11,7 +11,7 @@ from advgrad.attacks.gradients import plain
 from advgrad.attacks.loop import iterates
 from advgrad.attacks.space import pixel_space
 from advgrad.config import AttackSpec
-from tests.golden.net import MEAN, STD, load
+from tests.golden.net import MEAN, STD, Pixels, load
 
 pytestmark = [
     # The peers' own imports warn about other libraries.
@@ -22,17 +22,6 @@ pytestmark = [
 SIZES = {"linf": (8.0, 2.0), "l2": (120.0, 40.0)}  # eps, step in 1/255
 STEPS = (1, 2, 3, 4, 5)
 Peer = Callable[[nn.Module, Tensor, Tensor, str, int], Tensor]
-
-
-class Pixels(nn.Module):
-    """The golden network on [0,1] pixels."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.core = load("confident").model
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.core((x - MEAN) / STD)
 
 
 def foolbox(model: nn.Module, x: Tensor, y: Tensor, norm: str, steps: int) -> Tensor:

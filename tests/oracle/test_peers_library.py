@@ -2,13 +2,13 @@
 
 import importlib.util
 import sys
-from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
 from advgrad.attacks.losses import dlr
@@ -17,7 +17,7 @@ from advgrad.attacks.passes import Passes
 from advgrad.attacks.peers import compile_bba, correct_after
 from advgrad.config import Peer
 from advgrad.draws import keyed_seed, seeded
-from tests.golden.net import MEAN, STD, load
+from tests.golden.net import MEAN, STD, Pixels, load
 
 pytestmark = [
     # The libraries' own imports warn about other libraries, and APGD of zero gradients.
@@ -27,19 +27,6 @@ pytestmark = [
 SEED, RESTART = 11, 2
 
 
-class Pixels(nn.Module):
-    """A golden network on [0,1] pixels; keeps what it was shown last."""
-
-    def __init__(self, name: str) -> None:
-        super().__init__()
-        self.core = load(name).model
-        self.last = torch.zeros(0)
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.last = x.detach()
-        return self.core((x - MEAN) / STD)
-
-
 class Binary(nn.Module):
     """One hidden layer of signs with a straight-through gradient; most entries of it are exactly zero."""
 
@@ -47,10 +34,8 @@ class Binary(nn.Module):
         super().__init__()
         random = torch.Generator().manual_seed(3)
         self.first, self.second = (torch.randn(*shape, generator=random).sign() for shape in ((pixels, 64), (64, 10)))
-        self.last = torch.zeros(0)
 
     def forward(self, x: Tensor) -> Tensor:
-        self.last = x.detach()
         hidden = (2 * x.flatten(1) - 1) @ self.first
         clipped = nn.functional.hardtanh(hidden)
         return (clipped + (hidden.sign() - clipped).detach()) @ self.second
@@ -63,63 +48,67 @@ def subject(name: str) -> tuple[nn.Module, Tensor, Tensor, np.ndarray]:
     return model.eval(), x, model(x).argmax(1), 100 + 3 * np.arange(len(x))
 
 
-def ours(model: nn.Module, x: Tensor, y: Tensor, index: np.ndarray, peer: Peer, batch: int = 64) -> Tensor:
-    return correct_after(
-        model, x, y, peer, seed=SEED, index=index, restart=RESTART, batch=batch, progress=lambda _: None,
-        passes=Passes(),
-    )  # fmt: skip
+def ours(
+    model: nn.Module, x: Tensor, y: Tensor, index: np.ndarray, peer: Peer, batch: int = 64
+) -> tuple[Tensor, Tensor]:
+    """Which images stand, and the last images that the network was shown."""
+    shown: list[Tensor] = []
+    with model.register_forward_pre_hook(lambda _, args: shown.append(args[0].detach())):
+        correct = correct_after(
+            model, x, y, peer, seed=SEED, index=index, restart=RESTART, batch=batch, progress=lambda _: None,
+            passes=Passes(),
+        )  # fmt: skip
+    return correct, shown[-1]
+
+
+Draws = list[tuple[int, np.ndarray]]
 
 
 @pytest.fixture
-def per_image(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, np.ndarray]]]:
+def per_image(monkeypatch: pytest.MonkeyPatch) -> Draws:
     """What the libraries draw for a batch (four dimensions) becomes each image's own; put in (seed, numbers)."""
-    told: list[tuple[int, np.ndarray]] = []
+    draws: Draws = []
     real = torch.rand
 
-    def rand(*shape: object, **more: object) -> Tensor:
+    def rand(*shape: Any, **more: Any) -> Tensor:
         size = shape[0] if isinstance(shape[0], list | torch.Size) else shape
-        if len(size) != 4:  # type: ignore[arg-type]
-            return real(*shape, **more)  # type: ignore[call-overload]
-        key, numbers = told[-1]
-        return sample_noise(key, numbers, RESTART, tuple(size)[1:])  # type: ignore[arg-type]
+        if len(size) != 4:
+            return real(*shape, **more)
+        key, numbers = draws[-1]
+        return sample_noise(key, numbers, RESTART, (size[1], size[2], size[3]))
 
     monkeypatch.setattr(torch, "rand", rand)
-    yield told
+    return draws
 
 
 @pytest.mark.parametrize("name", ["confident", "saturated", "binary"])
 @pytest.mark.parametrize(("steps", "eps"), [(5, 4.0), (20, 8.0), (40, 2.0)])
-def test_apgd_is_the_librarys(name: str, steps: int, eps: float, per_image: list) -> None:
-    from pyautoattack.autopgd_base import APGDAttack
-
+def test_apgd_is_the_librarys(name: str, steps: int, eps: float, per_image: Draws) -> None:
     model, x, y, index = subject(name)
     per_image.append((keyed_seed(SEED, "apgd-dlr"), index))
-    correct = ours(model, x, y, index, Peer(attack="apgd-dlr", eps=eps, steps=steps))
-    mine = model.last
+    correct, x_adv = ours(model, x, y, index, Peer(attack="apgd-dlr", eps=eps, steps=steps))
     with seeded(0):
         theirs = APGDAttack(model, n_iter=steps, norm="Linf", eps=eps / 255, loss="dlr").perturb(x, y)
     assert torch.equal(model(theirs).argmax(1) == y, correct)
-    assert torch.equal(theirs[~correct], mine[~correct])
+    assert torch.equal(theirs[~correct], x_adv[~correct])
     assert eps < 8 or not correct.all(), "the comparison is not an empty one"
 
 
 @pytest.mark.parametrize("name", ["confident", "binary"])
 @pytest.mark.parametrize("eps", [8.0, 24.0])
-def test_square_is_the_librarys(name: str, eps: float, per_image: list) -> None:
+def test_square_is_the_librarys(name: str, eps: float, per_image: Draws) -> None:
     from pyautoattack.square import SquareAttack
 
     model, x, y, index = subject(name)
-    peer = Peer(attack="square", eps=eps, steps=120)
-    correct = ours(model, x, y, index, peer)
-    mine = model.last
-    per_image.append((keyed_seed(SEED, "square"), index))
+    correct, x_adv = ours(model, x, y, index, Peer(attack="square", eps=eps, steps=120))
+    seed = keyed_seed(SEED, "square")
+    per_image.append((seed, index))
     with seeded(0):
         theirs = SquareAttack(
-            model, n_queries=120, eps=eps / 255, p_init=0.8, resc_schedule=False,
-            seed=keyed_seed(keyed_seed(SEED, "square"), RESTART),
-        ).perturb(x, y)  # fmt: skip
+            model, n_queries=120, eps=eps / 255, p_init=0.8, resc_schedule=False, seed=keyed_seed(seed, RESTART)
+        ).perturb(x, y)
     assert torch.equal(model(theirs).argmax(1) == y, correct)
-    assert torch.equal(theirs[~correct], mine[~correct])
+    assert torch.equal(theirs[~correct], x_adv[~correct])
     assert not correct.all()
 
 
@@ -128,7 +117,7 @@ def test_square_is_the_librarys(name: str, eps: float, per_image: list) -> None:
 def test_deepfool_is_the_librarys(name: str, eps: float) -> None:
     fb = pytest.importorskip("foolbox")
     model, x, y, index = subject(name)
-    correct = ours(model, x, y, index, Peer(attack="deepfool", eps=eps, steps=50), batch=7)
+    correct, _ = ours(model, x, y, index, Peer(attack="deepfool", eps=eps, steps=50), batch=7)
     wrapped = fb.PyTorchModel(model, bounds=(0, 1), device="cpu")
     _, _, broken = fb.attacks.LinfDeepFoolAttack(steps=50)(wrapped, x, y, epsilons=eps / 255)
     assert torch.equal(~broken, correct)
@@ -139,14 +128,13 @@ def test_deepfool_is_the_librarys(name: str, eps: float) -> None:
 @pytest.fixture
 def uncompiled(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """foolbox with BBA's solver as plain Python: its compilation takes longer than these few steps."""
-    fb = pytest.importorskip("foolbox")
-    numba = pytest.importorskip("numba")
-    found = importlib.util.find_spec("foolbox.attacks.brendel_bethge")
-    assert found is not None and found.loader is not None
-    module = importlib.util.module_from_spec(found)
+    fb, numba = pytest.importorskip("foolbox"), pytest.importorskip("numba")
+    spec = importlib.util.find_spec("foolbox.attacks.brendel_bethge")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "numba.experimental", None)  # it then leaves its classes as they are
-        found.loader.exec_module(module)
+        spec.loader.exec_module(module)
     monkeypatch.setattr(module, "NUMBA_IMPORT_ERROR", None)
     monkeypatch.setattr(module, "numba", numba, raising=False)
     monkeypatch.setattr(fb.attacks, "LinfinityBrendelBethgeAttack", module.LinfinityBrendelBethgeAttack)
@@ -163,18 +151,18 @@ def test_bba_is_the_librarys(uncompiled: ModuleType) -> None:
     for i, number in enumerate(index.tolist()):
         with seeded(keyed_seed(SEED, "bba"), RESTART, number):
             attack = fb.attacks.LinfinityBrendelBethgeAttack(steps=3)
-            found, _, _ = attack(wrapped, x[i : i + 1], y[i : i + 1], epsilons=None)
-        assert model(found).argmax(1) != y[i]
-        far.append(255 * float((found - x[i : i + 1]).abs().max()))
+            x_adv, _, _ = attack(wrapped, x[i : i + 1], y[i : i + 1], epsilons=None)
+        assert model(x_adv).argmax(1) != y[i]
+        far.append(255 * float((x_adv - x[i : i + 1]).abs().max()))
     eps = sorted(far)[1] * 1.0001
-    theirs = [i for i, distance in enumerate(far) if distance <= eps]
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
-    correct = ours(model, x, y, index, Peer(attack="bba", eps=eps, steps=3))
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert before[1] == np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
-    assert not correct[theirs].any(), "what BBA finds at its own distance breaks the image"
-    torch.testing.assert_close(255 * (model.last - x[2:]).abs().amax().item(), min(far[2], eps), rtol=1e-4, atol=0)
-    assert ours(model, x, y, index, Peer(attack="bba", eps=0.02 * min(far), steps=3)).all()
+    broken = [i for i, distance in enumerate(far) if distance <= eps]
+    states = [(torch.get_rng_state().tolist(), str(np.random.get_state()))]  # noqa: NPY002
+    correct, x_adv = ours(model, x, y, index, Peer(attack="bba", eps=eps, steps=3))
+    states.append((torch.get_rng_state().tolist(), str(np.random.get_state())))  # noqa: NPY002
+    assert states[0] == states[1]
+    assert not correct[broken].any(), "what BBA finds at its own distance breaks the image"
+    torch.testing.assert_close(255 * (x_adv - x[2:]).abs().amax().item(), min(far[2], eps), rtol=1e-4, atol=0)
+    assert ours(model, x, y, index, Peer(attack="bba", eps=0.02 * min(far), steps=3))[0].all()
 
 
 def test_bba_is_compiled_for_the_types_it_gets(uncompiled: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,11 +170,11 @@ def test_bba_is_compiled_for_the_types_it_gets(uncompiled: ModuleType, monkeypat
     import numba
     from foolbox.attacks import brendel_bethge
 
-    asked: list[list[Any]] = []
+    types: list[list[Any]] = []
 
     class Spy:
         def solve(self, *args: Any) -> np.ndarray:
-            asked.append([numba.typeof(arg) for arg in args])
+            types.append([numba.typeof(arg) for arg in args])
             return np.zeros_like(args[1])
 
     attack = uncompiled.attacks.LinfinityBrendelBethgeAttack
@@ -196,18 +184,19 @@ def test_bba_is_compiled_for_the_types_it_gets(uncompiled: ModuleType, monkeypat
     x, model = x[:1, :, 2:5, 2:5], Binary(27)
     ours(model, x, model(x).argmax(1), index[:1], Peer(attack="bba", eps=8, steps=2))
     compile_bba()
-    assert len(asked) == 3
-    assert asked[0] == asked[1] == asked[2]
+    assert len(types) == 3
+    assert types[0] == types[1] == types[2]
 
 
-def test_dlr_is_the_library_s():
-    from pyautoattack.autopgd_base import APGDAttack
-
+@pytest.mark.parametrize("classes", [3, 10])
+def test_dlr_is_the_library_s(classes: int) -> None:
     random = torch.Generator().manual_seed(4)
-    logits = 5 * torch.randn(64, 10, generator=random, dtype=torch.float64)
-    labels = torch.randint(10, (64,), generator=random)
+    logits = 5 * torch.randn(64, classes, generator=random, dtype=torch.float64)
+    labels = torch.randint(classes, (64,), generator=random)
     labels[:32] = logits[:32].argmax(1)  # correct, and mostly wrong
     theirs = APGDAttack.dlr_loss(None, logits, labels)  # pyright: ignore[reportArgumentType]
-    ours = torch.stack([dlr(one[None], label[None], 1) for one, label in zip(logits, labels, strict=True)])
+    ours = torch.stack([dlr(z[None], label[None], 1) for z, label in zip(logits, labels, strict=True)])
     torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(dlr(logits, labels, 7), theirs.sum() / 7)
     assert (theirs < 0).sum() >= 32
+    assert (theirs > 0).any()

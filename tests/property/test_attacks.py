@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import Tensor
 
 from advgrad.attacks.evaluate import evaluate
 from advgrad.attacks.gradients import plain
@@ -14,8 +14,8 @@ from advgrad.attacks.space import normalised_space, pixel_space
 from advgrad.config import AttackSpec, Evaluation
 from tests.golden.net import MEAN, STD
 from tests.golden.victim import NETWORK, image_set, victim
+from tests.unit.attacks_toy import SHAPE, linear
 
-SHAPE = (3, 4, 4)
 few = settings(max_examples=30, deadline=None)
 linf = st.builds(
     AttackSpec, norm=st.just("linf"), eps=st.floats(0, 300), step=st.floats(0, 300), steps=st.just((1, 2, 5)),
@@ -26,11 +26,6 @@ l2 = st.builds(
     start=st.sampled_from(["none", "uniform", "image"]), units=st.sampled_from(["pixels", "space"]),
     clip_start=st.booleans(), reading=st.sampled_from(["as_written", "as_coded"]),
 )  # fmt: skip
-
-
-def linear(seed: int, classes: int = 3) -> nn.Module:
-    torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(48, classes))
 
 
 def sizes(delta: Tensor, spec: AttackSpec) -> Tensor:
@@ -46,7 +41,7 @@ def sizes(delta: Tensor, spec: AttackSpec) -> Tensor:
 @given(spec=linf | l2, seed=st.integers(0, 1000), normalised=st.booleans())
 def test_ball_and_box(spec: AttackSpec, seed: int, normalised: bool) -> None:
     space = normalised_space(MEAN, STD) if normalised else pixel_space(3)
-    model, y = linear(seed), torch.tensor([0, 1, 2, 0])
+    model, y = linear(seed, 3), torch.tensor([0, 1, 2, 0])
     pixels = torch.rand(4, *SHAPE).round(decimals=1)  # with images on the box
     x = (pixels - MEAN) / STD if normalised else pixels
     noise = sample_noise(seed, range(4), 0, SHAPE)
@@ -61,7 +56,7 @@ def test_ball_and_box(spec: AttackSpec, seed: int, normalised: bool) -> None:
 @given(seed=st.integers(0, 1000), eps=st.floats(0, 40), more=st.floats(0, 40), norm=st.sampled_from(["linf", "l2"]))
 def test_linear_model_breaks_more_with_more_budget(seed: int, eps: float, more: float, norm: str) -> None:
     """With two classes the attack is optimal, so a larger ball is never weaker."""
-    model, generator = linear(seed, 2), torch.Generator().manual_seed(seed)
+    model, generator = linear(seed), torch.Generator().manual_seed(seed)
     x = torch.rand(16, *SHAPE, generator=generator)
     y = model(x).argmax(1)
 

@@ -83,49 +83,42 @@ def attack(evaluation: Evaluation = EVALUATION, folder: Path | None = None, **mo
 
 
 def test_outcomes_by_hand(fake: Fake) -> None:
-    out = attack()
-    assert list(out.correct) == ["pgd/plain", *NAMES]
+    outcomes = attack()
+    assert list(outcomes.correct) == ["pgd/plain", *NAMES]
     for name, (restarts, count) in NAMES.items():
-        got = out.correct[name]
-        assert (got.shape, got.dtype) == ((restarts, 1, count), np.uint8)
+        correct = outcomes.correct[name]
+        assert (correct.shape, correct.dtype) == ((restarts, 1, count), np.uint8)
         for restart in range(restarts):
             expected = [i % 5 != 0 and not any(breaks(i, r) for r in range(restart + 1)) for i in range(count)]
-            assert got[restart, 0].tolist() == expected
-    assert 0 < out.correct["square/pyautoattack"][2].sum() < out.correct["square/pyautoattack"][0].sum()
+            assert correct[restart, 0].tolist() == expected
+    square = outcomes.correct["square/pyautoattack"]
+    assert 0 < square[2].sum() < square[0].sum()
+    assert list(attack(Evaluation.model_validate(SETTINGS | {"attacks": {}})).correct) == list(NAMES), "peers alone"
 
 
 def test_broken_images_are_not_attacked_again(fake: Fake) -> None:
-    out = attack()
-    asked = {(name, restart): [] for name, restart, _ in fake.calls}
+    outcomes, shown = attack(), dict[tuple[str, int], list[int]]()
     for name, restart, images in fake.calls:
         assert len(images) <= 6
-        asked[name, restart] += images
-    square = out.correct["square/pyautoattack"][:, 0]
-    assert asked["square", 0] == np.nonzero(out.clean)[0].tolist()
-    assert asked["square", 1] == np.nonzero(square[0])[0].tolist()
-    assert asked["square", 2] == np.nonzero(square[1])[0].tolist()
-    assert out.passes["square/pyautoattack"].forward == 9 * sum(len(asked["square", r]) for r in range(3))
-    assert max(asked["bba", 0]) == 9  # the last of the first 11 images that is classified correctly
+        shown.setdefault((name, restart), []).extend(images)
+    square = outcomes.correct["square/pyautoattack"][:, 0]
+    for restart, standing in enumerate((outcomes.clean, square[0], square[1])):
+        assert shown["square", restart] == np.nonzero(standing)[0].tolist()
+    assert outcomes.passes["square/pyautoattack"].forward == 9 * sum(len(shown["square", r]) for r in range(3))
+    assert max(shown["bba", 0]) == 9  # the last of the first 11 images that is classified correctly
 
 
 def test_numbers_are_those_of_the_test_set(fake: Fake) -> None:
-    out = attack(Evaluation.model_validate(SETTINGS | {"filter": "correct", "images": 9}))
-    assert out.index.tolist() == [1, 2, 3, 4, 6, 7, 8, 9, 11]
-    assert out.correct["bba/foolbox"].shape == (2, 1, 9)
-    first = out.correct["square/pyautoattack"][0, 0]
-    assert first.tolist() == [not breaks(image, 0) for image in out.index.tolist()]
-
-
-def test_of_no_image_it_is_not_run(fake: Fake) -> None:
-    none = {"attack": "bba", "eps": 8, "steps": 7, "images": 0}
-    out = attack(Evaluation.model_validate(SETTINGS | {"peers": {"bba": none}}))
-    assert out.correct["bba/foolbox"].shape == (1, 1, 0)
-    assert fake.calls == []
+    outcomes = attack(Evaluation.model_validate(SETTINGS | {"filter": "correct", "images": 9}))
+    assert outcomes.index.tolist() == [1, 2, 3, 4, 6, 7, 8, 9, 11]
+    assert outcomes.correct["bba/foolbox"].shape == (2, 1, 9)
+    first = outcomes.correct["square/pyautoattack"][0, 0]
+    assert first.tolist() == [not breaks(image, 0) for image in outcomes.index.tolist()]
 
 
 def test_summary(fake: Fake) -> None:
-    out = attack()
-    runs = summary(out, EVALUATION)["runs"]
+    outcomes = attack()
+    runs = summary(outcomes, EVALUATION)["runs"]
     assert set(runs) == {"pgd/plain", *NAMES}
     assert "images" not in runs["pgd/plain"]
     rate = np.mean([i % 5 != 0 and not breaks(i, 0) and not breaks(i, 1) for i in range(11)])
@@ -138,11 +131,11 @@ def test_summary(fake: Fake) -> None:
 
 
 def test_progress_reaches_its_totals(fake: Fake) -> None:
-    heard: dict[str, list[tuple[int, int]]] = {}
-    attack(progress=lambda name, done, total: heard.setdefault(name, []).append((done, total)))
+    reports: dict[str, list[tuple[int, int]]] = {}
+    attack(progress=lambda name, done, total: reports.setdefault(name, []).append((done, total)))
     for name, (restarts, count) in NAMES.items():
-        assert heard[name][-1] == (restarts * count, restarts * count)
-        assert heard[name] == sorted(heard[name])
+        assert reports[name][-1] == (restarts * count, restarts * count)
+        assert reports[name] == sorted(reports[name])
 
 
 def same(ours: Outcomes, theirs: Outcomes) -> None:
@@ -163,11 +156,11 @@ def test_interrupted_after_any_save(fake: Fake, tmp_path: Path, monkeypatch: pyt
         with monkeypatch.context() as patch, pytest.raises(Interrupted):
             patch.setattr(checkpoint, "save", stopping(stop))
             attack(folder=folder)
-        finished: dict[str, int] = {}
-        resumed = attack(folder=folder, progress=lambda n, done, all, f=finished: f.update({n: all - done}))
+        left: dict[str, int] = {}
+        resumed = attack(folder=folder, progress=lambda n, done, all, left=left: left.update({n: all - done}))
         same(resumed, whole)
         assert len(fake.calls) == calls  # nothing was attacked twice
-        assert set(finished.values()) == {0}
+        assert set(left.values()) == {0}
 
 
 def test_interrupted_within_a_part(fake: Fake, tmp_path: Path) -> None:
@@ -180,30 +173,23 @@ def test_interrupted_within_a_part(fake: Fake, tmp_path: Path) -> None:
 
     with pytest.raises(Interrupted):
         attack(folder=tmp_path, progress=stop)
-    found = checkpoint.load(tmp_path, "key")
-    assert found is not None
-    row = found[0]["begun/square/pyautoattack"].numpy()
+    tensors, _ = checkpoint.load(tmp_path, "key") or ({}, {})
     expected = [2 * (image % 5 != 0) if image > 7 else image % 5 != 0 and not breaks(image, 0) for image in range(40)]
-    assert row.tolist() == [expected]
+    assert tensors["begun/square/pyautoattack"].tolist() == [expected]
     same(attack(folder=tmp_path), whole)
 
 
 def test_nothing_to_attack(fake: Fake) -> None:
-    model = victim()
-    labels = (model.eval()(IMAGES / 255).argmax(1) + 1) % 5
-    for chosen in ("all", "correct"):
+    none = SETTINGS | {"peers": {"bba": {"attack": "bba", "eps": 8, "steps": 7, "images": 0}}}
+    assert attack(Evaluation.model_validate(none)).correct["bba/foolbox"].shape == (1, 1, 0)
+    labels = (victim().eval()(IMAGES / 255).argmax(1) + 1) % 5
+    for chosen, images, rate in (("all", 11, 0), ("correct", 0, None)):
         evaluation = Evaluation.model_validate(SETTINGS | {"filter": chosen})
-        out = evaluate(model, IMAGES, labels, evaluation, NETWORK, seed=7)
-        assert out.correct["bba/foolbox"].shape == (2, 1, 11 if chosen == "all" else 0)
-        assert not out.correct["square/pyautoattack"].any()
-        rate = 0 if chosen == "all" else None
-        assert summary(out, evaluation)["runs"]["deepfool/foolbox"]["accuracy"] == {"after_5": rate}
+        outcomes = evaluate(victim(), IMAGES, labels, evaluation, NETWORK, seed=7)
+        assert outcomes.correct["bba/foolbox"].shape == (2, 1, images)
+        assert not outcomes.correct["square/pyautoattack"].any()
+        assert summary(outcomes, evaluation)["runs"]["deepfool/foolbox"]["accuracy"] == {"after_5": rate}
     assert not fake.calls
-
-
-def test_peers_alone(fake: Fake) -> None:
-    out = attack(Evaluation.model_validate(SETTINGS | {"attacks": {}}))
-    assert list(out.correct) == list(NAMES)
 
 
 def test_without_peers_their_module_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,15 +1,13 @@
 """An evaluation that was interrupted ends with the same outcomes, passes and beta_1 as one that was not."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from torch import Tensor
 
 from advgrad import checkpoint
-from advgrad.attacks.evaluate import Outcomes, evaluate, summary
+from advgrad.attacks.evaluate import Outcomes, ProgressFn, evaluate, summary
 from advgrad.config import Evaluation
 from tests.golden.victim import NETWORK, image_set, victim
 from tests.interruption import Interrupted, stopping
@@ -29,13 +27,9 @@ EVALUATION = Evaluation.model_validate({
 RESTARTS = 13  # of all attacks together
 
 
-def attack(
-    folder: Path, key: str = "key", progress: Callable[[str, int, int], None] | None = None, every: float = 0.0
-) -> Outcomes:
-    model = victim()
-    images, labels = image_set(model)
-    store = checkpoint.Store(folder=folder, key=key, every=every)
-    return evaluate(model, images, labels, EVALUATION, NETWORK, seed=7, progress=progress, store=store)
+def attack(folder: Path | None, key: str = "key", progress: ProgressFn | None = None, every: float = 0.0) -> Outcomes:
+    store = checkpoint.Store(folder=folder, key=key, every=every) if folder else None
+    return evaluate(victim(), *image_set(victim()), EVALUATION, NETWORK, seed=7, progress=progress, store=store)
 
 
 def interrupt_after(saves: int, folder: Path, monkeypatch: pytest.MonkeyPatch, key: str = "key") -> None:
@@ -44,19 +38,15 @@ def interrupt_after(saves: int, folder: Path, monkeypatch: pytest.MonkeyPatch, k
         attack(folder, key)
 
 
-def assert_equal(ours: Outcomes, theirs: Outcomes) -> None:
-    """Bytes of both result files: arrays with their order, and everything in metrics.json."""
-    assert [(name, array.dtype, array.tobytes()) for name, array in ours.arrays().items()] == [
-        (name, array.dtype, array.tobytes()) for name, array in theirs.arrays().items()
-    ]
-    assert str(summary(ours, EVALUATION)) == str(summary(theirs, EVALUATION))
+def files(outcomes: Outcomes) -> str:
+    """What both result files hold: arrays with their order, and everything in metrics.json."""
+    arrays = [(name, array.dtype, array.tobytes()) for name, array in outcomes.arrays().items()]
+    return str((arrays, summary(outcomes, EVALUATION)))
 
 
 @pytest.fixture(scope="module")
 def whole() -> Outcomes:
-    model = victim()
-    images, labels = image_set(model)
-    return evaluate(model, images, labels, EVALUATION, NETWORK, seed=7)
+    return attack(None)
 
 
 @pytest.mark.parametrize("saves", range(1, RESTARTS + 1))
@@ -64,50 +54,40 @@ def test_interrupted_after_any_restart(
     saves: int, whole: Outcomes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_after(saves, tmp_path, monkeypatch)
-    found = checkpoint.load(tmp_path, "key")
-    assert found is not None
-    tensors, facts = found
+    tensors, facts = checkpoint.load(tmp_path, "key") or ({}, {})
     assert sum(len(tensors[name]) for name in facts["correct"]) == saves
     # With restart 0 of an Auto-PGD its halvings are known, and not before.
     begun = {name.replace("halvings/", "") for name in tensors if name.startswith("halvings/")}
     assert begun == {name for name in facts["correct"] if name.startswith("apgd/")}
     assert len(begun) == (saves > 10) + (saves > 12)
-    finished: dict[str, int] = {}
-    resumed = attack(tmp_path, progress=lambda name, done, total: finished.update({name: total - done}))
-    assert_equal(resumed, whole)
-    assert set(finished.values()) == {0}
-    assert set(finished) == set(whole.correct)
+    left: dict[str, int] = {}
+    resumed = attack(tmp_path, progress=lambda name, done, total: left.update({name: total - done}))
+    assert files(resumed) == files(whole)
+    assert left == dict.fromkeys(whole.correct, 0)
 
 
 def test_interrupted_within_any_restart_and_again(whole: Outcomes, tmp_path: Path) -> None:
     """Every report of progress is an interruption once; each call gets a little further than the one before."""
-    interruptions = 0
-    for calls in range(1, 200):
-        heard = [0]
+    for interruptions in range(200):
+        reports = iter(range(interruptions + 1))
 
-        def stop(name: str, done: int, total: int, heard: list[int] = heard, limit: int = calls) -> None:
-            heard[0] += 1
-            if heard[0] == limit:
+        def stop(name: str, done: int, total: int, reports: Iterator[int] = reports, last: int = interruptions) -> None:
+            if next(reports) == last:
                 raise Interrupted
 
         try:
             resumed = attack(tmp_path, progress=stop)
         except Interrupted:
-            interruptions += 1
-        else:
-            break
+            continue
+        break
     assert interruptions > 10
-    assert_equal(resumed, whole)
+    assert files(resumed) == files(whole)
 
 
 def test_what_is_done_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     interrupt_after(RESTARTS, tmp_path, monkeypatch)
-
-    def never(*args: Any) -> Tensor:
-        raise AssertionError
-
-    monkeypatch.setattr("advgrad.attacks.union.outcomes_of", never)
-    monkeypatch.setattr("advgrad.attacks.evaluate.first_beta", never)
+    for work in ("union.outcomes_of", "evaluate.first_beta"):
+        monkeypatch.setattr(f"advgrad.attacks.{work}", None)
     attack(tmp_path)
 
 
@@ -115,13 +95,13 @@ def test_another_key_and_a_damaged_file_start_over(
     whole: Outcomes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_after(4, tmp_path, monkeypatch, key="other weights")
-    assert_equal(attack(tmp_path), whole)
+    assert files(attack(tmp_path)) == files(whole)
     file = tmp_path / checkpoint.FILE
     file.write_bytes(file.read_bytes()[:-20])
-    assert_equal(attack(tmp_path), whole)
+    assert files(attack(tmp_path)) == files(whole)
 
 
 def test_a_quick_attack_leaves_no_checkpoint(tmp_path: Path, whole: Outcomes) -> None:
-    assert_equal(attack(tmp_path, every=1e9), whole)
+    assert files(attack(tmp_path, every=1e9)) == files(whole)
     assert not list(tmp_path.iterdir())
     assert np.all(whole.clean == 1)

@@ -2,6 +2,9 @@
 
 import random
 import sys
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -13,26 +16,14 @@ from advgrad.attacks.passes import Passes
 from advgrad.attacks.peers import correct_after, within
 from advgrad.config import Peer
 from advgrad.errors import InputError
+from tests.unit.attacks_toy import Margins, inner_images
 
 CLASSES = 4
 K = 6  # images
 STEPS = {"apgd-dlr": 20, "square": 60, "deepfool": 10}
 
 
-class Linear(nn.Module):
-    """Logits of flattened pixels; keeps what it was shown."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.weight = torch.randn(CLASSES, 48, generator=torch.Generator().manual_seed(1))
-        self.seen: list[Tensor] = []
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.seen.append(x.detach())
-        return (x.flatten(1) - 0.5) @ self.weight.T
-
-
-class Dead(Linear):
+class Dead(Margins):
     """The same decisions on binary inputs: gradients are exactly zero, as behind a saturated binary layer."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -44,57 +35,48 @@ class Constant(nn.Module):
         return torch.tensor([1.0, 0.0, 0.0, 0.0]).expand(len(x), -1) + 0 * x.flatten(1).sum(1, keepdim=True)
 
 
-def images(model: nn.Module) -> tuple[Tensor, Tensor]:
-    """Images away from the box, and what the network makes of them."""
-    x = 0.3 + 0.4 * torch.rand(K, 3, 4, 4, generator=torch.Generator().manual_seed(2))
-    return x, model(x).argmax(1)
+def subject(kind: type[Margins] = Margins) -> tuple[Margins, Tensor, Tensor]:
+    model = kind(CLASSES)
+    return model, *inner_images(model, K)
 
 
-def distances(model: Linear, x: Tensor, y: Tensor) -> Tensor:
-    """(n,) L-infinity distance to the nearest other class: logit difference over the weights' L1 distance."""
-    z, w = model(x), model.weight
-    gap = (z.gather(1, y[:, None]) - z) / (w[y][:, None] - w).abs().sum(2)
-    return gap.masked_fill(nn.functional.one_hot(y, CLASSES).bool(), torch.inf).amin(1)
-
-
-def run(model, x, y, attack, eps, *, batch=4, restart=0, passes=None, numbers=None, steps=None, progress=None, **more):
+def run(
+    model: nn.Module, x: Tensor, y: Tensor, attack: Any, eps: float, *, batch: int = 4, restart: int = 0,
+    passes: Passes | None = None, numbers: np.ndarray | None = None, steps: int | None = None,
+    progress: Callable[[int], None] = lambda images: None, failed: list[int] | None = None,
+) -> Tensor:  # fmt: skip
     index = np.arange(10, 10 + len(x)) if numbers is None else numbers
     peer = Peer(attack=attack, eps=255 * eps, steps=steps or STEPS.get(attack, 3))
     return correct_after(
-        model, x, y, peer, seed=5, index=index, restart=restart, batch=batch, progress=progress or (lambda _: None),
-        passes=passes or Passes(), **more,
+        model, x, y, peer, seed=5, index=index, restart=restart, batch=batch, progress=progress,
+        passes=passes or Passes(), failed=failed,
     )  # fmt: skip
 
 
 @pytest.mark.parametrize("attack", ["deepfool", "apgd-dlr"])
 def test_a_linear_network_falls_at_its_distance(attack: str) -> None:
-    model = Linear()
-    x, y = images(model)
-    for i, distance in enumerate(distances(model, x, y).tolist()):
-        assert distance < 0.3, "the box is far"
-        one = (model, x[i : i + 1], y[i : i + 1], attack)
-        assert run(*one, 0.98 * distance).tolist() == [True]
-        assert run(*one, 1.02 * distance).tolist() == [False]
+    model, x, y = subject()
+    distances = model.distances(x, y)
+    assert distances.max() < 0.3, "the box is far"
+    for i, distance in enumerate(distances.tolist()):
+        assert run(model, x[i : i + 1], y[i : i + 1], attack, 0.98 * distance).all()
+        assert not run(model, x[i : i + 1], y[i : i + 1], attack, 1.02 * distance).any()
 
 
 def test_square_never_falls_below_the_distance_and_falls_far_above() -> None:
-    model = Linear()
-    x, y = images(model)
-    distance = distances(model, x, y)
-    assert run(model, x, y, "square", 0.98 * distance.min().item()).all()
+    model, x, y = subject()
+    assert run(model, x, y, "square", 0.98 * model.distances(x, y).min().item()).all()
     assert not run(model, x, y, "square", 0.5, steps=200).any()
 
 
 @pytest.mark.parametrize("attack", ["apgd-dlr", "square", "deepfool"])
 @pytest.mark.parametrize("eps", [4 / 255, 0.1, 0.6])
 def test_the_verdict_is_on_images_in_the_ball_and_the_box(attack: str, eps: float) -> None:
-    model = Linear()
-    x, y = images(model)
+    model, x, _ = subject()
     x = (3 * x - 1).clamp(0, 1)  # the box matters
     y = model(x).argmax(1)
-    model.seen.clear()
     correct = run(model, x, y, attack, eps, batch=K)
-    judged = model.seen[-1]
+    judged = model.shown[-1]
     assert ((judged - x).abs().amax() <= eps * (1 + 1e-6)).all()
     assert 0 <= judged.min() <= judged.max() <= 1
     assert torch.equal(model(judged).argmax(1) == y, correct)
@@ -103,140 +85,122 @@ def test_the_verdict_is_on_images_in_the_ball_and_the_box(attack: str, eps: floa
 
 @pytest.mark.parametrize("attack", ["apgd-dlr", "square", "deepfool", "bba"])
 def test_radius_zero_is_the_image_itself(attack: str) -> None:
-    model, passes, done = Linear(), Passes(), []
-    x, y = images(model)
+    (model, x, y), passes, done = subject(), Passes(), list[int]()
     y[2] = (y[2] + 1) % CLASSES
     correct = run(model, x, y, attack, 0, passes=passes, progress=done.append)
     assert correct.tolist() == [True, True, False, True, True, True]
     assert (passes.forward, passes.backward, sum(done)) == (K, 0, K)
 
 
+def states() -> tuple[Any, ...]:
+    """Of the generators that a library might draw from."""
+    return torch.get_rng_state().tolist(), str(np.random.get_state()), random.getstate()  # noqa: NPY002
+
+
 @pytest.mark.parametrize("attack", ["apgd-dlr", "square", "deepfool"])
 def test_an_outcome_depends_on_nothing_but_its_image(attack: str) -> None:
     """Not on the batch, on the other images, or on what was drawn before; and torch's generators stay as they were."""
-    model = Linear()
-    x, y = images(model)
-    eps = 1.25 * distances(model, x, y).median().item()
-    before = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # noqa: NPY002
-    seen = []
+    model, x, y = subject()
+    eps = 1.25 * model.distances(x, y).median().item()
+    before, outcomes = states(), []
     for batch, order in ((6, [0, 1, 2, 3, 4, 5]), (1, [0, 1, 2, 3, 4, 5]), (2, [5, 3, 0, 4, 2, 1])):
-        model.seen.clear()
         correct = run(model, x[order], y[order], attack, eps, batch=batch, numbers=10 + np.array(order), steps=15)
-        seen.append([correct[order.index(i)].item() for i in range(K)])
-    assert torch.equal(before[0], torch.get_rng_state())
-    assert before[1:] == (np.random.get_state()[1].tolist(), random.getstate())  # noqa: NPY002
-    assert seen[0] == seen[1] == seen[2]
-    assert len(set(seen[0])) == 2, "the comparison is not an empty one"
+        outcomes.append([correct[order.index(i)].item() for i in range(K)])
+    assert states() == before
+    assert outcomes[0] == outcomes[1] == outcomes[2]
+    assert len(set(outcomes[0])) == 2, "the comparison is not an empty one"
 
 
 @pytest.mark.parametrize("attack", ["apgd-dlr", "square"])
 def test_starts_differ_between_restarts_and_images(attack: str) -> None:
-    model = Linear()
-    x, y = images(model)
-    x, y = x[:1].expand(2, -1, -1, -1).clone(), y[:1].expand(2)
-    shown = []
+    model, x, y = subject()
+    x, y, starts = x[:1].expand(2, -1, -1, -1).clone(), y[:1].expand(2), []
     for restart in (0, 0, 1):
-        model.seen.clear()
+        model.shown.clear()
         run(model, x, y, attack, 4 / 255, restart=restart, steps=1)
-        shown.append(model.seen[0] - x)
-    first, same, other = shown
+        starts.append(model.shown[0] - x)
+    first, same, other = starts
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
     assert not torch.equal(first[0], first[1])
 
 
-def test_passes_are_those_that_the_algorithms_need() -> None:
-    model, done = Linear(), []
-    x, y = images(model)
-    passes = Passes()
-    run(model, x, y, "apgd-dlr", 0.1, steps=7, passes=passes, progress=done.append)
-    assert (passes.forward, passes.backward) == (K * (1 + 7 + 1), K * (1 + 7))  # start, steps, verdict
+@pytest.mark.parametrize(
+    ("attack", "eps", "steps", "forward", "backward"),
+    [
+        ("apgd-dlr", 0.1, 7, 1 + 7 + 1, 1 + 7),  # start, steps, verdict
+        # the ranking, one gradient for each other class, the look that finds all broken (which takes one too), verdict
+        ("deepfool", 0.1, 10, 1 + 3 + 1 + 1, 3 + 1),
+        ("square", 1e-5, 9, 1 + 9 + 1, 0),
+    ],
+)
+def test_passes_are_those_that_the_algorithms_need(
+    attack: str, eps: float, steps: int, forward: int, backward: int
+) -> None:
+    passes, done = Passes(), list[int]()
+    run(*subject(), attack, eps, steps=steps, passes=passes, progress=done.append)
+    assert passes == Passes(forward=K * forward, backward=K * backward)
     assert (sum(done), len(done)) == (K, 2)
-    passes = Passes()
-    run(model, x, y, "deepfool", 0.1, passes=passes)
-    # the ranking, one gradient for each other class, the look that finds all broken (which takes one too), verdict
-    assert (passes.forward, passes.backward) == (K * (1 + 3 + 1 + 1), K * (3 + 1))
-    passes = Passes()
-    run(model, x, y, "square", 1 / 255 / 255, steps=9, passes=passes)
-    assert (passes.forward, passes.backward) == (K * (1 + 9 + 1), 0)
 
 
 @pytest.mark.parametrize("attack", ["apgd-dlr", "square", "deepfool"])
 def test_gradients_of_exactly_zero(attack: str) -> None:
     """Square needs none; the others find nothing, beyond what the start gives, and nothing breaks."""
-    model, failed = Dead(), []
-    x, y = images(model)
-    correct = run(model, x, y, attack, 0.3, failed=failed)
+    failed: list[int] = []
+    assert run(*subject(Dead), attack, 0.3, failed=failed).all() == (attack == "deepfool")
     assert failed == []
-    assert correct.all() == (attack == "deepfool")
 
 
 @pytest.mark.parametrize("attack", ["apgd-dlr", "square", "deepfool", "bba"])
-def test_a_network_without_another_class_stands(attack: str, caplog: pytest.LogCaptureFixture) -> None:
-    pytest.importorskip("numba")
-    model, failed = Constant(), []
-    x = images(Linear())[0][:2]
-    y = torch.zeros(2, dtype=torch.long)
-    if attack == "bba":  # without its solver, which takes long to compile and is not reached
-        import foolbox
-
-        optimizer = "instantiate_optimizer"
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(foolbox.attacks.LinfinityBrendelBethgeAttack, optimizer, lambda _: None)
-            correct = run(model, x, y, attack, 0.3, failed=failed)
-        assert failed == [10, 11]
-        assert "bba: gave up at 2 of 2 images, which count as correct" in caplog.text
-    else:
-        correct = run(model, x, y, attack, 0.3, failed=failed)
-        assert (failed, caplog.text) == ([], "")
-    assert correct.all()
+def test_a_network_without_another_class_stands(
+    attack: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed, x, y = list[int](), subject()[1][:2], torch.zeros(2, dtype=torch.long)
+    # BBA without its solver, which takes long to compile and is not reached
+    monkeypatch.setattr("foolbox.attacks.LinfinityBrendelBethgeAttack.instantiate_optimizer", lambda _: None)
+    assert run(Constant(), x, y, attack, 0.3, failed=failed).all()
+    assert failed == ([10, 11] if attack == "bba" else [])
+    said = "bba: gave up at 2 of 2 images, which count as correct"
+    assert (said in caplog.text) == (attack == "bba") == bool(caplog.text)
 
 
 def test_one_odd_image_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """A library that raises for a batch is asked image by image; nan is no adversarial image."""
 
-    def attack(shell, x, y, index):
+    def attack(shell: Any, x: Tensor, y: Tensor, index: np.ndarray) -> Tensor:
         if 12 in index:
             raise ZeroDivisionError
-        found = torch.where(shell.model.weight[y] > 0, 0.0, 1.0).reshape(x.shape)
-        found[torch.from_numpy(index) == 14, 0, 0, 0] = torch.nan
-        return found
+        x_adv = torch.where(shell.model.weight[y] > 0, 0.0, 1.0).reshape(x.shape)
+        x_adv[torch.from_numpy(index) == 14, 0, 0, 0] = torch.nan
+        return x_adv
 
     monkeypatch.setattr(peers, "_deepfool", lambda library, steps: attack)
-    model, failed = Linear(), []
-    x, y = images(model)
-    correct = run(model, x, y, "deepfool", 0.5, failed=failed)
-    assert correct.tolist() == [False, False, True, False, True, False]
+    failed: list[int] = []
+    assert run(*subject(), "deepfool", 0.5, failed=failed).tolist() == [False, False, True, False, True, False]
     assert failed == [12]
 
 
 def test_errors_that_are_not_of_an_image_are_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def attack(shell, x, y, index):
-        raise torch.OutOfMemoryError("no memory")
-
-    monkeypatch.setattr(peers, "_deepfool", lambda library, steps: attack)
+    monkeypatch.setattr(
+        peers, "_deepfool", lambda library, steps: Mock(side_effect=torch.OutOfMemoryError("no memory"))
+    )
     with pytest.raises(torch.OutOfMemoryError):
-        run(Linear(), *images(Linear()), "deepfool", 0.1)
+        run(*subject(), "deepfool", 0.1)
 
 
 def test_within() -> None:
     x = torch.tensor([[[[0.0, 0.5, 1.0]]], [[[0.2, 0.2, 0.2]]]])
-    found = torch.tensor([[[[-1.0, 0.55, 0.7]]], [[[0.9, torch.inf, 0.2]]]])
-    torch.testing.assert_close(within(found, x, 0.1), torch.tensor([[[[0.0, 0.55, 0.9]]], [[[0.2, 0.2, 0.2]]]]))
+    x_adv = torch.tensor([[[[-1.0, 0.55, 0.7]]], [[[0.9, torch.inf, 0.2]]]])
+    torch.testing.assert_close(within(x_adv, x, 0.1), torch.tensor([[[[0.0, 0.55, 0.9]]], [[[0.2, 0.2, 0.2]]]]))
 
 
-@pytest.mark.parametrize(
-    ("attack", "package", "said"),
-    [
-        ("square", "pyautoattack", "needs the package pyautoattack,"),
-        ("deepfool", "foolbox", "needs the package foolbox,"),
-        ("bba", "numba", "needs the package numba,"),
-    ],
-)
-def test_a_library_that_is_not_there(attack: str, package: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("attack", "package"), [("square", "pyautoattack"), ("deepfool", "foolbox"), ("bba", "numba")])
+def test_a_library_that_is_not_there(attack: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(InputError, match=f"^peer {attack}: {said} which cannot be imported here$"):
-        run(Linear(), *images(Linear()), attack, 0.1)
+    with pytest.raises(
+        InputError, match=f"^peer {attack}: needs the package {package}, which cannot be imported here$"
+    ):
+        run(*subject(), attack, 0.1)
 
 
 @pytest.mark.parametrize("bad", ["logits", "gradients"])

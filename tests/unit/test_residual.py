@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -11,8 +12,10 @@ from advgrad.attacks.noise import sample_noise
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.target import pixels
 from advgrad.config import Residual
+from advgrad.data.batches import to_device
 from advgrad.errors import InputError
 from advgrad.training.adversaries import adversarial
+from advgrad.training.curves import compare
 from advgrad.training.residual import expansion, residuals
 from tests.unit.training_toy import PGD, curves_run, recipe, toy_data, toy_digits, toy_network
 
@@ -31,19 +34,18 @@ def by_hand(model: nn.Module, x: torch.Tensor, x_adv: torch.Tensor, y: torch.Ten
 
 def test_both_means_are_those_of_the_formula() -> None:
     model, training = toy_network(dropout=0.0).eval(), recipe(adversary=PGD)
-    images, labels = (torch.from_numpy(part) for part in toy_data(10))
-    images, labels = images.permute(0, 3, 1, 2).contiguous(), labels.long()
-    found = residuals(model, images, labels, training, Residual(images=10, batch=BATCH), seed=4)
-    own, batchwise = 0.0, []
+    images, labels = to_device(*toy_data(10), "cpu")
+    measured = residuals(model, images, labels, training, Residual(images=10, batch=BATCH), seed=4)
+    imagewise, batchwise = [], []
     for part in torch.arange(10).split(BATCH):
         x, y, noise = pixels(images[part]), labels[part], sample_noise(4, part.numpy(), 0, (3, 8, 8))
         adversary = PGD.model_copy(update={"batch_norm": "eval"})
         x_adv = adversarial(model, x, y, adversary, divisor=32, noise=noise, passes=Passes())
         assert (x_adv - x).abs().max() > 0.5 * PGD.eps / 255
         batchwise.append(by_hand(model, x, x_adv, y))
-        own += sum(by_hand(model, x[i : i + 1], x_adv[i : i + 1], y[i : i + 1]) for i in range(len(part)))
-    assert found["residual"] == pytest.approx(own / 10, rel=1e-4, abs=1e-7)
-    assert found["residual_batch"] == pytest.approx(sum(batchwise) / 2, rel=1e-4, abs=1e-7)
+        imagewise += [by_hand(model, x[i : i + 1], x_adv[i : i + 1], y[i : i + 1]) for i in range(len(part))]
+    assert measured["residual"] == pytest.approx(np.mean(imagewise), rel=1e-4, abs=1e-7)
+    assert measured["residual_batch"] == pytest.approx(np.mean(batchwise), rel=1e-4, abs=1e-7)
 
 
 def test_two_classes_in_closed_form() -> None:
@@ -67,25 +69,20 @@ def test_nothing_is_left_where_nothing_moves() -> None:
 
 
 def test_curves_hold_it_for_each_number_of_steps(tmp_path) -> None:
-    from advgrad.training.curves import compare
-
     variants = {"pgd-1": {"adversary_steps": 1}, "pgd-4": {"adversary_steps": 4}}
     adversary = {"kind": "pgd", "eps": 25.5, "step": 8, "steps": 10}
     run = curves_run(variants, probe={"residual": {"images": 20, "batch": 10}}, adversary=adversary)
-    found = compare(run, toy_digits(40), toy_digits(30, seed=1), device="cpu", folder=tmp_path, key="k")
+    curves = compare(run, toy_digits(40), toy_digits(30, seed=1), device="cpu", folder=tmp_path, key="k")
     for variant, steps in (("pgd-1", 1), ("pgd-4", 4)):
-        rows = [row for row in found.rows if row["series"] == variant]
+        rows, values = [row for row in curves.rows if row["series"] == variant], curves.values[variant]
         assert all(row["residual"] > 0 and row["residual_batch"] > 0 for row in rows)
-        last = found.values[variant]["last"]
-        assert last["residual"] == {"value": rows[-1]["residual"], "n": 20}
-        assert found.values[variant]["first"]["residual_batch"]["value"] == rows[0]["residual_batch"]
-        assert found.values[variant]["passes"]["forward"]["value"] == 3 * 40 * (steps + 1)
-        assert "robust" not in found.values[variant]
+        assert values["last"]["residual"] == {"value": rows[-1]["residual"], "n": 20}
+        assert values["first"]["residual_batch"]["value"] == rows[0]["residual_batch"]
+        assert values["passes"]["forward"]["value"] == 3 * 40 * (steps + 1)
+        assert "robust" not in values
 
 
 def test_it_wants_an_adversary(tmp_path) -> None:
-    from advgrad.training.curves import compare
-
     run = curves_run({"a": {}}, probe={"residual": {"images": 20}})
     with pytest.raises(InputError, match="probe: residual needs a recipe with an adversary"):
         compare(run, toy_digits(40), toy_digits(30), device="cpu", folder=tmp_path, key="k")

@@ -25,25 +25,18 @@ def test_bnn_runs_exactly_its_iterations() -> None:
     assert [length.clock(step) for step in (0, 1, 30000, 99999)] == [0, 1, 30000, 99999]
 
 
-@pytest.mark.parametrize(
-    ("step", "rate"),
-    [(0, 3e-4), (1, 3e-4), (29999, 3e-4), (30000, 3e-5), (59999, 3e-5), (60000, 3e-6), (90000, 3e-7), (99999, 3e-7)],
-)
-def test_bnn_rate_drops_at_its_milestones_and_not_at_the_start(step: int, rate: float) -> None:
-    training = bnn()
-    clock = plan(training, 45000).clock(step)
-    assert learning_rate(training.schedule, 3e-4, clock, 100000) == pytest.approx(rate, rel=1e-12)
+def test_bnn_rate_drops_at_its_milestones_and_not_at_the_start() -> None:
+    training, clock = bnn(), plan(bnn(), 45000).clock
+    steps = (0, 1, 29999, 30000, 59999, 60000, 90000, 99999)
+    rates = [learning_rate(training.schedule, 3e-4, clock(step), 100000) for step in steps]
+    assert rates == pytest.approx([3e-4, 3e-4, 3e-4, 3e-5, 3e-5, 3e-6, 3e-7, 3e-7], rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    ("step", "power"), [(0, 1), (1, 1), (199, 1), (200, 2), (399, 2), (400, 3), (50000, 251), (99999, 500)]
-)
-def test_bnn_beta_grows_every_200_iterations_the_first_included(step: int, power: int) -> None:
-    assert beta(BNN, plan(bnn(), 45000).clock(step)) == pytest.approx(1.02**power, rel=1e-12)
-
-
-def test_beta_at_the_end_of_bnn_resnet18() -> None:
-    assert beta(BNN, 99999) == pytest.approx(19956.569, rel=1e-6)
+def test_bnn_beta_grows_every_200_iterations_the_first_included() -> None:
+    clock, powers = plan(bnn(), 45000).clock, {0: 1, 1: 1, 199: 1, 200: 2, 399: 2, 400: 3, 50000: 251, 99999: 500}
+    betas = [beta(BNN, clock(step)) for step in powers]
+    assert betas == pytest.approx([1.02**power for power in powers.values()], rel=1e-12)
+    assert betas[-1] == pytest.approx(19956.569, rel=1e-6)  # at the end of BNN's ResNet-18
 
 
 def test_beta_is_capped_even_where_the_power_overflows() -> None:
@@ -63,13 +56,11 @@ def test_a_short_run_keeps_each_milestones_share() -> None:
 
 def test_gaat_rates_by_epoch() -> None:
     schedule = Schedule(kind="step", milestones=(60, 120, 160), gamma=0.2)
-    training = Training(length=200, batch=128, optimizer=OPTIMIZER, schedule=schedule)
-    length = plan(training, 50000)
+    length = plan(Training(length=200, batch=128, optimizer=OPTIMIZER, schedule=schedule), 50000)
     assert (length.epochs, length.steps_per_epoch) == (200, 391)
-    rates = {e: learning_rate(schedule, 0.1, length.clock(391 * e), 200) for e in (0, 59, 60, 119, 120, 160, 199)}
-    expected = {0: 0.1, 59: 0.1, 60: 0.02, 119: 0.02, 120: 0.004, 160: 0.0008, 199: 0.0008}
-    assert rates == pytest.approx(expected)
-    assert learning_rate(schedule, 0.1, length.clock(391 * 60 - 1), 200) == 0.1
+    epochs = (0, 59, 60 - 1 / 391, 60, 119, 120, 160, 199)
+    rates = [learning_rate(schedule, 0.1, length.clock(round(391 * epoch)), 200) for epoch in epochs]
+    assert rates == pytest.approx([0.1, 0.1, 0.1, 0.02, 0.02, 0.004, 0.0008, 0.0008])
 
 
 def test_piecewise_gives_binarynets_rates() -> None:

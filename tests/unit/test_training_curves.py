@@ -1,20 +1,22 @@
 """Trainings side by side: what they share, what is kept of them, and their numbers by hand."""
 
-import csv
 import json
 import math
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
+import pandas as pd
 import pytest
 
 from advgrad import checkpoint, stage
-from advgrad.config import Training
+from advgrad.config.schema import CurvesRun
 from advgrad.config.training import Adversary, Schedule, Variant
 from advgrad.data.batches import to_device
 from advgrad.draws import seeded
 from advgrad.errors import InputError
 from advgrad.models import registry
+from advgrad.models.layers import Normalised
 from advgrad.training import curve_values, curves, loop
 from advgrad.training.curves import Compared, Report, compare, recipe
 from advgrad.training.metrics import measure
@@ -52,40 +54,45 @@ def compared(
     *,
     key: str = "key",
     report: Report = lambda variant, epoch, row: None,
+    test: int | None = None,
     **changes: Any,
 ) -> Compared:
     run = curves_run(variants, probe=probe, **changes)
+    run = run.model_copy(update={"curves": run.curves.model_copy(update={"test": test})})
     return compare(run, TRAIN, TEST, device="cpu", folder=folder, key=key, every=0.0, report=report)
 
 
-def series(found: Compared, name: str) -> list[dict[str, Any]]:
+def series(curves: Compared, name: str) -> list[dict[str, Any]]:
     """The variant's rows without its name."""
-    return [{key: row[key] for key in row if key != "series"} for row in found.rows if row["series"] == name]
+    return [{key: row[key] for key in row if key != "series"} for row in curves.rows if row["series"] == name]
+
+
+def fresh() -> Normalised:
+    """The network with which all variants begin."""
+    run = curves_run({"v": {}})
+    with seeded(run.seed, "init"):
+        return registry.build(run.network, "mnist")
 
 
 def test_variants_share_start_and_draws(tmp_path: Path) -> None:
-    found = compared(tmp_path, VARIANTS)
-    assert list(found.values) == list(VARIANTS)
-    assert [(row["series"], row["epoch"]) for row in found.rows] == [(n, e) for n in VARIANTS for e in (1, 2, 3)]
-    assert series(found, "bp-x1") == series(found, "bp")
-    assert found.values["bp-x1"] == found.values["bp"]
-    different = [json.dumps(series(found, name)) for name in ("bp", "linbp", "linbp-x0.5", "bp-exponential")]
+    curves = compared(tmp_path, VARIANTS)
+    assert list(curves.values) == list(VARIANTS)
+    assert [(row["series"], row["epoch"]) for row in curves.rows] == [(n, e) for n in VARIANTS for e in (1, 2, 3)]
+    assert series(curves, "bp-x1") == series(curves, "bp")
+    assert curves.values["bp-x1"] == curves.values["bp"]
+    different = [json.dumps(series(curves, name)) for name in ("bp", "linbp", "linbp-x0.5", "bp-exponential")]
     assert len(set(different)) == 4
-    assert series(found, "bp-exponential")[0] == series(found, "bp")[0]  # the rate falls after the first epoch
-    assert found.values["bp"]["last"]["test_accuracy"]["value"] > 0.3  # of ten classes
+    assert series(curves, "bp-exponential")[0] == series(curves, "bp")[0]  # the rate falls after the first epoch
+    assert curves.values["bp"]["last"]["test_accuracy"]["value"] > 0.3  # of ten classes
     assert list(tmp_path.glob("*/*")) == []  # what is left is the store of the finished ones
 
 
 def test_the_first_update_is_on_the_same_images_from_the_same_weights(tmp_path: Path) -> None:
     """In an epoch of one batch the training loss is that of the start, whatever the update."""
-    found = compared(tmp_path, VARIANTS, batch=150, length=1)
-    losses = [series(found, name)[0]["train_loss"] for name in VARIANTS]
-    assert losses == [losses[0]] * len(VARIANTS)
-    run = curves_run(VARIANTS)
-    with seeded(run.seed, "init"):
-        model = registry.build(run.network, "mnist")
-    start = measure(model, *to_device(*TRAIN, "cpu"), batch=150, prefix="train")
-    assert losses[0] == pytest.approx(start["train_loss"], rel=1e-5)
+    curves = compared(tmp_path, VARIANTS, batch=150, length=1)
+    losses = [series(curves, name)[0]["train_loss"] for name in VARIANTS]
+    start = measure(fresh(), *to_device(*TRAIN, "cpu"), batch=150, prefix="train")
+    assert losses == [losses[0]] * len(VARIANTS) == [pytest.approx(start["train_loss"], rel=1e-5)] * len(VARIANTS)
 
 
 def test_a_variant_alone_is_the_same(tmp_path: Path) -> None:
@@ -96,50 +103,41 @@ def test_a_variant_alone_is_the_same(tmp_path: Path) -> None:
 
 def test_the_curve_is_the_loop_s_and_the_test_set_s(tmp_path: Path) -> None:
     """A training by itself, measured after its end, ends with the numbers of the last row."""
-    found = compared(tmp_path / "c", {"linbp-x0.5": {"linbp": True, "rate": 0.5}})
-    run = curves_run({"v": {}})
-    with seeded(run.seed, "init"):
-        model = registry.build(run.network, "mnist")
-    training = run.training.model_copy(
-        update={"linbp": True, "optimizer": run.training.optimizer.model_copy(update={"lr": 0.025})}
-    )
+    curves, run = compared(tmp_path / "c", {"half": {"linbp": True, "rate": 0.5}}), curves_run({"v": {}})
+    optimizer, model = run.training.optimizer.model_copy(update={"lr": 0.025}), fresh()
+    training = run.training.model_copy(update={"linbp": True, "optimizer": optimizer})
     trained = loop.train(
         training, run.network, model, TRAIN, None, seed=run.seed, device="cpu", checkpoint=tmp_path / "t", key="k"
     )
     test = measure(model, *to_device(*TEST, "cpu"), batch=60, prefix="test")
-    last = series(found, "linbp-x0.5")[-1]
+    last = series(curves, "half")[-1]
     assert {name: last[name] for name in ("train_loss", "train_accuracy")}.items() <= trained.curve[-1].items()
     assert last["test_accuracy"] == test["test_accuracy"]
     assert last["test_loss"] == pytest.approx(test["test_loss"], rel=1e-6)
-    passes = found.values["linbp-x0.5"]["passes"]
-    assert passes == {"forward": {"value": 450}, "backward": {"value": 450}}
+    assert curves.values["half"]["passes"] == {"forward": {"value": 450}, "backward": {"value": 450}}
 
 
-def test_the_test_set_is_its_first_images(tmp_path: Path) -> None:
-    run = curves_run({"bp": {}})
-    run = run.model_copy(update={"curves": run.curves.model_copy(update={"test": 25})})
-    given = {"device": "cpu", "key": "key"}
-    found = compare(run, TRAIN, TEST, folder=tmp_path / "a", **given)  # type: ignore[arg-type]
-    first = (TEST[0][:25], TEST[1][:25])
-    whole = compare(curves_run({"bp": {}}), TRAIN, first, folder=tmp_path / "b", **given)  # type: ignore[arg-type]
-    assert found == whole
-    assert found.values["bp"]["n"] == 25
+def test_the_test_set_is_its_first_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = compared(tmp_path / "a", {"bp": {}}, test=25)
+    monkeypatch.setitem(globals(), "TEST", (TEST[0][:25], TEST[1][:25]))
+    assert first == compared(tmp_path / "b", {"bp": {}})
+    assert first.values["bp"]["n"] == 25
 
 
 def test_strategies_and_probe(tmp_path: Path) -> None:
-    found = compared(tmp_path / "probed", STRATEGIES, PROBE, adversary=ADVERSARY)
+    curves = compared(tmp_path / "probed", STRATEGIES, PROBE, adversary=ADVERSARY)
     plain = compared(tmp_path / "plain", STRATEGIES, adversary=ADVERSARY)
     probed = ("pgd_accuracy", "autoattack_accuracy")
     for name in STRATEGIES:
-        rows = series(found, name)
+        rows = series(curves, name)
         assert [row["pgd_accuracy"] is None for row in rows] == [True, False, False]
         assert [row["autoattack_accuracy"] is None for row in rows] == [True, True, False]
         # measuring robustness does not change what is trained
         assert [{k: row[k] for k in row if k not in probed} for row in rows] == series(plain, name)
-        robust = found.values[name]["robust"]
+        robust = curves.values[name]["robust"]
         assert (robust["pgd"]["value"], robust["autoattack"]["value"]) == tuple(rows[-1][key] for key in probed)
         assert robust["best_pgd"]["value"] == max(row["pgd_accuracy"] for row in rows[1:])
-        assert found.values[name]["passes"]["forward"] == {"value": 3 * 150 * 3}
+        assert curves.values[name]["passes"]["forward"] == {"value": 3 * 150 * 3}
         assert "robust" not in plain.values[name]
     assert len({json.dumps(series(plain, name)) for name in STRATEGIES}) == 4
 
@@ -152,25 +150,14 @@ def test_interrupted_and_resumed_is_the_same(stop: int, tmp_path: Path, monkeypa
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
         patch.setattr(checkpoint, "save", stopping(stop))
         compared(tmp_path / "cut", variants, PROBE, adversary=ADVERSARY)
-    begun: list[str] = []
-    train = curves.train
-
-    def counted(*args: Any, **more: Any) -> Any:
-        begun.append(more["key"])
-        return train(*args, **more)
-
-    monkeypatch.setattr(curves, "train", counted)
-    heard: list[tuple[str, int]] = []
+    train, epochs = Mock(wraps=curves.train), list[tuple[str, int]]()
+    monkeypatch.setattr(curves, "train", train)
     resumed = compared(
-        tmp_path / "cut", variants, PROBE, adversary=ADVERSARY, report=lambda v, epoch, row: heard.append((v, epoch))
+        tmp_path / "cut", variants, PROBE, adversary=ADVERSARY, report=lambda v, epoch, row: epochs.append((v, epoch))
     )
-    assert begun == [f"key {name}" for name in list(variants)[stop // 3 :]]
-    assert heard == [(name, epoch) for name in variants for epoch in (1, 2, 3)]
-    for name, one in (("a", whole), ("b", resumed)):
-        stage.write_json(tmp_path / f"{name}.json", one.values)
-        stage.write_csv(tmp_path / f"{name}.csv", one.rows)
-    for kind in ("json", "csv"):
-        assert (tmp_path / f"a.{kind}").read_bytes() == (tmp_path / f"b.{kind}").read_bytes()
+    assert [call.kwargs["key"] for call in train.call_args_list] == [f"key {v}" for v in list(variants)[stop // 3 :]]
+    assert epochs == [(name, epoch) for name in variants for epoch in (1, 2, 3)]
+    assert str(resumed) == str(whole)  # the order of the columns too
 
 
 def test_another_key_starts_over(tmp_path: Path) -> None:
@@ -187,20 +174,19 @@ def test_a_diverged_training_has_no_losses(interrupt: bool, tmp_path: Path, monk
         with monkeypatch.context() as patch, pytest.raises(Interrupted):
             patch.setattr(checkpoint, "save", stopping(5))  # after the second epoch of the diverging one
             compared(tmp_path / "c", variants, PROBE)
-    found = compared(tmp_path / "c", variants, PROBE)
-    last = found.values["bp-x1e9"]["last"]
+    curves = compared(tmp_path / "c", variants, PROBE)
+    last = curves.values["bp-x1e9"]["last"]
     assert last["train_loss"] == last["test_loss"] == {"value": None}
     zeros = int((TEST[1] == 0).sum()) / 60  # argmax of nan
     assert last["test_accuracy"]["value"] == zeros
     assert 0 <= last["train_accuracy"]["value"] <= 1
-    robust = found.values["bp-x1e9"]["robust"]
-    assert robust["pgd"]["value"] == int((TEST[1][:20] == 0).sum()) / 20
-    assert found.values["bp"]["last"]["test_loss"]["value"] is not None
-    stage.write_csv(tmp_path / "curve.csv", found.rows)
-    with (tmp_path / "curve.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["series"] == "bp-x1e9"]
-    assert (rows[-1]["train_loss"], rows[-1]["test_loss"], float(rows[-1]["test_accuracy"])) == ("", "", zeros)
-    json.dumps(found.values, allow_nan=False)
+    assert curves.values["bp-x1e9"]["robust"]["pgd"]["value"] == int((TEST[1][:20] == 0).sum()) / 20
+    assert curves.values["bp"]["last"]["test_loss"]["value"] is not None
+    stage.write_csv(tmp_path / "curve.csv", curves.rows)
+    rows = pd.read_csv(tmp_path / "curve.csv").set_index(["series", "epoch"])
+    assert rows.loc[("bp-x1e9", 3), ["train_loss", "test_loss"]].isna().all()
+    assert rows.loc[("bp-x1e9", 3), "test_accuracy"] == zeros
+    json.dumps(curves.values, allow_nan=False)
 
 
 def test_rows_and_values_by_hand() -> None:
@@ -246,38 +232,31 @@ def test_recipes_of_variants() -> None:
     assert recipe(base, Variant(schedule=steps, rate=4)).schedule.lrs == (2.0, 1.0)
 
 
+LINBP: dict[str, Any] = {"bp": {}, "linbp": {"linbp": True}}
+LINEAR: dict[str, Any] = {"bp": {}, "b": {"adversary_linbp": True}}
+NORMALISED = {"images": 2, "pgd": {"eps": 8, "step": 2, "steps": [1], "space": "normalised"}}
+
+
 @pytest.mark.parametrize(
-    ("variants", "changes", "message"),
+    ("run", "linearised", "message"),
     [
-        ({"bp": {}, "b": {"adversary_linbp": True}}, {}, "adversary_steps need a recipe with an adversary"),
-        ({"bp": {}, "b": {"adversary_linbp": True}}, {"adversary": {**ADVERSARY, "kind": "gaat"}}, "for kind pgd"),
+        (curves_run(LINEAR), None, "adversary_steps need a recipe with an adversary"),
+        (curves_run(LINEAR, adversary={**ADVERSARY, "kind": "gaat"}), None, "for kind pgd"),
+        (curves_run(LINBP), (), "linbp needs `linearised` of mlp"),
+        (curves_run(LINBP), ("hidden9",), "no activation under"),
+        (curves_run({"bp": {}}, probe=NORMALISED), None, "probe: pgd: space must be pixel"),
     ],
 )
-def test_variants_that_do_not_fit_are_found_before_training(
-    variants: dict[str, Any], changes: dict[str, Any], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_what_does_not_fit_is_refused_before_training(
+    run: CurvesRun, linearised: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(curves, "train", None)
-    with pytest.raises(InputError, match=message):
-        compared(tmp_path, variants, **changes)
-
-
-def test_a_network_that_names_nothing_is_found_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(curves, "train", None)
-    for linearised, message in (((), "linbp needs `linearised` of mlp"), (("hidden9",), "no activation under")):
-        run = curves_run({"bp": {}, "linbp": {"linbp": True}})
+    if linearised is not None:
         run = run.model_copy(update={"network": run.network.model_copy(update={"linearised": linearised})})
-        with pytest.raises(InputError, match=message):
-            compare(run, TRAIN, TEST, device="cpu", folder=tmp_path, key="k")
-
-
-def test_a_probe_that_does_not_fit_is_found_before_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(curves, "train", None)
-    pgd = {"eps": 8, "step": 2, "steps": [1], "space": "normalised"}
-    with pytest.raises(InputError, match="probe: pgd: space must be pixel"):
-        compared(tmp_path, {"bp": {}}, {"images": 2, "pgd": pgd})
+    with pytest.raises(InputError, match=message):
+        compare(run, TRAIN, TEST, device="cpu", folder=tmp_path, key="k")
 
 
 def test_the_seed_of_the_recipe_is_added(tmp_path: Path) -> None:
     first, other = (compared(tmp_path / str(seed), {"bp": {}}, seed=seed) for seed in (0, 1))
     assert series(first, "bp") != series(other, "bp")
-    assert isinstance(curves_run({"bp": {}}, seed=1).training, Training)

@@ -35,17 +35,17 @@ def test_gaps_and_zeros_are_those_of_the_logits(factor: float) -> None:
     images, labels = to_device(*toy_data(300), "cpu")
     model = Scaled(factor)
     with frozen(model):
-        found = gaps.measure(model, images, labels, divisor=128)
+        measured = gaps.measure(model, images, labels, divisor=128)
     logits = np.sort(factor * (images.numpy().reshape(300, -1) / 255.0) @ model.weight.double().numpy().T, axis=1)
     gap = logits[:, -1] - logits[:, -2]
-    assert found["gap_median"] == pytest.approx(np.quantile(gap, 0.5, method="lower"), rel=1e-4)
-    assert found["gap_over_17"] == pytest.approx((gap > 17).mean(), abs=0.01)
-    assert found["gap_over_100"] == pytest.approx((gap > 100).mean(), abs=0.01)
+    assert measured["gap_median"] == pytest.approx(np.quantile(gap, 0.5, method="lower"), rel=1e-4)
+    assert measured["gap_over_17"] == pytest.approx((gap > 17).mean(), abs=0.01)
+    assert measured["gap_over_100"] == pytest.approx((gap > 100).mean(), abs=0.01)
     right = model(as_float(images)).argmax(1) == labels
     if factor == 1e4:  # right images have no gradient left, wrong ones a full one
-        assert found["zero_gradient"] == pytest.approx(float(right.double().mean()), abs=0.02)
+        assert measured["zero_gradient"] == pytest.approx(float(right.double().mean()), abs=0.02)
     if factor <= 1:
-        assert found["zero_gradient"] == 0
+        assert measured["zero_gradient"] == 0
 
 
 def test_recalibrated_statistics_are_the_mean_over_the_batches() -> None:
@@ -85,8 +85,8 @@ def test_recalibration_mends_what_rounding_to_signs_breaks(tmp_path: Path) -> No
 @pytest.mark.parametrize("architecture", ["vgg16", "vgg16_waq"])
 def test_a_head_may_be_wider_than_its_trunk(architecture: str) -> None:
     hidden = (512, 512) if architecture == "vgg16" else ()
-    told = {"architecture": architecture, "hidden": hidden, "width": 0.125}
-    slim, wide = (registry.build(Network(**told | more), "cifar10") for more in ({}, {"head_width": 1.0}))  # pyright: ignore
+    fields = {"architecture": architecture, "hidden": hidden, "width": 0.125}
+    slim, wide = (registry.build(Network(**fields | more), "cifar10") for more in ({}, {"head_width": 1.0}))  # pyright: ignore
     for name, weight in wide.core.state_dict().items():
         if name.startswith("block"):
             assert weight.shape == slim.core.state_dict()[name].shape

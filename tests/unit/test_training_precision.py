@@ -1,6 +1,6 @@
 """Training in bfloat16 and TF32: what it covers, what stays float32, and that it repeats bit for bit."""
 
-from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +11,12 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from advgrad.attacks.losses import widened
-from advgrad.config import Network
 from advgrad.config.training import Binary
 from advgrad.data.batches import to_device
 from advgrad.draws import seeded
 from advgrad.models.layers import BatchNorm2d, BinarizeConv2d, BinarizeLinear, Normalise, Normalised
 from advgrad.training.precision import arithmetic, effective
-from tests.unit.training_toy import ADAM, CLASSES, GAAT, MD, PGD, fingerprint, recipe, run, toy_data, toy_network
+from tests.unit.training_toy import ADAM, CLASSES, GAAT, LINBP, MD, PGD, fingerprint, recipe, run, toy_data, toy_network
 
 RECIPES: dict[str, dict[str, Any]] = {
     "float": {"augment": "crop-flip", "validation": 40, "select": "best"},
@@ -28,7 +27,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     "gaat": {"adversary": GAAT},
     "linbp": {"linbp": True},
 }
-LINBP = Network(architecture="lenet5", linearised=("2", "5"))
 
 
 def waq_network() -> Normalised:
@@ -76,15 +74,13 @@ def test_bf16_covers_every_pass_and_nothing_else(name: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize("name", list(RECIPES))
 def test_bf16_learns_and_repeats(name: str, tmp_path: Path) -> None:
-    def once(precision: str, folder: str) -> tuple[str, float]:
-        trained = run(recipe(**RECIPES[name], precision=precision), tmp_path / folder, model=toy(name), network=LINBP)
-        assert trained.curve[-1]["train_loss"] < trained.curve[0]["train_loss"]
-        return fingerprint(trained), trained.curve[-1]["train_accuracy"]
-
-    first, second, plain = once("bf16", "1"), once("bf16", "2"), once("float32", "3")
-    assert first == second
-    assert first[0] != plain[0]
-    assert abs(first[1] - plain[1]) < 0.15
+    first, again, plain = (
+        run(recipe(**RECIPES[name], precision=precision), tmp_path / str(n), model=toy(name), network=LINBP)
+        for n, precision in enumerate(("bf16", "bf16", "float32"))
+    )
+    assert fingerprint(first) == fingerprint(again) != fingerprint(plain)
+    assert first.curve[-1]["train_loss"] < first.curve[0]["train_loss"]
+    assert abs(first.curve[-1]["train_accuracy"] - plain.curve[-1]["train_accuracy"]) < 0.15
 
 
 def test_no_rounded_weight_is_used_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,15 +100,12 @@ def test_a_backward_pass_inside_is_the_one_outside() -> None:
         images, y = to_device(*toy_data(16), "cpu")
         with arithmetic("bf16", "cpu"):
             loss = F.cross_entropy(widened(model(images / 255)), y)
-            if inside:
-                loss.backward()
-        if not inside:
-            loss.backward()
-        return [p.grad for p in model.parameters() if p.grad is not None]
+        with arithmetic("bf16", "cpu") if inside else nullcontext():
+            return list(torch.autograd.grad(loss, list(model.parameters())))
 
-    for ours, theirs in zip(gradients(True), gradients(False), strict=True):
-        assert torch.equal(ours, theirs)
-        assert ours.dtype is torch.float32
+    for inner, outer in zip(gradients(True), gradients(False), strict=True):
+        assert torch.equal(inner, outer)
+        assert inner.dtype is torch.float32
 
 
 def test_widened_leaves_wide_logits_alone() -> None:
@@ -136,30 +129,24 @@ def exact() -> Any:
 
 
 @pytest.mark.usefixtures("exact")
+@pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16"])
-def test_nothing_is_left_behind(precision: Any) -> None:
-    def fail() -> None:
-        raise KeyboardInterrupt
-
-    ends: list[Callable[[], object]] = [list, fail]
-    for end in ends:
-        try:
-            with arithmetic(precision, "cpu"):
-                assert switches() == ((precision == "tf32",) * 2)
-                assert torch.is_autocast_enabled("cpu") is (precision == "bf16")
-                end()
-        except KeyboardInterrupt:
-            assert end is fail
-        assert switches() == (False, False)
-        assert torch.get_float32_matmul_precision() == "highest"
-        assert not torch.is_autocast_enabled("cpu")
+def test_nothing_is_left_behind(precision: Any, fails: bool) -> None:
+    with suppress(KeyboardInterrupt), arithmetic(precision, "cpu"):
+        assert switches() == ((precision == "tf32",) * 2)
+        assert torch.is_autocast_enabled("cpu") is (precision == "bf16")
+        if fails:
+            raise KeyboardInterrupt
+    assert switches() == (False, False)
+    assert torch.get_float32_matmul_precision() == "highest"
+    assert not torch.is_autocast_enabled("cpu")
 
 
 def test_what_is_recorded_is_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain, tf32 = (run(recipe(precision=p, epochs=1), tmp_path / p) for p in ("float32", "tf32"))
     assert tf32.precision == tf32.metrics(1)["precision"] == "float32"
     assert fingerprint(tf32) == fingerprint(plain)
-    for capability, found in (((7, 5), "float32"), ((8, 0), "tf32"), ((9, 0), "tf32")):
+    for capability, precision in (((7, 5), "float32"), ((8, 0), "tf32"), ((9, 0), "tf32")):
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, it=capability: it)
-        assert effective("tf32", "cuda") == found
+        assert effective("tf32", "cuda") == precision
     assert effective("bf16", "cpu") == "bf16"

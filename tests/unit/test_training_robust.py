@@ -5,13 +5,10 @@ from typing import Any
 
 import pytest
 
-from advgrad import checkpoint
 from advgrad.attacks.target import frozen
 from advgrad.config import AttackSpec, Training
 from advgrad.config.training import Monitor, Schedule, Stopping
 from advgrad.data.batches import to_device
-from advgrad.errors import InputError
-from advgrad.models import weights
 from advgrad.models.weights import to_bytes
 from advgrad.training.probe import under_pgd
 from advgrad.training.trained import Trained
@@ -63,19 +60,19 @@ def test_watching_changes_no_weight(tmp_path: Path) -> None:
     assert fingerprint(run(recipe(**WATCHED), tmp_path / "a")) == fingerprint(run(recipe(**bare), tmp_path / "b"))
 
 
+def kill(epoch: int, row: dict[str, float]) -> None:
+    if epoch == 3:
+        raise KeyboardInterrupt
+
+
 def test_a_killed_run_keeps_its_stop_its_best_state_and_its_seconds(tmp_path: Path) -> None:
     whole = run(recipe(**WATCHED, fork_at=10), tmp_path / "whole", every=1e9)
-
-    def kill(epoch: int, row: dict[str, float]) -> None:
-        if epoch == 3:
-            raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
         run(recipe(**WATCHED, fork_at=10), tmp_path / "cut", on_epoch=kill)
     resumed = run(recipe(**WATCHED, fork_at=10), tmp_path / "cut")
     assert (resumed.stop, resumed.curve) == (whole.stop, whole.curve)
-    for one, other in ((resumed.state, whole.state), (resumed.best, whole.best), (resumed.kept, whole.kept)):
-        assert to_bytes(one) == to_bytes(other)
+    for state in ("state", "best", "kept"):
+        assert to_bytes(getattr(resumed, state)) == to_bytes(getattr(whole, state))
     assert len(resumed.seconds) == 4
     assert all(second > 0 for second in resumed.seconds)
 
@@ -83,15 +80,16 @@ def test_a_killed_run_keeps_its_stop_its_best_state_and_its_seconds(tmp_path: Pa
 NATURAL: dict[str, Any] = {"validation": 40, "fork_at": 20}
 
 
-def delayed(kind: str, folder: Path, trunk: Trained | None = None) -> Trained:
+def delayed(kind: str, folder: Path, trunk: Trained | None = None, **more: Any) -> Trained:
     """Adversarial from the middle of the run on."""
     adversary = (PGD if kind == "pgd" else GAAT).model_copy(update={"begins": 20})
     changes: Training = recipe(**WATCHED | {"adversary": adversary, "schedule": Schedule()})
-    return run(changes, folder, trunk=trunk.kept if trunk else None)
+    return run(changes, folder, trunk=trunk.kept if trunk else None, **more)
 
 
 @pytest.mark.parametrize("kind", ["pgd", "gaat"])
 def test_a_fork_goes_on_to_the_bits_of_a_run_from_the_start(kind: str, tmp_path: Path) -> None:
+    """... and, where it is killed, from its own state."""
     trunk = run(recipe(**NATURAL), tmp_path / "trunk")
     fork, alone = delayed(kind, tmp_path / "fork", trunk), delayed(kind, tmp_path / "alone")
     assert fingerprint(fork) == fingerprint(alone)
@@ -101,20 +99,10 @@ def test_a_fork_goes_on_to_the_bits_of_a_run_from_the_start(kind: str, tmp_path:
     assert fork.stop.best in (3, 4)
     assert fork.metrics(5)["passes"] == alone.metrics(5)["passes"]  # the natural half is part of the cost
     assert len(fork.seconds) == 2  # but took no time here
-
-
-def test_a_killed_fork_goes_on_from_its_own_state(tmp_path: Path) -> None:
-    trunk = run(recipe(**NATURAL), tmp_path / "trunk")
-    whole = delayed("pgd", tmp_path / "whole", trunk)
-    changes = recipe(**WATCHED | {"adversary": PGD.model_copy(update={"begins": 20}), "schedule": Schedule()})
-
-    def kill(epoch: int, row: dict[str, float]) -> None:
-        raise KeyboardInterrupt
-
     with pytest.raises(KeyboardInterrupt):
-        run(changes, tmp_path / "cut", trunk=trunk.kept, on_epoch=kill)
-    resumed = run(changes, tmp_path / "cut", trunk=trunk.kept)
-    assert (fingerprint(resumed), resumed.curve) == (fingerprint(whole), whole.curve)
+        delayed(kind, tmp_path / "cut", trunk, on_epoch=kill)
+    resumed = delayed(kind, tmp_path / "cut", trunk)
+    assert (fingerprint(resumed), resumed.curve) == (fingerprint(fork), fork.curve)
 
 
 @pytest.mark.parametrize(("at", "epochs"), [(0, 0), (9.9, 0), (10, 1), (25, 2), (39, 3)])
@@ -122,26 +110,6 @@ def test_a_state_is_kept_at_the_start_of_the_epoch_that_holds_the_time(at: float
     trunk = run(recipe(fork_at=at), tmp_path)
     assert trunk.kept["counts"].tolist() == [epochs, 0, 0, 150 * epochs, 150 * epochs]
     assert any(name.startswith("optimizer/") for name in trunk.kept) == (epochs > 0)  # momentum, once it moves
-
-
-def test_states_share_a_weights_file(tmp_path: Path) -> None:
-    trained, file = run(recipe(**WATCHED, fork_at=20), tmp_path / "run"), tmp_path / "weights.safetensors"
-    states = checkpoint.group("best", trained.best) | checkpoint.group("fork", trained.kept)
-    weights.save_weights(file, trained.state | states)
-    model = toy_network(seed=9)
-    for which, state in (("last", trained.state), ("best", trained.best)):
-        weights.load_weights(file, model, which)
-        assert to_bytes(model.core.state_dict()) == to_bytes(state)
-    assert to_bytes(weights.load_fork(file)) == to_bytes(trained.kept)
-
-
-def test_a_state_that_is_not_there_is_named(tmp_path: Path) -> None:
-    file = tmp_path / "weights.safetensors"
-    weights.save_weights(file, toy_network().core.state_dict())
-    with pytest.raises(InputError, match=r"no 'best' state; its recipe wants stopping"):
-        weights.load_weights(file, toy_network(), "best")
-    with pytest.raises(InputError, match=r"no state to go on from; its recipe wants fork_at"):
-        weights.load_fork(file)
 
 
 def test_seconds_leave_out_what_is_measured_after_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

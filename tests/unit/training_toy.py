@@ -27,6 +27,7 @@ SGD = Optimizer(name="sgd", lr=0.05, momentum=0.9, weight_decay=1e-4)
 PGD = Adversary(kind="pgd", eps=8, step=2, steps=3)
 GAAT = Adversary(kind="gaat", eps=8, step=2, steps=5)
 MD = Binary(method="md-tanh-s", beta_scale=1.3, beta_every=5)
+LINBP = Network(architecture="lenet5", linearised=("2", "5"))  # activations of the toy network
 RECIPES: dict[str, dict[str, Any]] = {
     "float": {"augment": "crop-flip", "validation": 40, "select": "best"},
     "binary": {"optimizer": ADAM, "binary": MD, "init": "xavier", "validation": 40},

@@ -97,7 +97,7 @@ def load_simulation(name: str, settings: Settings, root: Path = Path()) -> Simul
 def _paper_with(
     name: str, sections: tuple[str, ...], what: str, settings: Settings, root: Path
 ) -> tuple[str, PaperFile]:
-    """The paper that has `name` in one of the sections, at the active scale; InputError with names like it if none has."""
+    """The paper that has `name` in one of the sections, at the scale; InputError with names like it if none has."""
     scale = load_scale(settings.scale, root)
     known: list[str] = []
     for paper in papers(root):
