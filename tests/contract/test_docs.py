@@ -11,7 +11,7 @@ import pytest
 
 from advgrad.cli import parser
 from advgrad.config import load_yaml
-from advgrad.tables.verdict import Verdict
+from advgrad.tables.cells import Verdict
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

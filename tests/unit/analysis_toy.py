@@ -44,7 +44,7 @@ def run(analysis: dict[str, Any] | None, **changes: Any) -> Run:
     """Of the golden victim's kind of model."""
     recipe = {"length": 1, "optimizer": {"name": "sgd", "lr": 0.1}}
     return Run.model_validate({
-        "paper": "attack_bnn", "name": "toy", "model": "toy", "dataset": "mnist", "network": {"architecture": "mlp"},
+        "paper": "attack-bnn", "name": "toy", "model": "toy", "dataset": "mnist", "network": {"architecture": "mlp"},
         "training": recipe, "evaluation": evaluation(**changes), "analysis": analysis, "seed": 7,
     })  # fmt: skip
 

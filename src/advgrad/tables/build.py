@@ -28,7 +28,7 @@ def verdict(
     judge: whether the scale's values are held against the paper's. Parameters are no results: they are the paper's own
     at every scale. Seconds are another machine's: never judged, as what is not full.
     beside: the cell that it is read against, ours and the paper's. A value that does not agree has the same direction
-    if it is above, at or below that, as the paper's is; by the values: whether by more than chance is for claims to say.
+    if it is above, at or below that, as the paper's is. That goes by values; claims ask whether by more than chance.
     """
     if ours.value is None:
         return "not run"
