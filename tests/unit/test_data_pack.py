@@ -1,27 +1,29 @@
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from advgrad.data.datasets import DATASETS, info
-from advgrad.data.pack import read_pack, read_split, write_pack
+from advgrad.data.pack import Arrays, Split, read_pack, read_split, write_pack
 from advgrad.errors import InputError
 
 
 @pytest.fixture
-def arrays():
-    random = np.random.default_rng(0)
+def arrays() -> Arrays:
+    images = np.random.default_rng(0).integers(0, 256, (13, 4, 5, 3), np.uint8)
+    labels = np.arange(9, dtype=np.uint8)
     return {
-        "train_images": random.integers(0, 256, (9, 4, 5, 3), np.uint8),
-        "train_labels": np.arange(9, dtype=np.uint8),
-        "test_images": random.integers(0, 256, (4, 4, 5, 3), np.uint8),
-        "test_labels": np.arange(4, dtype=np.uint8),
-    }
+        "train_images": images[:9], "train_labels": labels, "test_images": images[9:], "test_labels": labels[:4],
+    }  # fmt: skip
 
 
 def test_round_trip_and_slices(arrays, tmp_path):
     path = tmp_path / "a" / "x.safetensors"
     write_pack(path, arrays)
     assert all(np.array_equal(value, arrays[name]) for name, value in read_pack(path).items())
-    for split, n in (("train", 9), ("test", 4)):
+    splits: dict[Split, int] = {"train": 9, "test": 4}
+    for split, n in splits.items():
         for start, stop in ((0, None), (0, 3), (2, 4), (n, n), (n - 1, None), (1, 1)):
             images, labels = read_split(path, split, start, stop)
             assert images.dtype == labels.dtype == np.uint8
@@ -42,11 +44,7 @@ def test_equal_arrays_give_equal_bytes(arrays, tmp_path):
 def test_failed_write_leaves_the_old_file(arrays, tmp_path, monkeypatch):
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"old")
-
-    def full(tensors):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("advgrad.data.pack.save", full)
+    monkeypatch.setattr("advgrad.data.pack.save", Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(InputError, match=r"x.safetensors: cannot be written: No space left"):
         write_pack(path, arrays)
     assert path.read_bytes() == b"old"
@@ -69,8 +67,6 @@ def test_bad_requests(arrays, tmp_path):
 
 
 def test_other_safetensors_file(tmp_path):
-    from safetensors.numpy import save_file
-
     save_file({"train_images": np.zeros(3, np.uint8)}, tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="lacks train_labels, test_images, test_labels"):
         read_split(tmp_path / "x.safetensors", "train")

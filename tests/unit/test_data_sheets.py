@@ -1,6 +1,5 @@
-import hashlib
 import tarfile
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,36 +7,30 @@ import pytest
 from advgrad.data.checksums import ARRAY_NAMES
 from advgrad.data.datasets import DATASETS
 from advgrad.data.folder import _mixed, find
-from advgrad.data.pack import read_pack
+from advgrad.data.pack import Arrays, read_pack
 from advgrad.data.sheets import read_sheets, write_sheets
 from advgrad.data.sources import fetch_info
 from advgrad.errors import InputError
+from tests.contract.fetch_fixtures import described
 
 
-def arrays_of(name, n_train=1203, n_test=7):
+def smooth(name: str, n_train: int = 1203, n_test: int = 7) -> Arrays:
     """Smooth images, so that the encoder's predictors have something to do; in the order that CIFAR-100 needs."""
     channels, height, width = DATASETS[name].shape
     random = np.random.default_rng(1)
-    made = {}
+    arrays: dict[Any, np.ndarray] = {}
     for split, n in (("train", n_train), ("test", n_test)):
         steps = random.integers(-3, 4, (n, height, width, channels))
         images = (128 + steps.cumsum(1).cumsum(2)).clip(0, 255).astype(np.uint8)
         labels = random.integers(0, 10, n, np.uint8)
         order = sorted(range(n), key=lambda i: (labels[i], images[i].tobytes()))
-        made[f"{split}_images"], made[f"{split}_labels"] = images[order], labels[order]
-    return made
-
-
-def described(name, arrays):
-    hashes = {key: hashlib.sha256(value.tobytes()).hexdigest() for key, value in arrays.items()}
-    return replace(
-        DATASETS[name], n_train=len(arrays["train_labels"]), n_test=len(arrays["test_labels"]), arrays=hashes
-    )
+        arrays |= {f"{split}_images": images[order], f"{split}_labels": labels[order]}
+    return arrays
 
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_the_ordinary_fetch_reads_sheets_back_to_the_same_arrays(name, tmp_path):
-    arrays = arrays_of(name)
+    arrays = smooth(name)
     mirror = tmp_path / "mirror" / name
     mirror.mkdir(parents=True)
     write_sheets(mirror / f"{name}.sheets.tar", arrays)
@@ -52,18 +45,18 @@ def test_the_ordinary_fetch_reads_sheets_back_to_the_same_arrays(name, tmp_path)
 
 def test_noise_and_extremes_survive(tmp_path):
     """Nothing for a predictor to find, and pixels that a lossy step or a gamma would shift."""
-    random = np.random.default_rng(0)
-    images = random.integers(0, 256, (30, 32, 32, 3), np.uint8)
-    images[:5], images[5:10] = 0, 255
-    arrays = {"train_images": images, "test_images": images[::-1], "train_labels": np.arange(30, dtype=np.uint8),
-              "test_labels": np.arange(30, dtype=np.uint8)}  # fmt: skip
+    images = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), np.uint8)
+    images[:5], images[5:10], labels = 0, 255, np.arange(30, dtype=np.uint8)
+    arrays: Arrays = {
+        "train_images": images, "test_images": images[::-1], "train_labels": labels, "test_labels": labels,
+    }  # fmt: skip
     write_sheets(tmp_path / "x", arrays)
     back = read_sheets(tmp_path / "x")
     assert all(np.array_equal(back[key], arrays[key]) for key in ARRAY_NAMES)
 
 
 def test_equal_arrays_give_equal_bytes(tmp_path):
-    arrays = arrays_of("mnist", 20, 5)
+    arrays = smooth("mnist", 20, 5)
     write_sheets(tmp_path / "a", arrays)
     write_sheets(tmp_path / "b", arrays, threads=1)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
@@ -71,7 +64,7 @@ def test_equal_arrays_give_equal_bytes(tmp_path):
 
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "no labels", "empty"])
 def test_damaged_sheets_are_one_line_that_names_the_file(damage, tmp_path):
-    arrays = arrays_of("cifar10", 20, 5)
+    arrays = smooth("cifar10", 20, 5)
     file = tmp_path / "cifar10.sheets.tar"
     write_sheets(file, arrays)
     data = bytearray(file.read_bytes())

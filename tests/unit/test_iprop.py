@@ -1,9 +1,9 @@
 """IPROP against brute force on tiny networks, and the network it reads against torch."""
 
 import json
-from collections.abc import Callable
 from itertools import product
 from typing import Any
+from unittest.mock import Mock, call
 
 import numpy as np
 import pytest
@@ -33,10 +33,8 @@ def victim(hidden: tuple[int, ...], seed: int, shape: tuple[int, int, int] = (1,
         core = mlp_waq(Network(architecture="mlp_waq", hidden=hidden), shape, classes)
         for module in core.modules():
             if isinstance(module, nn.BatchNorm1d):
-                module.running_mean, module.running_var = (
-                    torch.randn(module.num_features),
-                    torch.rand(module.num_features) + 0.5,
-                )
+                module.running_mean = torch.randn(module.num_features)
+                module.running_var = torch.rand(module.num_features) + 0.5
                 nn.init.normal_(module.weight)
                 nn.init.normal_(module.bias)
     return Normalised(Normalise([0.3], [0.4]), core).eval()
@@ -48,15 +46,14 @@ def image(seed: int, size: int = 6) -> np.ndarray:
 
 def patterns(net: BinaryMLP, x: np.ndarray, eps: float) -> list[np.ndarray]:
     """Every sign pattern of the first layer that an image within eps has: one linear program each."""
-    lo, hi = np.maximum(x - eps, 0), np.minimum(x + eps, 1)
-    layer, found = net.layers[0], []
-    for signs in product((-1.0, 1.0), repeat=len(layer.threshold)):
-        s = np.array(signs)
-        least = -(s * layer.threshold) - 1e-2  # well clear of the threshold
-        box = np.stack([lo, hi], axis=1)
-        if linprog(np.zeros(len(x)), A_ub=-s[:, None] * layer.weight, b_ub=least, bounds=box).status == 0:
-            found.append(s)
-    return found
+    layer, box = net.layers[0], np.clip([x - eps, x + eps], 0, 1).T
+    reachable = []
+    for pattern in product((-1.0, 1.0), repeat=len(layer.threshold)):
+        signs = np.array(pattern)
+        least = -(signs * layer.threshold) - 1e-2  # well clear of the threshold
+        if linprog(np.zeros(len(x)), A_ub=-signs[:, None] * layer.weight, b_ub=least, bounds=box).status == 0:
+            reachable.append(signs)
+    return reachable
 
 
 def objectives(net: BinaryMLP, x: np.ndarray, eps: float) -> list[float]:
@@ -120,21 +117,20 @@ def test_a_program_keeps_as_much_weight_as_any_choice(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_one_hidden_layer_is_solved_exactly(seed: int) -> None:
     net, x, eps = binary_mlp(victim((6,), seed)), image(seed), 0.25
-    found = attack(net, x, eps, Search(flips=6, **GENEROUS), lambda _: False)
-    assert found.objective == pytest.approx(max(objectives(net, x, eps)), abs=1e-6)
+    result = attack(net, x, eps, Search(flips=6, **GENEROUS), lambda _: False)
+    assert result.objective == pytest.approx(max(objectives(net, x, eps)), abs=1e-6)
 
 
 def test_deeper_networks_never_lose_and_sometimes_reach_the_optimum() -> None:
     reached, possible = 0, 0
     for seed in range(12):
         net, x, eps = binary_mlp(victim((4, 4), seed)), image(seed), 0.25
-        found = attack(net, x, eps, Search(flips=4, **GENEROUS), lambda _: False)
+        objective = attack(net, x, eps, Search(flips=4, **GENEROUS), lambda _: False).objective
         logits = np.sort(net.logits(x.astype(float)))
         best, clean = max(objectives(net, x, eps)), logits[-2] - logits[-1]
-        assert clean - 1e-9 <= found.objective
-        assert found.objective <= max(best, clean) + 1e-6
+        assert clean - 1e-9 <= objective <= max(best, clean) + 1e-6
         possible += best > clean + 1e-6
-        reached += best > clean + 1e-6 and found.objective > clean + 1e-6
+        reached += best > clean + 1e-6 and objective > clean + 1e-6
     assert possible >= 3
     assert reached >= possible / 2
 
@@ -149,21 +145,21 @@ def test_flips_are_real_and_inside() -> None:
         def wrong(z: np.ndarray, model: nn.Module = model, label: int = label) -> bool:
             return int(model(torch.from_numpy(z).reshape(1, 1, 2, 3)).argmax()) != label
 
-        found = attack(binary_mlp(model), x, eps, Search(flips=4, **GENEROUS), wrong)
-        assert found.x.dtype == np.float32
-        assert np.abs(found.x - x).max() <= eps + 1e-6
-        assert 0 <= found.x.min() <= found.x.max() <= 1
-        assert found.flipped == wrong(found.x)
-        flipped += found.flipped
+        result = attack(binary_mlp(model), x, eps, Search(flips=4, **GENEROUS), wrong)
+        assert result.x.dtype == np.float32
+        assert np.abs(result.x - x).max() <= eps + 1e-6
+        assert 0 <= result.x.min() <= result.x.max() <= 1
+        assert result.flipped == wrong(result.x)
+        flipped += result.flipped
     assert flipped > 0
 
 
 def test_no_time_means_timed_out_and_unchanged() -> None:
     net, x = binary_mlp(victim((8, 8), 0)), image(0)
-    found = attack(net, x, 0.3, Search(flips=4, rounds=5, nodes=10, seconds=1e-9, gap=0), lambda _: True)
-    assert found.timed_out
-    assert not found.flipped
-    assert (found.x == x).all()
+    result = attack(net, x, 0.3, Search(flips=4, rounds=5, nodes=10, seconds=1e-9, gap=0), lambda _: True)
+    assert result.timed_out
+    assert not result.flipped
+    assert (result.x == x).all()
 
 
 def settings(**changes: object) -> Iprop:
@@ -178,36 +174,33 @@ def test_rates_are_counts_over_correct_images_and_eps_0_never_flips() -> None:
     labels = model(images / 255).argmax(1)
     labels[::3] = (labels[::3] + 1) % 3  # every third image counts as misclassified
     entry = AttackEntry(eps=8, step=2, steps=(1,), gradients={"plain": 1})
-    evaluation, seen = Evaluation(attacks={"a": entry}, batch=7), []
-    found: dict[str, Any] = {}
+    evaluation = Evaluation(attacks={"a": entry}, batch=7)
+    kept, progress, keep = dict[str, Any](), Mock(), Mock()
 
-    def rated(kept: dict[str, Any], keep: Callable[[], None] = lambda: None) -> dict[str, Any]:
-        def progress(*args: Any) -> None:
-            seen.append(args)
-
+    def rated(kept: dict[str, Any]) -> dict[str, Any]:
         return flip_rates(
             model, images, labels, settings(), evaluation, seed=0, progress=progress, kept=kept, keep=keep
         )
 
-    rates = rated(found)
+    rates = rated(kept)
     assert rates["n"] == 6
     assert rates["timed_out"] == {"value": 0}
     assert list(rates["iprop"]) == list(rates["pgd_njs"]) == ["0", "51", "76.5"]
     assert rates["iprop"]["0"]["value"] == rates["pgd_njs"]["0"]["value"] == 0
-    assert seen[-1] == ("iprop/76.5", 6, 6)
-    kept = torch.tensor([1, 2, 4, 5, 7, 8])
+    progress.assert_called_with("iprop/76.5", 6, 6)
+    right = torch.tensor([1, 2, 4, 5, 7, 8])
     with frozen(model):
-        hits, _ = iprop_flips(model, images[kept] / 255, labels[kept], 76.5, settings(), [], lambda _: None)
-    assert rates["iprop"]["76.5"]["value"] == hits.mean()
-    assert rates["iprop"]["76.5"]["low"] <= hits.mean() <= rates["iprop"]["76.5"]["high"]
+        hits, _ = iprop_flips(model, images[right] / 255, labels[right], 76.5, settings(), [], lambda _: None)
+    rate = rates["iprop"]["76.5"]
+    assert rate["low"] <= rate["value"] == hits.mean() <= rate["high"]
 
-    assert {eps: len(hits) for eps, hits in found.items()} == {"0": 6, "51": 6, "76.5": 6}
-    cut = json.loads(json.dumps({"0": found["0"], "51": found["51"][:4]}))  # as a checkpoint holds it
-    seen.clear()
-    saves: list[int] = []
-    assert rated(cut, lambda: saves.append(len(seen))) == rates
-    assert seen[0] == ("iprop/51", 5, 6), "what is known is not searched for again"
-    assert saves == list(range(1, 2 + 6 + 1)), "there is a chance to save after every image"
+    assert {eps: len(hits) for eps, hits in kept.items()} == {"0": 6, "51": 6, "76.5": 6}
+    progress.reset_mock()
+    keep.reset_mock()
+    cut = json.loads(json.dumps({"0": kept["0"], "51": kept["51"][:4]}))  # as a checkpoint holds it
+    assert rated(cut) == rates
+    assert progress.call_args_list[0] == call("iprop/51", 5, 6), "what is known is not searched for again"
+    assert keep.call_count == progress.call_count == 2 + 6, "there is a chance to save after every image"
 
 
 def test_pgd_reaches_the_edge_and_not_beyond() -> None:

@@ -6,15 +6,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from advgrad.config import Network
-from advgrad.models.layers import BatchNorm2d, BinarizeConv2d, BinarizeLinear, Normalise, Parts, sign
+from advgrad.models.layers import BatchNorm2d, BinarizeConv2d, BinarizeLinear, Parts, sign
 from advgrad.models.waq import BinaryBlock
-
-
-def test_normalise() -> None:
-    layer = Normalise((0.5, 0.25), (0.5, 0.25))
-    x = torch.tensor([1.0, 0.0]).reshape(1, 2, 1, 1)
-    assert layer(x).flatten().tolist() == [1.0, -1.0]
-    assert layer.state_dict() == {}
 
 
 def test_sign_of_zero_is_zero_and_the_gradient_passes() -> None:

@@ -96,20 +96,20 @@ def test_cost_of_the_stages_that_there_are(tmp_path):
     (tmp_path / "reports").mkdir()
     (tmp_path / "dvc.lock").write_text("stages: {train@net: {outs: []}, attack@net: {outs: []}}")
     file = tmp_path / provenance.COST
-    one = {"train@net": {"scale": "quick", "seconds": 9.0, "gib": 0.5}}
-    provenance.write_cost(tmp_path, one | {"train@gone": {"scale": "quick", "seconds": 1.0}}, "a CPU")
+    first = {"train@net": {"scale": "quick", "seconds": 9.0, "gib": 0.5}}
+    provenance.write_cost(tmp_path, first | {"train@gone": {"scale": "quick", "seconds": 1.0}}, "a CPU")
     assert json.loads(file.read_text()) == {
         "quick": {"machine": "a CPU", "jobs": 1, "stages": {"train@net": {"seconds": 9.0, "gib": 0.5}}}
     }
     more = {"attack@net": {"scale": "quick", "seconds": 2.0, "gib": 0.4, "gpu_gib": 3.0, "jobs": 2}}
     provenance.write_cost(tmp_path, more | {"train@net": {"scale": "gpu", "seconds": 5.0}}, "a GPU")
-    told = json.loads(file.read_text())
-    assert told["quick"]["stages"] == {
+    costs = json.loads(file.read_text())
+    assert costs["quick"]["stages"] == {
         "attack@net": {"seconds": 2.0, "gib": 3.0},
         "train@net": {"seconds": 9.0, "gib": 0.5},
     }
-    assert (told["quick"]["jobs"], told["gpu"]["jobs"]) == (2, 1)
-    assert told["gpu"] == {"machine": "a GPU", "jobs": 1, "stages": {"train@net": {"seconds": 5.0, "gib": 0.0}}}
+    assert (costs["quick"]["jobs"], costs["gpu"]["jobs"]) == (2, 1)
+    assert costs["gpu"] == {"machine": "a GPU", "jobs": 1, "stages": {"train@net": {"seconds": 5.0, "gib": 0.0}}}
 
 
 def lock(**md5):

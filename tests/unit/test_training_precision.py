@@ -16,6 +16,7 @@ from advgrad.data.batches import to_device
 from advgrad.draws import seeded
 from advgrad.models.layers import BatchNorm2d, BinarizeConv2d, BinarizeLinear, Normalise, Normalised
 from advgrad.training.precision import arithmetic, effective
+from advgrad.training.trained import Trained
 from tests.unit.training_toy import ADAM, CLASSES, GAAT, LINBP, MD, PGD, fingerprint, recipe, run, toy_data, toy_network
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -61,24 +62,21 @@ class Types(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("name", list(RECIPES))
-def test_bf16_covers_every_pass_and_nothing_else(name: str, tmp_path: Path) -> None:
+def test_bf16_covers_every_pass_learns_and_repeats(name: str, tmp_path: Path) -> None:
     """Update, adversary and validation; losses, parameters and results are float32."""
-    with Types() as seen:
-        trained = run(recipe(**RECIPES[name], precision="bf16", epochs=1), tmp_path, model=toy(name), network=LINBP)
-    assert seen.passes == {torch.bfloat16}
-    assert seen.losses == {torch.float32}
-    assert trained.precision == trained.metrics(1)["precision"] == "bf16"
-    assert {tensor.dtype for tensor in trained.state.values()} <= {torch.float32, torch.int64}
+
+    def trained(precision: str, folder: str) -> Trained:
+        return run(recipe(**RECIPES[name], precision=precision), tmp_path / folder, model=toy(name), network=LINBP)
+
+    with Types() as types:
+        first = trained("bf16", "first")
+    assert types.passes == {torch.bfloat16}
+    assert types.losses == {torch.float32}
+    assert first.precision == first.metrics(1)["precision"] == "bf16"
+    assert {tensor.dtype for tensor in first.state.values()} <= {torch.float32, torch.int64}
     assert not torch.is_autocast_enabled("cpu")
-
-
-@pytest.mark.parametrize("name", list(RECIPES))
-def test_bf16_learns_and_repeats(name: str, tmp_path: Path) -> None:
-    first, again, plain = (
-        run(recipe(**RECIPES[name], precision=precision), tmp_path / str(n), model=toy(name), network=LINBP)
-        for n, precision in enumerate(("bf16", "bf16", "float32"))
-    )
-    assert fingerprint(first) == fingerprint(again) != fingerprint(plain)
+    plain = trained("float32", "plain")
+    assert fingerprint(first) == fingerprint(trained("bf16", "again")) != fingerprint(plain)
     assert first.curve[-1]["train_loss"] < first.curve[0]["train_loss"]
     assert abs(first.curve[-1]["train_accuracy"] - plain.curve[-1]["train_accuracy"]) < 0.15
 
