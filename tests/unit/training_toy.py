@@ -112,7 +112,7 @@ def curves_run(variants: dict[str, Any], *, probe: dict[str, Any] | None = None,
     """Trainings of a small perceptron on 28x28 images."""
     network = {"architecture": "mlp", "hidden": [24, 16, 12], "normalise": False, "linearised": ["hidden2", "hidden3"]}
     base = {"length": 3, "batch": 5, "optimizer": {"name": "sgd", "lr": 0.05}}
-    curves = {"dataset": "mnist", "network": "n", "recipe": "r", "variants": variants, "probe": probe}
+    curves = {"paper": "linbp", "dataset": "mnist", "network": "n", "recipe": "r", "variants": variants, "probe": probe}
     return CurvesRun.model_validate({
         "paper": "linbp", "name": "toy", "seed": 5, "network": network, "training": base | changes, "curves": curves,
     })  # fmt: skip

@@ -1,7 +1,6 @@
 """Two sides, cell by cell: which cells differ, which by more than chance, and how that is written down."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -14,6 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from advgrad.compare.sides import read_side
 from advgrad.compare.significance import MEASURED, Difference, assess
 from advgrad.errors import InputError
+from advgrad.markdown import plain
 
 FailOn = Literal["changed", "significant", "verdict", "never"]
 Format = Literal["text", "md", "json", "csv"]
@@ -109,7 +109,7 @@ def render(comparison: Comparison, form: Format, *, all_cells: bool = False) -> 
         alone = pd.DataFrame(rows, columns=[*KEY, "why"]).reindex(columns=FIELDS)
         frames = _facts(cells).assign(changes=cells["changes"].map(" ".join)), alone
         return "".join(frame.to_csv(index=False, header=frame is not alone, lineterminator="\n") for frame in frames)
-    escape, style = (_escaped, "pipe") if form == "md" else (str, "plain")
+    escape, style = (plain, "pipe") if form == "md" else (str, "plain")
     lines = pd.DataFrame([_line(cell) for cell in cells.to_dict("records")]).map(escape)
     table = [str(lines.to_markdown(index=False, tablefmt=style, disable_numparse=True)), escape(READ)]
     tables = {side: Counter(key[0] for key in keys).items() for side, keys in only.items() if keys}
@@ -123,10 +123,6 @@ def _facts(cells: pd.DataFrame) -> pd.DataFrame:
     facts = cells.assign(a=cells["value_a"], b=cells["value_b"], significant=cells["significant"] | cells["exact"])
     facts[NUMBERS] = facts[NUMBERS].map(lambda number: float(f"{number:.6g}"))
     return facts.reindex(columns=FIELDS)
-
-
-def _escaped(text: str) -> str:
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
 
 
 def _line(cell: Mapping[Hashable, Any]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from advgrad.config import load_scale
@@ -14,10 +15,6 @@ from advgrad.tables.spec import MACHINE, Source, Spec, reads, wanted
 from advgrad.tables.where import Plan, about, read_plan
 
 ROUNDING = 1e-9  # binary fractions: 0.3 - 0.1 is within 0.2
-
-
-def _sign(gap: float) -> int:
-    return 0 if abs(gap) <= ROUNDING else 1 if gap > 0 else -1
 
 
 def verdict(
@@ -43,7 +40,8 @@ def verdict(
         return "agrees"
     if beside is None or beside[0].value is None or not beside[0].full:
         return "differs"
-    same = _sign(ours.value - beside[0].value) == _sign(paper_value - beside[1])
+    gaps = np.array([ours.value - beside[0].value, paper_value - beside[1]])
+    same = len(set(np.sign(np.where(abs(gaps) > ROUNDING, gaps, 0)))) == 1
     return "same direction" if same else "differs"
 
 

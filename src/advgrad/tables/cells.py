@@ -1,6 +1,5 @@
 """All cells as one tidy DataFrame: how it is written, read, and put into words."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -106,19 +105,6 @@ def read_points(file: Path) -> pd.DataFrame:
         return lines.assign(**numbers, n=_floats(lines["n"]).astype("Int64"))
     except (ValueError, TypeError) as error:
         raise InputError(f"{file}: not the points of a figure: {error}") from None
-
-
-def plain(text: str) -> str:
-    """text with every character that Markdown would act on escaped."""
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text)
-
-
-def table_md(table: pd.DataFrame, left: int, *, escaped: bool = False) -> str:
-    """A Markdown table without padding. left: columns of names, which come first; escaped: whether its texts are."""
-    texts = table if escaped else table.astype(str).map(plain).set_axis([plain(str(c)) for c in table], axis=1)
-    align = ["left"] * left + ["right"] * (len(table.columns) - left)
-    lines = str(texts.to_markdown(index=False, tablefmt="pipe", disable_numparse=True, colalign=align))
-    return re.sub(r" {2,}", " ", re.sub(r"-{3,}", "---", lines))
 
 
 def read_paper(results: Path, paper: str) -> pd.DataFrame:

@@ -93,13 +93,12 @@ class Comparison(Schema):
     @property
     def text(self) -> str:
         """The relation as it is read between the two sides."""
-        if self.relation == "within":
-            return f"within {self.tolerance:g} of" + ("" if self.value is None else f" {self.value:g}")
-        if self.relation in ("closer", "spread"):
-            return f"closer to {self.value:g} than" if self.relation == "closer" else f"spread at most {self.value:g}"
-        relation = f"throughout {self.relation}" if self.interval else self.relation
-        times = f" {self.times:g} times" if self.times != 1 else ""
-        return relation + ("" if self.value is None else f" {self.value:g}") + times
+        value = "" if self.value is None else f" {self.value:g}"
+        relation = {
+            "within": f"within {self.tolerance or 0:g} of", "closer": "closer to", "spread": "spread at most"
+        }.get(self.relation, f"throughout {self.relation}" if self.interval else self.relation)  # fmt: skip
+        times = f" {self.times:g} times" if self.times != 1 else " than" if self.relation == "closer" else ""
+        return relation + value + times
 
 
 class Claim(Schema):

@@ -89,12 +89,7 @@ def _recorded(record: Record, source: Source) -> Estimate:
     if source.metric == "clean":
         return share(record.clean)
     name, numbers = record.outcome(source), per_image(record, source)
-    steps, has, k, n = (
-        record.steps[name],
-        len(record.outcomes[name]),
-        0 if numbers is None else len(numbers),
-        len(record.clean),
-    )
+    steps, has, n = record.steps[name], len(record.outcomes[name]), len(record.clean)
     if source.metric == "halving" and numbers is not None:
         if np.isnan(numbers).all():
             raise _Unknown(f"no image's step was halved {source.place} times")
@@ -123,21 +118,16 @@ def _analysed(tree: Tree, source: Source) -> Estimate:
     return Estimate(value=value, n=n, low=low, high=high)
 
 
-def _whole(tree: Tree, path: str) -> float:
-    """What is divided by; InputError at 0 and below."""
-    if (divisor := number(tree, path)) <= 0:
-        raise InputError(f"{tree.file}: {path}: must be above 0 to divide by, not {divisor:g}")
-    return divisor
-
-
 def _counted(facts: Facts, source: Source) -> Estimate:
     """A number of a training, or the percentage of it that is spared against the baseline's."""
-    training, path = facts.trainings[source.model or ""], source.value or ""
-    if source.metric == "spared":
-        whole = _whole(facts.trainings[source.baseline or ""], source.against or path)
-        return Estimate(value=100 * (1 - number(training, path) / whole))
-    whole = _whole(training, source.against) if source.against else 1.0
-    return Estimate(value=source.times * number(training, path) / whole)
+    spared, path = source.metric == "spared", source.value or ""
+    counted = number(facts.trainings[source.model or ""], path)
+    if not spared and source.against is None:
+        return Estimate(value=source.times * counted)
+    tree, below = facts.trainings[(source.baseline if spared else source.model) or ""], source.against or path
+    if (whole := number(tree, below)) <= 0:
+        raise InputError(f"{tree.file}: {below}: must be above 0 to divide by, not {whole:g}")
+    return Estimate(value=100 * (1 - counted / whole) if spared else source.times * counted / whole)
 
 
 def _measured(facts: Facts, name: str, of: Literal["training", "epoch", "memory"]) -> tuple[float, str]:

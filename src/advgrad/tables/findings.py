@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from advgrad.errors import InputError
-from advgrad.tables.cells import plain, shown, table_md
+from advgrad.markdown import plain, table
+from advgrad.tables.cells import shown
 from advgrad.tables.claims import VERDICTS, Claim, Claims, Grid, counts, known, pick
 
 HOW = (
@@ -75,8 +76,8 @@ def claims_md(claims: Claims, judged: pd.DataFrame, scale: str) -> str:
     absent = judged.loc[judged["held"] == "not run"].value_counts(["claim", "reason"], sort=False)
     texts = [f"# {claims.paper}: the paper's claims", f"Scale: {scale}. {plain(HOW)}"]
     texts += [plain(" ".join(claims.note.split()))]
-    texts += [table_md(pd.DataFrame(summary), left=4), "## Comparisons that do not hold", table_md(failing, left=8)]
-    texts += ["## Comparisons that were not run", table_md(absent.reset_index(name="comparisons"), left=2)]
+    texts += [table(pd.DataFrame(summary), 4), "## Comparisons that do not hold", table(failing, 8)]
+    texts += ["## Comparisons that were not run", table(absent.reset_index(name="comparisons"), 2)]
     return "\n\n".join(filter(None, texts)) + "\n"
 
 
@@ -94,8 +95,8 @@ def _fill(parts: Sequence[str], where: str, grid: Grid, claims: Claims, judged: 
         case ["figure", number, row, column]:
             cell = pick(grid, f"Figure {number}", row, column, where)
             return shown(cell._replace(format=".4g", low=np.nan if cell.low == cell.high else cell.low))
-        case [table, row, column, *what] if what in ([], ["paper"]) and table not in ("scale", "claim", "figure"):
-            cell = pick(grid, f"Table {table}", row, column, where)
+        case [number, row, column, *what] if what in ([], ["paper"]) and number not in ("scale", "claim", "figure"):
+            cell = pick(grid, f"Table {number}", row, column, where)
             return (cell.paper_text or "no number") if what else shown(cell)
     raise InputError(f"{where}: {{{' | '.join(parts)}}}: {WANTS}")
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from advgrad.config import load_paper, papers
+from advgrad.config import load_paper
 from advgrad.files import write_text
+from advgrad.markdown import plain, table
 from advgrad.tables.build import metrics, remarks
-from advgrad.tables.cells import NOTHING, VERDICTS, cells_csv, plain, printed, read_cells, rows, table_md
+from advgrad.tables.cells import NOTHING, VERDICTS, cells_csv, printed, read_cells, rows
 from advgrad.tables.records import Facts, read_json
 from advgrad.tables.spec import SEPARATOR, Spec, load_specs
 
@@ -94,7 +95,7 @@ def render(spec: Spec, cells: pd.DataFrame, last: Sequence[str] = ()) -> dict[st
         below = tex(beside.lstrip(", "))
         latex.append(rf"\shortstack[r]{{{upper}\\{{\scriptsize {below}}}}}" if below else upper)
     wide = grid(spec, cells, values).assign(scale=cells["scale"].iloc[0])
-    table = table_md(grid(spec, cells, markdown, plain), len(spec.keys), escaped=True)
+    shown = table(grid(spec, cells, markdown, plain), len(spec.keys), escaped=True)
     notes = "\n".join(f"{number}. {plain(reason)}" for number, reason in enumerate(reasons, start=1))
     body, form = grid(spec, cells, latex, tex), "l" * len(spec.keys) + "r" * len(spec.columns)
     tabular = body.reset_index(drop=True).style.hide(axis="index").to_latex(hrules=True, column_format=form)
@@ -104,7 +105,7 @@ def render(spec: Spec, cells: pd.DataFrame, last: Sequence[str] = ()) -> dict[st
         rf"\caption[{{{tex(title)}}}]{{{tex(' '.join([f'{title}.', *texts]))}}}", rf"\fitted{{{tabular.strip()}}}",
         *(rf"\par\smallskip {text}" for text in [marked, *map(tex, last)] if text), r"\end{table}",
     ]  # fmt: skip
-    parts = [f"# {plain(title)}", *map(plain, texts), table, notes, *map(plain, last)]
+    parts = [f"# {plain(title)}", *map(plain, texts), shown, notes, *map(plain, last)]
     forms = {"csv": wide.to_csv(index=False, lineterminator="\n"), "md": "\n\n".join(filter(None, parts)) + "\n"}
     return {**forms, "tex": "\n".join(lines) + "\n"}
 
@@ -130,11 +131,7 @@ def document(specs: Sequence[Spec], scale: str, root: Path = Path()) -> str:
             title = f"{about.name}: {about.title} (arXiv {about.arxiv})"
             title = tex(f"{about.name}, companions" if companion else title)
             part = [spec for spec in specs if spec.paper == paper and isinstance(spec.table, str) == companion]
-            lines += [
-                r"\clearpage",
-                rf"\section{{{title}}}",
-                rf"\addcontentsline{{lot}}{{section}}{{{title}}}",
-            ]
+            lines += [r"\clearpage", rf"\section{{{title}}}", rf"\addcontentsline{{lot}}{{section}}{{{title}}}"]
             lines += [rf"\input{{tables/{spec.group}/{spec.name}.tex}}" for spec in part]
     return HEAD + "\n".join([*lines, r"\end{document}"]) + "\n"
 
@@ -143,11 +140,10 @@ def tally(specs: Sequence[Spec], cells: pd.DataFrame) -> dict[str, dict[str, dic
     """paper -> "all" or table -> verdict -> how many cells of the tables that quote the paper have it."""
     counts: dict[str, dict[str, dict[str, int]]] = {}
     for spec in (spec for spec in specs if spec.quotes):
-        verdicts = cells.loc[(cells["paper"] == spec.paper) & (cells["table"] == str(spec.table)), "verdict"]
-        table = {name: int((verdicts == name).sum()) for name in COMPARED}
-        total = counts.setdefault(spec.paper, {"all": dict.fromkeys(COMPARED, 0)})
-        total["all"] = {name: total["all"][name] + table[name] for name in COMPARED}
-        total[str(spec.table)] = table
+        verdicts = list(cells.loc[(cells["paper"] == spec.paper) & (cells["table"] == str(spec.table)), "verdict"])
+        tables = counts.setdefault(spec.paper, {"all": dict.fromkeys(COMPARED, 0)})
+        tables[str(spec.table)] = {name: verdicts.count(name) for name in COMPARED}
+        tables["all"] = {name: n + verdicts.count(name) for name, n in tables["all"].items()}
     return counts
 
 
@@ -159,9 +155,9 @@ def summary_md(specs: Sequence[Spec], cells: pd.DataFrame, claims: Mapping[str, 
             name = f"Table {spec.table}" if isinstance(spec.table, int) else spec.table
             lines.append((paper, f"[{name}](tables/{spec.group}/{spec.name}.md)", tables[str(spec.table)]))
         lines.append((f"**{paper}**", "**all**", tables["all"]))
-    table = pd.DataFrame([{"paper": paper, "table": name, "cells": sum(n.values()), **n} for paper, name, n in lines])
+    frame = pd.DataFrame([{"paper": paper, "table": name, "cells": sum(n.values()), **n} for paper, name, n in lines])
     known = {paper: ", ".join(f"{n} {name}" for name, n in verdicts.items() if n) for paper, verdicts in claims.items()}
-    texts = [f"Scale: {scale}. Cells that have a value of the paper's, by verdict:", table_md(table, 2, escaped=True)]
+    texts = [f"Scale: {scale}. Cells that have a value of the paper's, by verdict:", table(frame, 2, escaped=True)]
     texts.append("\n".join(f"- [Claims of {paper}](claims/{paper}.md): {text}." for paper, text in known.items()))
     return "\n\n".join(texts) + "\n"
 
@@ -177,7 +173,8 @@ def write_together(results: Path, specs: Path, scale: str, root: Path = Path()) 
     names, order = cells["paper"] + "-" + cells["table"], [spec.name for spec in known]
     cells = cells.iloc[names.map(order.index).argsort(kind="stable")].reset_index(drop=True)
     own = cells["table"].str.isdecimal()
-    claims = {paper: read_json(results / "claims" / f"{paper}.json")["verdicts"] for paper in papers(root)}
+    judged = sorted(file.stem for file in (specs / "claims").glob("*.yaml"))
+    claims = {paper: read_json(results / "claims" / f"{paper}.json")["verdicts"] for paper in judged}
     contents = {
         "cells.csv": cells_csv(cells.loc[own]),
         "companions.csv": cells_csv(cells.loc[~own]),
