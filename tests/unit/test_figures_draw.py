@@ -5,6 +5,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -76,6 +77,7 @@ def test_the_band_of_a_panel_may_stay_in_the_csv(figure: Figure, points: pd.Data
 AGAIN = """
 import sys
 from pathlib import Path
+from typing import Any
 from advgrad.figures.draw import draw
 from advgrad.figures.points import build_figure
 from advgrad.figures.spec import load_figure
@@ -131,3 +133,20 @@ def test_a_thin_line_has_the_colour_of_the_one_it_goes_with(figure: Figure):
     assert COLOURS[1].lower() not in svg
     apart = series | {"BP, now": Series(column="test_accuracy", of="bp-x0.1")}
     assert COLOURS[1].lower() in draw(only(figure, "e", series=apart), line("e", *series), "quick").decode()
+
+
+def test_the_last_bits_of_the_layout_do_not_reach_the_picture(figure: Figure, monkeypatch: pytest.MonkeyPatch):
+    """kiwisolver orders its variables by their addresses, so its sums come out anew in each process."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine as Engine
+
+    spec, points, execute = only(figure, "e"), line("e", "BP"), Engine.execute
+    first = draw(spec, points, "quick")
+
+    def shaken(engine: Engine, canvas: Any) -> Any:
+        layout = execute(engine, canvas)
+        for ax in canvas.axes:
+            ax.set_position([length * (1 + 1e-15) for length in ax.get_position().bounds])
+        return layout
+
+    monkeypatch.setattr(Engine, "execute", shaken)
+    assert draw(spec, points, "quick") == first

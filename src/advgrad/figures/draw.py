@@ -156,6 +156,16 @@ def _figure(figure: Figure, points: pd.DataFrame, scale: str) -> Any:
     return canvas
 
 
+def _settle(canvas: Any) -> None:
+    """Lay the panels out, and drop the solver's last bits, which hang on where things lie in memory."""
+    dpi, canvas.dpi = canvas.dpi, 72  # as the SVG is printed
+    canvas.draw_without_rendering()
+    canvas.dpi = dpi
+    canvas.set_layout_engine("none")
+    for ax in canvas.axes:
+        ax.set_position([round(length, 10) for length in ax.get_position().bounds])
+
+
 def draw(figure: Figure, points: pd.DataFrame, scale: str, form: str = "svg") -> bytes:
     """The picture. form: svg, or png to look at."""
     import matplotlib as mpl
@@ -168,7 +178,9 @@ def draw(figure: Figure, points: pd.DataFrame, scale: str, form: str = "svg") ->
         mpl.rcParams.update(STYLE)  # pyright: ignore
         canvas = _figure(figure, points, scale)
         if form == "svg":
-            FigureCanvasSVG(canvas).print_svg(file, metadata={"Date": None, "Creator": None})
+            svg = FigureCanvasSVG(canvas)
+            _settle(canvas)
+            svg.print_svg(file, metadata={"Date": None, "Creator": None})
         else:
             FigureCanvasAgg(canvas).print_png(file, metadata={"Software": None})
     return file.getvalue()
