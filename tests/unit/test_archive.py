@@ -23,15 +23,13 @@ from dvc_data.hashfile.tree import Tree
 from requests.adapters import HTTPAdapter
 
 from advgrad import archive
-from advgrad.config import load_yaml
 from advgrad.errors import InputError
 from advgrad.files import write_bytes
 
 ROOT = Path(__file__).parents[2]
 DATA, WEIGHTS = "data/set.safetensors", "models/net/weights.safetensors"
-OUTCOMES, TABLE, CLAIMS = (
-    f"reports/quick/{name}" for name in ("outcomes/p/net.json", "tables/p/sum.md", "claims/p.csv")
-)
+OUTCOMES, TABLE = "reports/quick/outcomes/p/net.json", "reports/quick/tables/p/sum.md"
+CLAIMS = "reports/quick/claims/p.csv"
 MADE = {DATA: b"images", WEIGHTS: b"weights", OUTCOMES: b"1 2 3\n", TABLE: b"6", CLAIMS: b"holds"}
 LOCKS: list[str] = ["dvc.lock", "reports/quick/dvc.lock"]
 SCRIPT = """\
@@ -48,21 +46,20 @@ TABLE_PY = SCRIPT.replace("PATH", TABLE).replace("TEXT", f"str(sum(map(int, Path
 CLAIMS_PY = SCRIPT.replace("PATH", CLAIMS).replace("TEXT", f"'holds' if Path('{TABLE}').read_text() == '6' else '-'")
 
 
-def folder_md5(files: dict[str, bytes]) -> str:
-    """Of an output that is a folder, by DVC's own code."""
+def folder_md5(content: bytes) -> str:
+    """Of an output that is a folder with the table, by DVC's own code."""
     tree = Tree()
-    for name, content in files.items():
-        tree.add((name,), None, HashInfo("md5", md5(content).hexdigest()))
+    tree.add(("sum.md",), None, HashInfo("md5", md5(content).hexdigest()))
     tree.digest()
     return str(tree.hash_info and tree.hash_info.value)
 
 
+DIGESTS = {path: md5(content).hexdigest() for path, content in MADE.items()}
+DIGESTS["reports/quick/tables/p"] = folder_md5(MADE[TABLE])
+
+
 def entry(cmd: str, deps: list[str], outs: list[str]) -> dict[str, Any]:
-    written = [
-        {"path": path, "md5": md5(MADE[path]).hexdigest(), "size": len(MADE[path])} for path in outs if path in MADE
-    ]
-    if "tables/p" in outs[0]:
-        written = [{"path": outs[0], "md5": folder_md5({"sum.md": MADE[TABLE]}), "size": 1}]
+    written = [{"path": path, "md5": DIGESTS[path], "size": 1} for path in outs]
     return {"cmd": f"stages/run {cmd}", "deps": [{"path": path} for path in deps], "outs": written}
 
 
@@ -181,7 +178,6 @@ def test_what_other_programs_find_in_it(project: Path, file: Path, tmp_path: Pat
 def test_tampered_outcomes_with_hashes_that_fit(tar: bytes, tmp_path: Path):
     """First dvc.lock gives it away; with that mended, what is made of the outcomes."""
     assert verified(gzip.compress(tar), tmp_path) == verified(gzip.compress(tar), tmp_path, render=False) == []
-    assert [path.name for path in tmp_path.iterdir()] == ["x.tar.gz"]
     other = b"1 1 1\n"
     lines = verified(changed(tar, {OUTCOMES: other}), tmp_path, render=False)
     assert lines == [f"{OUTCOMES}: not there, or not the one in the dvc.lock of quick (attack@net makes it)"]
@@ -192,18 +188,11 @@ def test_tampered_outcomes_with_hashes_that_fit(tar: bytes, tmp_path: Path):
 
 def test_other_tampering_with_hashes_that_fit(tar: bytes, tmp_path: Path):
     lock, other = COMMITTED["dvc.lock"], "not what the code and packages here make of the other files"
+    crate = archive.read(tar)[0].files["ro-crate-metadata.json"]
     for path, content, says in (
-        (
-            "reports/quick/tables/p/more.md",
-            b"a table",
-            "reports/quick/tables/p: not there, or not the one in the dvc.lock of",
-        ),
+        ("reports/quick/tables/p/more.md", b"a table", "reports/quick/tables/p: not there, or not the one in the "),
         ("ro-crate-metadata.json", b"{}", "ro-crate-metadata.json: says no commit"),
-        (
-            "ro-crate-metadata.json",
-            archive.read(tar)[0].files["ro-crate-metadata.json"] + b" ",
-            f"ro-crate-metadata.json: {other}",
-        ),
+        ("ro-crate-metadata.json", crate + b" ", f"ro-crate-metadata.json: {other}"),
         ("dvc.lock", b"stages: {}", "reports/quick/dvc.lock: not there, or another one than dvc.lock; `make repro` wr"),
         ("locks", b"stages: {a: 1}", "dvc.lock or another file is malformed: "),
         ("locks", b"stages: {", "reports/quick/dvc.lock:2: not YAML: "),
@@ -239,8 +228,6 @@ def test_a_damaged_file_is_found(file: Path, tar: bytes, tmp_path: Path):
     for other in (b"", b"hello", b"PK\3\4", gzip.compress(b"hello"), gzip.compress(bytes(10240))):
         with pytest.raises(InputError, match=r"x\.tar\.gz: not an archive that"):
             verified(other, tmp_path)
-    with pytest.raises(InputError, match="nothing: no such file or directory"):
-        archive.verify(tmp_path / "nothing", print)
 
 
 def test_unsafe_members(tar: bytes, tmp_path: Path):
@@ -251,8 +238,6 @@ def test_unsafe_members(tar: bytes, tmp_path: Path):
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
         lines = verified(rewritten(tar, {"type": kind, "linkname": "/etc/passwd", "size": 0}), tmp_path)
         assert "/LICENSE': not a plain file" in lines[0]
-    for edit in ({"mode": 0o600}, {"mtime": 5}, {"uid": 1}, {"uname": "root"}):
-        assert verified(rewritten(tar, edit), tmp_path) == ["LICENSE: it, or its tar header, is not as written"]
 
 
 def test_what_is_no_commit_or_not_its_results(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -268,15 +253,12 @@ def test_what_is_no_commit_or_not_its_results(project: Path, tmp_path: Path, mon
     refused(other)
     write(copy, {OUTCOMES: MADE[OUTCOMES], TABLE: b"7"})
     refused(f"{OUTCOMES}: differs from the last commit")
-    old, new = (folder_md5({"sum.md": content}).encode() for content in (b"6", b"7"))
+    old, new = (folder_md5(content).encode() for content in (b"6", b"7"))
     commit(copy, dict.fromkeys(LOCKS, COMMITTED["dvc.lock"].replace(old, new)))
     refused(f"{TABLE}: not what the code and packages here make of the other files")
     commit(copy, COMMITTED | {"manifest-sha256.txt": b"mine"})
     refused("manifest-sha256.txt: a link, or a name")
     (copy / "manifest-sha256.txt").unlink()
-    (copy / "CITATION.cff").unlink()
-    commit(copy, {})
-    refused("CITATION.cff: not there, and an archive needs it")
     monkeypatch.setattr(archive, "STAGES", copy / "stages")
     commit(copy, COMMITTED | {"stages/tables.py": b"raise SystemExit('error: no such row')"})
     refused("no such row")
@@ -311,11 +293,3 @@ def test_the_crate_is_valid(file: Path, tmp_path: Path, monkeypatch: pytest.Monk
     del graph["#quick/tables@p"]["instrument"]
     (crate / "ro-crate-metadata.json").write_text(json.dumps(content))
     assert any("The Action MUST have an instrument" in issue for issue in issues())
-
-
-def test_this_projects_reports_would_be_made_again():
-    for stage in load_yaml(ROOT / "dvc.lock")["stages"].values():
-        command, kind, *_ = stage["cmd"].split()
-        assert (command, (ROOT / f"stages/{kind}.py").is_file()) == ("stages/run", True)
-        for path in (out["path"] for out in stage["outs"] if kind in ("tables", "figures", "claims", "report")):
-            assert archive.RENDERED.fullmatch(path)
