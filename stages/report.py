@@ -3,10 +3,9 @@
 from pathlib import Path
 
 from advgrad import stage
-from advgrad.files import write_text
+from advgrad.files import read_json, write_text
 from advgrad.report.page import page
 from advgrad.tables.cells import read_cells
-from advgrad.tables.records import read_json
 from advgrad.tables.render import write_together
 
 

@@ -1,7 +1,11 @@
 """Files that are whole or not there: written under a temporary name next to the target, then renamed."""
 
+import json
 import os
 from pathlib import Path
+from typing import Any
+
+from advgrad.errors import InputError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -18,3 +22,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write text as UTF-8, line ends as they are."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def read_json(path: Path) -> Any:
+    """The file's content; InputError if it is missing or not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON: {error}") from None

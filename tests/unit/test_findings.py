@@ -115,11 +115,6 @@ def test_a_place_that_names_nothing_is_one_line(site: Path, place: str, says: st
     assert says in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_page_without_a_template(site: Path):
-    with pytest.raises(InputError, match=r"nothing\.md: no such file"):
-        findings_md(site / "nothing.md", {}, load_claims(site / "gaat.yaml"), pd.DataFrame(), "quick")
-
-
 @pytest.mark.parametrize("paper", ["attack-bnn", "gaat", "linbp"])
 def test_the_papers_pages_say_how_each_claim_ends(paper: str):
     text = (SPECS / "findings" / f"{paper}.md").read_text(encoding="utf-8")

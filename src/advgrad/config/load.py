@@ -4,13 +4,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from advgrad.config.schema import CurvesRun, Fork, Further, PaperFile, Run, ScaleFile, Settings, SimulationRun, Transfer
 from advgrad.config.yaml12 import load_yaml, merge
 from advgrad.errors import InputError
 
-T = TypeVar("T", bound=BaseModel)
+T = TypeVar("T")
 
 
 def _line(file: Path, error: ValidationError) -> str:
@@ -25,7 +25,7 @@ def _line(file: Path, error: ValidationError) -> str:
 def parse(schema: type[T], raw: Any, file: Path) -> T:
     """raw as schema; InputError with file, key and what is allowed."""
     try:
-        return schema.model_validate(raw)
+        return TypeAdapter(schema).validate_python(raw)
     except ValidationError as error:
         raise InputError(_line(file, error)) from None
 

@@ -20,12 +20,11 @@ ROUNDING = 1e-9  # binary fractions: 0.3 - 0.1 is within 0.2
 def verdict(
     ours: Estimate, paper_value: float | None, source: Source, judge: bool, beside: tuple[Estimate, float] | None = None
 ) -> Verdict:
-    """What our value says about the paper's.
-
-    judge: whether the scale's values are held against the paper's. Parameters are no results: they are the paper's own
-    at every scale. Seconds are another machine's: never judged, as what is not full.
-    beside: the cell that it is read against, ours and the paper's. A value that does not agree has the same direction
-    if it is above, at or below that, as the paper's is. That goes by values; claims ask whether by more than chance.
+    """What our value says about the paper's. judge: whether the scale's values are held against the paper's. Parameters
+    are no results: they are the paper's own at every scale. Seconds are another machine's: never judged, as what is not
+    full. beside: the cell that it is read against, ours and the paper's. A value that does not agree has the same
+    direction if it is above, at or below that, as the paper's is. That goes by values; claims ask whether by more than
+    chance.
     """
     if ours.value is None:
         return "not run"
@@ -62,10 +61,8 @@ def _cells(spec: Spec, facts: Facts, plan: Plan, scale: str, judge: bool) -> Ite
 
 
 def build_cells(specs: Sequence[Spec], facts: Facts, scale: str, root: Path = Path()) -> pd.DataFrame:
-    """The frame of the tables' cells in their specs' order.
-
-    facts: what `read_facts` gives for the specs; root: folder with params/. InputError if a spec names what the records
-    or the parameters have not.
+    """The frame of the tables' cells in their specs' order. facts: what `read_facts` gives for the specs; root: folder
+    with params/. InputError if a spec names what the records or the parameters have not.
     """
     judge = load_scale(scale, root).judge == "all"
     plans = {paper: read_plan(paper, scale, root) for paper in sorted({spec.paper for spec in specs})}

@@ -57,61 +57,42 @@ def write_cells(file: Path, cells: pd.DataFrame) -> None:
     write_text(file, cells_csv(cells))
 
 
-def read_lines(file: Path, what: str, columns: Sequence[str]) -> pd.DataFrame:
-    """A CSV file as texts. columns: all of them, in their order; what: what the file should be, for messages.
-
-    InputError if there is no such file, or something else in it.
+def read_lines(file: Path, what: str, columns: Sequence[str], numbers: Sequence[str] = ()) -> pd.DataFrame:
+    """A CSV file. columns: all of them, in their order; numbers: those of floats (n is Int64), the others are texts.
+    InputError if there is no such file, or not `what` in it.
     """
     try:
         lines = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
+        if tuple(lines.columns) != tuple(columns):
+            raise InputError(f"{file}: columns must be {','.join(columns)}")
+        known = {name: lines[name].replace({"": "nan", NOTHING: "nan"}).astype(float) for name in numbers}
+        if "n" in columns:
+            known["n"] = pd.Series([int(n) if n else None for n in lines["n"]], lines.index, dtype="Int64")
+        return lines.assign(**known)
     except FileNotFoundError:
         raise InputError(f"{file}: no such file") from None
     except ValueError as error:  # of pandas' parser, too
         raise InputError(f"{file}: not {what}: {' '.join(str(error).split())}") from None
-    if tuple(lines.columns) != tuple(columns):
-        raise InputError(f"{file}: columns must be {','.join(columns)}")
-    return lines
-
-
-def _floats(texts: Any) -> pd.Series:
-    return texts.replace({"": "nan", NOTHING: "nan"}).astype(float)
 
 
 def read_cells(*files: Path) -> pd.DataFrame:
     """What write_cells wrote, one file after another; InputError if one is missing or something else."""
-    frames = [frame([])]
-    for file in files:
-        lines = read_lines(file, "a table of cells", COLUMNS)
-        try:
-            if odd := sorted(set(lines["verdict"]) - set(VERDICTS)):
-                raise ValueError(f"verdict {odd[0]!r}")
-            numbers = {name: _floats(lines[name]) for name in FLOATS}
-            counts = pd.Series([int(n) if n else None for n in lines["n"]], lines.index, dtype="Int64")
-            frames.append(lines.assign(**numbers, n=counts))
-            printed(frames[-1])
-        except ValueError as error:
-            raise InputError(f"{file}: not a table of cells: {error}") from None
-    return pd.concat(frames, ignore_index=True) if files else frames[0]
+    frames = [read_lines(file, "a table of cells", COLUMNS, FLOATS) for file in files]
+    for file, cells in zip(files, frames, strict=True):
+        if odd := sorted(set(cells["verdict"]) - set(VERDICTS)):
+            raise InputError(f"{file}: not a table of cells: verdict {odd[0]!r}")
+    return pd.concat(frames, ignore_index=True) if files else frame([])
 
 
 def read_points(file: Path) -> pd.DataFrame:
-    """A figure's points, figures/PAPER/NAME.csv: columns POINT; y, low and high floats, n Int64, the rest texts.
-
-    InputError if it is missing or something else.
-    """
-    lines = read_lines(file, "the points of a figure", POINT)
-    try:
-        numbers = {name: _floats(lines[name]) for name in ("y", "low", "high")}
-        return lines.assign(**numbers, n=_floats(lines["n"]).astype("Int64"))
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{file}: not the points of a figure: {error}") from None
+    """A figure's points, figures/PAPER/NAME.csv, with columns POINT; InputError if it is missing or something else."""
+    return read_lines(file, "the points of a figure", POINT, ("y", "low", "high"))
 
 
 def read_paper(results: Path, paper: str) -> pd.DataFrame:
-    """A paper's cells and, as cells, the points of its figures, with their place: "Table 2", "Figure mnist-1".
-
-    A point's row is "PANEL / SERIES", its column x. results: reports/SCALE; InputError if no table of the paper is
-    built, or a file is something else.
+    """A paper's cells and, as cells, the points of its figures, with their place: "Table 2", "Figure mnist-1". A
+    point's row is "PANEL / SERIES", its column x. results: reports/SCALE; InputError if no table of the paper is built,
+    or a file is something else.
     """
     cells = read_cells(*sorted(results.glob(f"tables/{paper}*/cells.csv")))
     tables = cells.loc[cells["paper"] == paper]

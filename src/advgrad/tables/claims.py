@@ -50,17 +50,10 @@ class Than(Schema):
         named = {"Table": self.table, "Figure": self.figure}
         return next((f"{kind} {number}" for kind, number in named.items() if number is not None), "")
 
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if self.table is not None and self.figure is not None:
-            raise ValueError("wants a table or a figure, not both")
-        return self
-
 
 class Comparison(Schema):
-    """Each of the left cells against each cell, or the constant, on the other side.
-
-    A figure's cells have "PANEL / SERIES" as their row and x as their column.
+    """Each of the left cells against each cell, or the constant, on the other side. A figure's cells have "PANEL /
+    SERIES" as their row and x as their column.
     """
 
     tables: tuple[Number, ...] = ()
@@ -77,12 +70,14 @@ class Comparison(Schema):
     def _sides_fit(self) -> Self:
         if bool(self.tables) == (self.figure is not None):
             raise ValueError("wants tables or a figure")
+        if self.than and self.than.table is not None and self.than.figure is not None:
+            raise ValueError("than: wants a table or a figure, not both")
         wants, sides = WANTS.get(self.relation), (self.than is not None, self.value is not None)
         if (wants or (not sides[1], not sides[0])) != sides:
             raise ValueError(f"{self.relation}: wants than or value; closer wants both, spread a value")
         if (self.tolerance is None) == (self.relation == "within"):
             raise ValueError("a tolerance is for within, which wants one")
-        if self.interval and self.relation not in ("<=", "<", ">=", ">"):
+        if self.interval and self.relation in ("within", *WANTS):
             raise ValueError("interval is for <=, <, >= and >")
         return self
 
@@ -119,7 +114,6 @@ class Claims(Schema):
 
 def grid_of(cells: pd.DataFrame) -> Grid:
     """place -> row -> column -> cell, with its name and, as value_text and paper_text, its numbers as they are printed.
-
     cells: as `read_paper` gives them.
     """
     texts = printed(cells)
@@ -138,9 +132,8 @@ def known(what: str, name: str, names: Iterable[str]) -> str:
 
 
 def pick(grid: Grid, place: str, row: str, column: str, where: str = "claims") -> Any:
-    """One cell; InputError if there is none. A curve that was not drawn up to x has no point there.
-
-    where: what asks for it, for messages.
+    """One cell; InputError if there is none. A curve that was not drawn up to x has no point there. where: what asks
+    for it, for messages.
     """
     lines = grid[known(f"{where}:", place, grid)]
     columns = lines[known(f"{where}: {place}: row", row, lines)]
@@ -189,9 +182,8 @@ def held(comparison: Comparison, sides: Sequence[Sequence[float]]) -> Held:
         return "not run"
     value, low, high = _gap(comparison, np.array(sides, float))
     most = high if comparison.interval else value
-    if comparison.relation in ("<", ">"):
-        return "holds" if most < -ROUNDING else "contradicted" if low >= -ROUNDING else "undecided"
-    return "holds" if most <= ROUNDING else "contradicted" if low > ROUNDING else "undecided"
+    edge = -ROUNDING if comparison.relation in ("<", ">") else ROUNDING
+    return "holds" if most < edge else "contradicted" if low >= edge else "undecided"
 
 
 def _judge(comparison: Comparison, name: str, lefts: Sequence[Any], right: Any) -> dict[str, str]:
@@ -250,10 +242,8 @@ def _verdict(claim: Claim, lines: pd.DataFrame, judge: Judge) -> Verdict:
 
 
 def judge_claims(claims: Claims, grid: Grid, judge: Judge, scale: str) -> pd.DataFrame:
-    """A line for each comparison, columns as in COLUMNS, all texts, claim by claim.
-
-    judge: what the scale holds against the paper. InputError if a claim names a table, figure, row or column that is
-    not there.
+    """A line for each comparison, columns as in COLUMNS, all texts, claim by claim. judge: what the scale holds against
+    the paper. InputError if a claim names a table, figure, row or column that is not there.
     """
     parts = []
     for name, claim in claims.claims.items():

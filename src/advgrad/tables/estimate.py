@@ -48,10 +48,9 @@ def mean(numbers: np.ndarray) -> Estimate:
 
 
 def _mark(run: tuple[int, ...], source: Source) -> int | None:
-    """Position of the cell's mark among the steps of the run.
-
-    An attack's first steps do not depend on how many follow, so the same step count is the same mark. A scale
-    that shrinks the step counts keeps their number: then it is the mark in the same place.
+    """Position of the cell's mark among the steps of the run. An attack's first steps do not depend on how many follow,
+    so the same step count is the same mark. A scale that shrinks the step counts keeps their number: then it is the
+    mark in the same place.
     """
     marks = source.marks or (source.mark,)
     if source.mark in run:
@@ -61,9 +60,8 @@ def _mark(run: tuple[int, ...], source: Source) -> int | None:
 
 def per_image(record: Record, source: Source) -> np.ndarray | None:
     """(k,) what each of the record's first k images adds to the cell: 1 or 0, or iterations; NaN: it is not counted.
-
-    Success counts images that are classified correctly before the attack only; halvings those that came. None: the
-    mark was not run.
+    Success counts images that are classified correctly before the attack only; halvings those that came. None: the mark
+    was not run.
     """
     if source.metric == "clean":
         return record.clean.astype(float)
@@ -112,9 +110,9 @@ def _recorded(record: Record, source: Source) -> Estimate:
 def _analysed(tree: Tree, source: Source) -> Estimate:
     """A number of an analysis, with the interval that it has."""
     known, n = leaf(tree, source.value or "")
-    if not known.finite:
-        return Estimate(n=n, reason="the analysis gave no finite number")
     value, low, high = (None if x is None else source.times * x for x in (known.value, known.low, known.high))
+    if value is None or not np.isfinite([value, low or 0, high or 0]).all():
+        return Estimate(n=n, reason="the analysis gave no finite number")
     return Estimate(value=value, n=n, low=low, high=high)
 
 
@@ -134,11 +132,11 @@ def _measured(facts: Facts, name: str, of: Literal["training", "epoch", "memory"
     """Seconds of a training or, their mean, of one of its epochs, or its peak memory in GiB; and the machine."""
     if (measured := facts.measured.get(name)) is None:
         raise _Unknown("not measured at this scale")
-    if of == "training":
-        return measured.seconds, measured.machine
-    if (measured.gib if of == "memory" else measured.epochs) is None:
+    epoch = measured.seconds / measured.epochs if measured.epochs else None
+    value = {"training": measured.seconds, "epoch": epoch, "memory": measured.gib}[of]
+    if value is None:
         raise _Unknown(f"measured without its {'memory' if of == 'memory' else 'number of epochs'}")
-    return measured.gib or 0.0 if of == "memory" else measured.seconds / (measured.epochs or 1), measured.machine
+    return value, measured.machine
 
 
 def _spent(facts: Facts, model: str, until: Until) -> tuple[float, list[str]]:
@@ -154,9 +152,8 @@ def _spent(facts: Facts, model: str, until: Until) -> tuple[float, list[str]]:
 
 def _timed(facts: Facts, source: Source) -> Estimate:
     """Minutes of a training, the percentage of them saved against the baseline's, seconds of one of its epochs, its
-    peak memory in GiB, or seconds of what an analysis has clocked.
-
-    A ratio or a sum over two machines is shown, never judged.
+    peak memory in GiB, or seconds of what an analysis has clocked. A ratio or a sum over two machines is shown, never
+    judged.
     """
     model = source.model or ""
     if source.metric in ("minutes", "saved"):

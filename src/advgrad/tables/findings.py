@@ -20,7 +20,7 @@ import pandas as pd
 from advgrad.errors import InputError
 from advgrad.markdown import plain, table
 from advgrad.tables.cells import shown
-from advgrad.tables.claims import VERDICTS, Claim, Claims, Grid, counts, known, pick
+from advgrad.tables.claims import HELD, VERDICTS, Claim, Claims, Grid, counts, known, pick
 
 HOW = (
     "A comparison holds if it holds for the values (where it says throughout: wherever in their 95 % intervals the "
@@ -31,7 +31,6 @@ HOW = (
 )
 SHOWN = ["claim", "held", "left", "left_value", "relation", "right", "right_value", "reason"]
 HEADS = ["claim", "", "left", "value", "relation", "right", "value", "reason"]
-EXCEPTION = "exception in the paper"
 PLACE = re.compile(r"\{([^{}]*)\}")
 WANTS = (
     "wants {TABLE | ROW | COLUMN}, {TABLE | ROW | COLUMN | paper}, {figure | NUMBER | PANEL / SERIES | X}, "
@@ -41,11 +40,10 @@ WANTS = (
 
 def claims_json(judged: pd.DataFrame) -> str:
     """Counts of verdicts, and of comparisons by claim: for `dvc metrics diff`."""
-    verdicts = list(judged.drop_duplicates("claim")["verdict"])
-    comparisons = {}
+    verdicts, comparisons = list(judged.drop_duplicates("claim")["verdict"]), {}
     for name, lines in judged.groupby("claim", sort=False):
-        paper = counts(lines, "paper_held")
-        comparisons[name] = counts(lines) | {f"paper {held}": paper[held] for held in ("holds", "contradicted")}
+        papers = {f"paper {held}": n for held, n in counts(lines, "paper_held").items() if held in HELD[:2]}
+        comparisons[name] = counts(lines) | papers
     totals = {name: verdicts.count(name) for name in VERDICTS}
     return json.dumps({"verdicts": totals, "comparisons": comparisons}, indent=2) + "\n"
 
@@ -70,12 +68,12 @@ def claims_md(claims: Claims, judged: pd.DataFrame, scale: str) -> str:
         texts = {"claim": name, "what it says": says(claim), "where": claim.where, "verdict": lines["verdict"].iloc[0]}
         summary.append({**texts, **counts(lines), "paper": rate(lines, "paper_held") or "gives no numbers"})
     ours = judged.loc[judged["held"].isin(["contradicted", "undecided"])]
-    papers = judged.loc[judged["paper_held"] == "contradicted"].assign(held=EXCEPTION, reason="")
+    papers = judged.loc[judged["paper_held"] == "contradicted"].assign(held="exception in the paper", reason="")
     papers = papers.assign(left_value=papers["paper_left"], right_value=papers["paper_right"])
     failing = pd.concat([ours, papers]).sort_index(kind="stable").reindex(columns=SHOWN).set_axis(HEADS, axis=1)
     absent = judged.loc[judged["held"] == "not run"].value_counts(["claim", "reason"], sort=False)
-    texts = [f"# {claims.paper}: the paper's claims", f"Scale: {scale}. {plain(HOW)}"]
-    texts += [plain(" ".join(claims.note.split()))]
+    note = plain(" ".join(claims.note.split()))
+    texts = [f"# {claims.paper}: the paper's claims", f"Scale: {scale}. {plain(HOW)}", note]
     texts += [table(pd.DataFrame(summary), 4), "## Comparisons that do not hold", table(failing, 8)]
     texts += ["## Comparisons that were not run", table(absent.reset_index(name="comparisons"), 2)]
     return "\n\n".join(filter(None, texts)) + "\n"
@@ -102,11 +100,8 @@ def _fill(parts: Sequence[str], where: str, grid: Grid, claims: Claims, judged: 
 
 
 def findings_md(file: Path, grid: Grid, claims: Claims, judged: pd.DataFrame, scale: str) -> str:
-    """The page. file: its template; InputError with its line where a cell or claim is not known, or it has no file."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
+    """The page. file: its template; InputError with its line where a cell or claim is not known."""
+    text = file.read_text(encoding="utf-8")
 
     def fill(place: re.Match[str]) -> str:
         parts = [part.strip() for part in place[1].split("|")]

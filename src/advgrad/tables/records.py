@@ -1,31 +1,22 @@
 """What was run and measured: outcomes, analyses and trainings in reports/SCALE, times in reports/measured.json."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isclose, isfinite
+from math import isclose
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
-from pydantic import (
-    BaseModel,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    TypeAdapter,
-    ValidationError,
-)
+from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from advgrad.config import load_paper
+from advgrad.config import load_paper, parse
 from advgrad.errors import InputError
+from advgrad.files import read_json
 from advgrad.tables.spec import Source, Spec, reads
 
-T = TypeVar("T")
 FLOAT32 = "float32"
 HALVINGS = "halvings/"  # before ATTACK/GRADIENT: the array is no outcome
 FOLDERS = {"outcomes": ".safetensors", "analyses": ".json", "trainings": ".json"}  # of results -> their files
@@ -66,7 +57,6 @@ class Record:
 
     @property
     def steps(self) -> dict[str, tuple[int, ...]]:
-        """ATTACK/GRADIENT -> steps at each mark."""
         return {name: run.steps for name, run in self.summary.runs.items()}
 
     def outcome(self, source: Source) -> str:
@@ -112,10 +102,6 @@ class Leaf(BaseModel, extra="forbid", frozen=True, strict=True):
     high: float | None = None
     n: NonNegativeInt | None = None  # what it rests on, where that is not its group's n
 
-    @property
-    def finite(self) -> bool:
-        return self.value is not None and all(isfinite(x) for x in (self.value, self.low, self.high) if x is not None)
-
 
 class Tree(NamedTuple):
     """A file's content: mappings and lists, numbers at their ends."""
@@ -134,26 +120,6 @@ class Facts(NamedTuple):
     parameters: Tree = Tree(Path(), {})
 
 
-def read_json(file: Path) -> Any:
-    """The file's content; InputError if it is missing or not JSON."""
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
-    except ValueError as error:
-        raise InputError(f"{file}: not JSON: {error}") from None
-
-
-def _parsed(kind: type[T], content: Any, where: str) -> T:
-    """The content as that type; InputError, which begins with `where`, if it is something else."""
-    try:
-        return TypeAdapter(kind).validate_python(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
-        raise InputError(f"{where}: {key}{first['msg'].lower()}, not {first['input']!r}"[:300]) from None
-
-
 def file_of(folder: Path, name: str, suffix: str = ".json") -> Path:
     """The file of a name, wherever below the folder it lies; InputError if it is not there."""
     file = next(folder.rglob(f"{name}{suffix}"), None)
@@ -165,24 +131,17 @@ def file_of(folder: Path, name: str, suffix: str = ".json") -> Path:
 def read_tree(folder: Path, name: str) -> Tree:
     """An analysis or a training, NAME.json below the folder; InputError if it is missing or broken."""
     file = file_of(folder, name)
-    return Tree(file, _parsed(dict[str, Any], read_json(file), f"{file}"))
-
-
-def _below(node: Any) -> dict[str, Any]:
-    """key -> what it leads to; a list's keys are its positions, a number has none."""
-    if isinstance(node, Mapping):
-        return {str(key): value for key, value in node.items()}
-    return {str(i): value for i, value in enumerate(node)} if isinstance(node, list | tuple) else {}
+    return Tree(file, parse(dict[str, Any], read_json(file), file))
 
 
 def look_up(tree: Tree, path: str) -> Any:
-    """What lies at the dotted path; InputError with what lies there instead.
-
-    Keys may hold dots ("pgd_beta0.1"): of the keys that the rest of the path begins with, the longest is taken.
+    """What lies at the dotted path; InputError with what lies there instead. Keys may hold dots ("pgd_beta0.1"): of the
+    keys that the rest of the path begins with, the longest is taken.
     """
     node, rest = cast(Any, tree.content), path
     while rest:
-        below = _below(node)
+        items = node.items() if isinstance(node, Mapping) else enumerate(node) if isinstance(node, list | tuple) else ()
+        below = {str(key): value for key, value in items}  # a list's keys are its positions
         fitting = [key for key in below if f"{rest}.".startswith(f"{key}.")]
         if not fitting:
             where = path.removesuffix(rest).rstrip(".") or "the file"
@@ -193,14 +152,13 @@ def look_up(tree: Tree, path: str) -> Any:
 
 
 def leaf(tree: Tree, path: str) -> tuple[Leaf, int]:
-    """An analysis's number and the images behind it: its own n, or that of the group that the path begins with.
-
-    A group's name may hold dots.
+    """An analysis's number and the images behind it: its own n, or that of the group that the path begins with. A
+    group's name may hold dots.
     """
-    known = _parsed(Leaf, look_up(tree, path), f"{tree.file}: {path}")
+    known = parse(Leaf, look_up(tree, path), Path(f"{tree.file}: {path}"))
     group = max((key for key in tree.content if f"{path}.".startswith(f"{key}.")), key=len)
-    n = known.n if known.n is not None else _parsed(int, look_up(tree, f"{group}.n"), f"{tree.file}: {group}.n")
-    return known, n
+    n = parse(int, look_up(tree, f"{group}.n"), Path(f"{tree.file}: {group}.n"))
+    return known, n if known.n is None else known.n
 
 
 def number(tree: Tree, path: str) -> float:
@@ -214,7 +172,7 @@ def number(tree: Tree, path: str) -> float:
 def read_record(outcomes: Path, name: str) -> Record:
     """NAME.safetensors and NAME.json below the folder; InputError if missing, broken or at odds."""
     file, beside = file_of(outcomes, name, ".safetensors"), file_of(outcomes, name)
-    summary = _parsed(Summary, read_json(beside), f"{beside}")
+    summary = parse(Summary, read_json(beside), beside)
     try:
         arrays = load_file(file)
     except SafetensorError as error:
@@ -238,7 +196,7 @@ def read_record(outcomes: Path, name: str) -> Record:
 
 def read_measurements(file: Path, scale: str) -> dict[str, Measurement]:
     """Times at one scale, by MODEL (training) or "MODEL OUTCOME"; empty if that scale was never measured."""
-    return _parsed(dict[str, dict[str, Measurement]], read_json(file), f"{file}").get(scale, {})
+    return parse(dict[str, dict[str, Measurement]], read_json(file), file).get(scale, {})
 
 
 def inputs(specs: Sequence[Spec], results: Path) -> list[Path]:
@@ -248,10 +206,8 @@ def inputs(specs: Sequence[Spec], results: Path) -> list[Path]:
 
 
 def read_facts(specs: Sequence[Spec], results: Path, measured: Path, scale: str, root: Path = Path()) -> Facts:
-    """All that tables of one paper read, and no other file.
-
-    results: folder with outcomes/, analyses/ and trainings/; measured: reports/measured.json; root: with params/.
-    InputError if a file that is needed is missing or broken.
+    """All that tables of one paper read, and no other file. results: folder with outcomes/, analyses/ and trainings/;
+    measured: reports/measured.json; root: with params/. InputError if a file that is needed is missing or broken.
     """
     names, paper = reads(*specs), specs[0].paper if specs else ""
     file = root / "params" / f"{paper}.yaml"

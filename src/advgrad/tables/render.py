@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from advgrad.config import load_paper
-from advgrad.files import write_text
+from advgrad.files import read_json, write_text
 from advgrad.markdown import plain, table
 from advgrad.tables.build import metrics, remarks
 from advgrad.tables.cells import NOTHING, VERDICTS, cells_csv, printed, read_cells, rows
-from advgrad.tables.records import Facts, read_json
+from advgrad.tables.records import Facts
 from advgrad.tables.spec import SEPARATOR, Spec, load_specs
 
 NO_CELL = "n/a"  # where the paper's table has no cell
@@ -53,9 +53,8 @@ def tex(text: str) -> str:
 
 
 def grid(spec: Spec, cells: pd.DataFrame, texts: list[str], escape: Callable[[str], str] | None = None) -> pd.DataFrame:
-    """The cells' texts in the table's rows and columns, after a column for each key of the rows' names.
-
-    escape: of keys and headings, which then have their units.
+    """The cells' texts in the table's rows and columns, after a column for each key of the rows' names. escape: of keys
+    and headings, which then have their units.
     """
     wide = cells.assign(text=texts).pivot(index="row", columns="column", values="text").astype(object)
     wide = wide.reindex(index=list(spec.rows), columns=list(spec.columns)).fillna(NO_CELL)
@@ -77,7 +76,6 @@ def _caption(spec: Spec, cells: pd.DataFrame) -> str:
 
 def render(spec: Spec, cells: pd.DataFrame, last: Sequence[str] = ()) -> dict[str, str]:
     r"""{"csv": wide, our values only; "md": ...; "tex": a booktabs table to be \input, intervals below the values}.
-
     cells: those of the table; last: lines below it, on how the models came to be.
     """
     title = f"{spec.paper}, {'Table ' if isinstance(spec.table, int) else ''}{spec.table}: {spec.title}"
@@ -120,9 +118,8 @@ def group_files(specs: Sequence[Spec], cells: pd.DataFrame, facts: Facts) -> dic
 
 
 def document(specs: Sequence[Spec], scale: str, root: Path = Path()) -> str:
-    r"""The LaTeX document; it needs tables/GROUP/NAME.tex, and no package outside TeX Live's recommended ones.
-
-    specs: in their order; companions come last. Tables stand where they are named; floats would pass the headings.
+    r"""The LaTeX document; it needs tables/GROUP/NAME.tex, and no package outside TeX Live's recommended ones. specs:
+    in their order; companions come last. Tables stand where they are named; floats would pass the headings.
     """
     lines = [rf"\section*{{Tables at scale {tex(scale)}}}", r"\listoftables"]
     for companion in (False, True):
@@ -163,10 +160,9 @@ def summary_md(specs: Sequence[Spec], cells: pd.DataFrame, claims: Mapping[str, 
 
 
 def write_together(results: Path, specs: Path, scale: str, root: Path = Path()) -> list[Path]:
-    """What all tables make together, from results/tables and results/claims; the files that it wrote.
-
-    cells.csv (the papers' tables), companions.csv (ours), cells.parquet (both), tables.tex, summary.md, summary.json.
-    results: reports/SCALE; specs: reports/specs; root: folder with params/. InputError: a file is missing or broken.
+    """What all tables make together, from results/tables and results/claims; the files that it wrote. cells.csv (the
+    papers' tables), companions.csv (ours), cells.parquet (both), tables.tex, summary.md, summary.json. results:
+    reports/SCALE; specs: reports/specs; root: folder with params/. InputError: a file is missing or broken.
     """
     known = load_specs(specs / "tables")
     cells = read_cells(*(results / "tables" / group / "cells.csv" for group in sorted({spec.group for spec in known})))

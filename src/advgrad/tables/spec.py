@@ -1,19 +1,11 @@
 """What a table is: reports/specs/tables/GROUP/NAME.yaml, its rows, columns, paper values, and where ours come from."""
 
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
 from advgrad.config import load_yaml, merge, parse
 from advgrad.errors import InputError
@@ -47,12 +39,11 @@ def _number_format(value: str) -> str:
 class Schema(BaseModel):
     """Base of a spec's schemas: unknown keys are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = {"extra": "forbid", "frozen": True}
 
 
 class Source(Schema):
     """Where a cell's value comes from. Those of table, column, row and cell are laid over each other in that order.
-
     TEMPLATES may hold {names} of `fields`. A dotted path names keys of mappings and positions of lists; a key that
     holds dots itself is matched whole.
     """
@@ -160,13 +151,6 @@ class Spec(Schema):
         return self
 
 
-def _laid_over(*sources: Source) -> Source:
-    raw: dict[str, Any] = {}
-    for source in sources:
-        raw = merge(raw, source.model_dump(exclude_unset=True))
-    return Source.model_validate(raw)
-
-
 def _filled(source: Source, cell: str) -> Source:
     """source with its templates filled in, complete for its metric unless it has a reason. cell: for messages."""
     if source.reason is not None:
@@ -205,8 +189,9 @@ def wanted(spec: Spec) -> list[Wanted]:
         values = row.paper or (None,) * len(spec.columns)
         for position, ((column, source), value) in enumerate(zip(spec.columns.items(), values, strict=True)):
             if row.has(position):
-                merged = _laid_over(spec.defaults, source, row.source, row.cells.get(column, Source()))
-                filled = _filled(merged, f"row {name!r}, column {column!r}")
+                layers = spec.defaults, source, row.source, row.cells.get(column, Source())
+                merged = reduce(merge, (layer.model_dump(exclude_unset=True) for layer in layers))
+                filled = _filled(Source.model_validate(merged), f"row {name!r}, column {column!r}")
                 cells.append(Wanted(name, column, value, filled, _reference(spec, name, column)))
     return cells
 

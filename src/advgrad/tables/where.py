@@ -39,9 +39,7 @@ def read_plan(paper: str, scale: str, root: Path = Path()) -> Plan:
 
 def shown(network: Network) -> str:
     """Its name; width and depth, which only the small scales change, are no part of it."""
-    name = ARCHITECTURES[network.architecture]
-    if network.architecture == "wide_resnet28":
-        name += f"-{network.widen}"
+    name = ARCHITECTURES[network.architecture] + f"-{network.widen}" * (network.architecture == "wide_resnet28")
     return f"{name} ({ACTIVATIONS[network.activation]})" if network.activation else name
 
 
@@ -67,10 +65,9 @@ def about(source: Source, plan: Plan) -> About:
 
 
 def stage(source: Source, file: PaperFile) -> str:
-    """DVC's name of the stage that makes the number or whose time it is, KIND@NAME; of two, "A and B".
-
-    Of a parameter it is "parameter KEY", of a cell with a reason "". InputError if the paper's parameters have no such
-    model, curves or simulation.
+    """DVC's name of the stage that makes the number or whose time it is, KIND@NAME; of two, "A and B". Of a parameter
+    it is "parameter KEY", of a cell with a reason "". InputError if the paper's parameters have no such model, curves
+    or simulation.
     """
     if source.reason is not None or source.metric == "parameter":
         return "" if source.reason is not None else f"parameter {source.key}"
