@@ -31,7 +31,9 @@ from advgrad.files import write_bytes
 # An archive holds every file of the commit, and ADDED; of what the locks name all that is not LEFT_OUT.
 LOCK, SETTINGS, CITATION = "dvc.lock", "params.yaml", "CITATION.cff"
 LEFT_OUT = re.compile(r"(data|models)/.+")
-RENDERED = re.compile(r"reports/(?!specs/)[^/]+/((tables|figures|claims|findings)/.+|[^/]+\.(csv|html|json|md|parquet|tex))")
+RENDERED = re.compile(
+    r"reports/(?!specs/)[^/]+/((tables|figures|claims|findings)/.+|[^/]+\.(csv|html|json|md|parquet|tex))"
+)
 ADDED = CRATE, MANIFEST = "ro-crate-metadata.json", "manifest-sha256.txt"
 STAGES = Path(advgrad.__file__).parents[2] / "stages"
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
