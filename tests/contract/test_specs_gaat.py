@@ -1,7 +1,7 @@
 """GAAT's tables: what they cost, counted and measured apart, both states of every training, the text's numbers."""
 
 from advgrad.tables.spec import COUNTED, TIMED, reads, wanted
-from tests.contract.test_specs import COMPANIONS, NAMES, outcomes, params, planned, spec
+from tests.contract.test_specs import COMPANIONS, NAMES, params, planned, spec
 
 TRAINING = {  # what a training's metrics.json holds, of what tables ask for
     "epochs", "passes.attack.forward", "passes.attack.backward", "passes.update.forward", "passes.update.backward",
@@ -20,9 +20,9 @@ def test_every_training_of_gaat_has_its_costs():
         assert reads(spec(name))["trainings"] == sorted(params(name).trained)
         assert len(spec(name).rows) == len(params(name).trained)
     states = sorted([*params("gaat-2").trained, *params("gaat-2").further])
-    shown = {model for name in ("best", "controls", "mnist") for model in outcomes(spec(f"gaat-{name}"))}
+    shown = {model for name in ("best", "controls", "mnist") for model in reads(spec(f"gaat-{name}"))["outcomes"]}
     assert sorted(shown) == states
-    assert sum(len(outcomes(spec(f"gaat-{name}"))) for name in ("best", "controls", "mnist")) == len(states)
+    assert sum(len(reads(spec(f"gaat-{name}"))["outcomes"]) for name in ("best", "controls", "mnist")) == len(states)
 
 
 def test_measured_and_counted_costs_are_never_in_one_table():
