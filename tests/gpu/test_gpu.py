@@ -24,25 +24,12 @@ from advgrad.models.registry import BUILDERS, build
 from advgrad.models.weights import to_bytes
 from advgrad.training.loop import Data, Trained, train
 from tests.interruption import Interrupted, stopping
+from tests.networks import LINEAR, SLIM
 
-FIELDS: dict[str, dict[str, Any]] = {
-    "resnet18": {"linearised": ("layer4",)},
-    "resnet50": {"linearised": ("layer4",), "family": "imagenet"},
-    "vgg16": {"linearised": ("block5", "classifier"), "family": "imagenet", "hidden": (64,)},
-    "densenet121": {"linearised": ("final",), "depth": 0.2},
-    "densenet161": {"linearised": ("final",), "family": "imagenet", "depth": 0.1},
-    "mobilenet_v2": {"linearised": ("head",), "family": "imagenet"},
-    "wide_resnet28": {"linearised": ("act",), "widen": 2, "depth": 0.5},
-    "lenet5": {"linearised": ("act4",)},
-    "mlp": {"linearised": ("hidden2",), "hidden": (64, 32), "batch_norm": True},
-    "conv_relu": {"linearised": ("act3",)},
-    "resnet18_waq": {"linearised": ("act",)},
-    "vgg16_waq": {"linearised": ("fc2",)},
-    "resnet50_waq": {"linearised": ("act",)},
-    "densenet121_waq": {"linearised": ("act",), "depth": 0.2},
-    "mlp_waq": {"linearised": ("hidden2",), "hidden": (64, 32)},
+NETWORKS = {
+    name: Network.model_validate({"architecture": name, "width": 0.25, "linearised": LINEAR[name], **SLIM[name]})
+    for name in BUILDERS
 }
-NETWORKS = {n: Network.model_validate({"architecture": n, "width": 0.25} | FIELDS[n]) for n in BUILDERS}
 if not torch.cuda.is_available():
     pytest.skip("no CUDA device", allow_module_level=True)
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("default")]  # drivers warn as they like

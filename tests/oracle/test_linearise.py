@@ -2,13 +2,14 @@
 
 import copy
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torchvision import models
 
 from advgrad.config import Network
 from advgrad.config.load import load_paper
@@ -97,18 +98,16 @@ def _shifted(model: nn.Module, names: list[str], x: Tensor) -> nn.Module:
     def after(module: nn.Module, _: tuple[Tensor, ...], output: Tensor) -> None:
         shifts[module].append(output.detach() - inputs.pop())
 
-    handles = [module.register_forward_pre_hook(before) for module in shifts]
-    handles += [module.register_forward_hook(after) for module in shifts]
-    with torch.no_grad():
+    with ExitStack() as hooks, torch.no_grad():
+        for module in shifts:
+            hooks.enter_context(module.register_forward_pre_hook(before))
+            hooks.enter_context(module.register_forward_hook(after))
         model(x)
-    for handle in handles:
-        handle.remove()
     layers = {module: Shift(cs) for module, cs in shifts.items()}
-    chosen = {name: layers[model.get_submodule(name)] for name in names}
     other = copy.deepcopy(model)
-    for name, layer in chosen.items():
+    for name in names:
         parent, _, child = name.rpartition(".")
-        setattr(other.get_submodule(parent), child, layer)
+        setattr(other.get_submodule(parent), child, layers[model.get_submodule(name)])
     return other
 
 
@@ -166,24 +165,10 @@ def test_each_activation_alone(act: nn.Module) -> None:
     assert torch.equal(x.detach(), values)
 
 
-def _resnet18() -> nn.Module:
-    from torchvision.models import resnet18
-
-    return resnet18(num_classes=10)  # each block's relu, in place, runs twice
-
-
-def _mobilenet_v2() -> nn.Module:
-    from torchvision.models import mobilenet_v2
-
-    return mobilenet_v2(num_classes=10, width_mult=0.25)
-
-
 def _vgg11_bn() -> nn.Module:
-    from torchvision.models.vgg import cfgs, make_layers, vgg11_bn
-
     with torch.device("meta"):  # 129 million weights
-        model = vgg11_bn(num_classes=10)
-    model.features = make_layers(cfgs["A"], batch_norm=True)
+        model = models.vgg11_bn(num_classes=10)
+    model.features = models.vgg.make_layers(models.vgg.cfgs["A"], batch_norm=True)
     for index, sizes in ((0, (512 * 49, 16)), (3, (16, 16)), (6, (16, 10))):
         model.classifier[index] = nn.Linear(*sizes)
     return model
@@ -193,11 +178,16 @@ def _gelu() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(3072, 30), nn.GELU(), nn.Linear(30, 20), nn.GELU(), nn.Linear(20, 10))
 
 
+def _resnet18() -> nn.Module:
+    return models.resnet18(num_classes=10)  # each block's relu, in place, runs twice
+
+
 FOREIGN: dict[str, tuple[Callable[[], nn.Module], str, list[str]]] = {
     "resnet18": (_resnet18, "layer4", ["layer4.0.relu", "layer4.1.relu"]),
     "resnet18 within": (_resnet18, "layer3.1", ["layer3.1.relu", "layer4.0.relu", "layer4.1.relu"]),
     "mobilenet_v2": (
-        _mobilenet_v2, "features.17", ["features.17.conv.0.2", "features.17.conv.1.2", "features.18.2"],
+        lambda: models.mobilenet_v2(num_classes=10, width_mult=0.25), "features.17",
+        ["features.17.conv.0.2", "features.17.conv.1.2", "features.18.2"],
     ),
     "vgg11_bn": (_vgg11_bn, "features.22", ["features.24", "features.27", "classifier.1", "classifier.4"]),
     "gelu": (_gelu, "3", ["4"]),

@@ -37,7 +37,6 @@ NAMES = {
     "apgd/pyautoattack": (1, 40),
 }
 
-
 IMAGES, LABELS = image_set(victim())
 
 
@@ -116,8 +115,12 @@ def test_numbers_are_those_of_the_test_set(fake: Fake) -> None:
     assert first.tolist() == [not breaks(image, 0) for image in outcomes.index.tolist()]
 
 
-def test_summary(fake: Fake) -> None:
-    outcomes = attack()
+def test_summary_and_progress(fake: Fake) -> None:
+    reports: dict[str, list[tuple[int, int]]] = {}
+    outcomes = attack(progress=lambda name, done, total: reports.setdefault(name, []).append((done, total)))
+    for name, (restarts, count) in NAMES.items():
+        assert reports[name][-1] == (restarts * count, restarts * count)
+        assert reports[name] == sorted(reports[name])
     runs = summary(outcomes, EVALUATION)["runs"]
     assert set(runs) == {"pgd/plain", *NAMES}
     assert "images" not in runs["pgd/plain"]
@@ -128,14 +131,6 @@ def test_summary(fake: Fake) -> None:
         "steps": [7], "restarts": 2, "accuracy": {"after_7": pytest.approx(rate)}, "images": 11, "failed": gave_up,
     }  # fmt: skip
     assert runs["apgd/pyautoattack"]["images"] == 40
-
-
-def test_progress_reaches_its_totals(fake: Fake) -> None:
-    reports: dict[str, list[tuple[int, int]]] = {}
-    attack(progress=lambda name, done, total: reports.setdefault(name, []).append((done, total)))
-    for name, (restarts, count) in NAMES.items():
-        assert reports[name][-1] == (restarts * count, restarts * count)
-        assert reports[name] == sorted(reports[name])
 
 
 def same(ours: Outcomes, theirs: Outcomes) -> None:

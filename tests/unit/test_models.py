@@ -10,10 +10,11 @@ from advgrad.config import Network
 from advgrad.errors import InputError
 from advgrad.models.count import macs, parameters
 from advgrad.models.layers import BinarizeConv2d, BinarizeLinear, Normalised
-from advgrad.models.linearise import ACTIVATIONS
+from advgrad.models.linearise import ACTIVATIONS, activations
 from advgrad.models.registry import BUILDERS, build, check_device
 from advgrad.models.weights import snapshot
 from advgrad.training import binary
+from tests.networks import LINEAR, SLIM
 
 # architecture, fields, parameters or millions of them (None: not published), GMACs as the papers' dossiers count them
 FULL = [
@@ -31,13 +32,6 @@ FULL = [
     ("mobilenet_v2", {"family": "imagenet"}, 2_236_682, 0.088),
     ("resnet18_waq", {}, 4.3, 0.658), ("vgg16_waq", {}, 36.5, 4.55),
 ]  # fmt: skip
-SLIM: dict[str, dict[str, Any]] = {
-    "resnet18": {}, "resnet50": {"family": "imagenet"}, "vgg16": {"hidden": (64,)},
-    "densenet121": {"depth": 0.2}, "densenet161": {"family": "imagenet", "depth": 0.1},
-    "mobilenet_v2": {"family": "imagenet"}, "wide_resnet28": {"widen": 2, "depth": 0.5}, "lenet5": {},
-    "mlp": {"hidden": (64, 32), "batch_norm": True}, "conv_relu": {}, "resnet18_waq": {}, "vgg16_waq": {},
-    "resnet50_waq": {"depth": 0.25}, "densenet121_waq": {"depth": 0.2}, "mlp_waq": {"hidden": (64, 32)},
-}  # fmt: skip
 
 
 def slim(architecture: str, dataset: Any = "cifar10", **fields: Any) -> Normalised:
@@ -189,6 +183,7 @@ def test_every_network(architecture: str) -> None:
             calls[name] = 0
             module.register_forward_hook(lambda *_, name=name: calls.update({name: calls[name] + 1}))
             assert not getattr(module, "inplace", False)
+    assert activations(model, LINEAR[architecture]).keys() <= {name.removeprefix("core.") for name in calls}
     x = torch.rand(4, 3, 32, 32)
     logits = model(x)
     assert logits.shape == (4, 100)

@@ -60,14 +60,6 @@ def test_two_classes_in_closed_form() -> None:
         assert float(first[i]) == pytest.approx(-3 * delta / (1 + math.exp(3 * at)), abs=1e-6)
 
 
-def test_nothing_is_left_where_nothing_moves() -> None:
-    model = toy_network(dropout=0.0).eval()
-    x = torch.rand(3, 3, 8, 8)
-    change, first = expansion(model, x, x, torch.arange(3))
-    assert torch.equal(change, torch.zeros(3).double())
-    assert torch.equal(first, change)
-
-
 def test_curves_hold_it_for_each_number_of_steps(tmp_path) -> None:
     variants = {"pgd-1": {"adversary_steps": 1}, "pgd-4": {"adversary_steps": 4}}
     adversary = {"kind": "pgd", "eps": 25.5, "step": 8, "steps": 10}
