@@ -25,7 +25,6 @@ TARGETS = [  # all of LinBP, and stages of the kinds that it has not
     "transfer@bnn-mlp-wq-transfer", "analyse@bnn-mlp-wq",
 ]  # fmt: skip
 RESULTS = Path("reports/smoke")
-pytestmark = pytest.mark.slow(minutes=5)
 
 
 def run(folder: Path, *words: str, status: int = 0) -> str:
@@ -36,12 +35,13 @@ def run(folder: Path, *words: str, status: int = 0) -> str:
     return said if words[0] != "advgrad.cli" or words[1] == "repro" else done.stdout
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Made once for all of this file's tests; each leaves it as it was."""
-    folder = copied(tmp_path_factory.mktemp("Prüfung 1"), commit=True)
-    run(folder, "advgrad.cli", "repro", *TARGETS)
-    return folder
+@pytest.mark.slow(minutes=5)
+def test_the_whole_way(tmp_path: Path) -> None:
+    project = copied(tmp_path / "Prüfung 1", commit=True)
+    run(project, "advgrad.cli", "repro", *TARGETS)
+    from_nothing_to_tables_and_mlflow(project)
+    by_dvc_and_by_snakemake_it_is_the_same(project)
+    an_experiments_cells_are_named(project)
 
 
 def nothing_to_do(project: Path, lock: bytes) -> None:
@@ -62,7 +62,7 @@ def forget(project: Path, stage: str) -> None:
     shutil.rmtree(project / ".dvc/cache/runs")
 
 
-def test_from_nothing_to_tables_and_mlflow(project: Path) -> None:
+def from_nothing_to_tables_and_mlflow(project: Path) -> None:
     cells = read_cells(project / RESULTS / "tables/linbp/cells.csv")
     assert len(cells) > 100
     assert set(cells["scale"]) == {"smoke"}
@@ -74,7 +74,7 @@ def test_from_nothing_to_tables_and_mlflow(project: Path) -> None:
     assert len(stages) == len(set(stages)) == lock.count(b"cmd: stages/run")
 
 
-def test_by_dvc_and_by_snakemake_it_is_the_same(project: Path) -> None:
+def by_dvc_and_by_snakemake_it_is_the_same(project: Path) -> None:
     lock = (project / "dvc.lock").read_bytes()
     forget(project, "transfer@bnn-mlp-wq-transfer")
     assert "Running stage" in run(project, "dvc", "repro", "--single-item", "transfer@bnn-mlp-wq-transfer")
@@ -93,7 +93,7 @@ def values(folder: Path) -> dict[tuple[str, str], str]:
         }
 
 
-def test_an_experiments_cells_are_named(project: Path) -> None:
+def an_experiments_cells_are_named(project: Path) -> None:
     """DVC's experiment with another length of step of one attack on two small networks."""
     commit_all(project)
     before, attack = values(project), "pgd-0.1: {norm: linf, eps: 25.5, step: "
