@@ -59,7 +59,7 @@ def forget(project: Path, stage: str) -> None:
         (project / out["path"]).unlink()
         entry = entry.replace(out["md5"], "f" * 32, 1)
     (project / "dvc.lock").write_text(before + entry)
-    shutil.rmtree(project / ".dvc/cache/runs")
+    shutil.rmtree(project / ".dvc/cache/runs", ignore_errors=True)
 
 
 def from_nothing_to_tables_and_mlflow(project: Path) -> None:

@@ -168,7 +168,10 @@ def test_summary() -> None:
         index=np.arange(3), clean=np.ones(3, np.uint8), correct={"apgd/plain": np.ones((1, 1, 3), np.uint8)},
         passes={}, beta1={}, halvings={"apgd/plain": record},
     )  # fmt: skip
-    assert summary(outcomes, Evaluation.model_validate({"attacks": {"apgd": LONG}}))["runs"]["apgd/plain"] == {
+    run = summary(outcomes, Evaluation.model_validate({"attacks": {"apgd": LONG}}))["runs"]["apgd/plain"]
+    attack = run.pop("attack")
+    assert (attack["method"], attack["eps"], attack["step"], attack["gradient"]) == ("apgd", 3, 6, "plain")
+    assert run == {
         "steps": [12], "restarts": 1, "accuracy": {"after_12": 1.0},
         "halvings": {
             "1": {"mean": 85 / 3, "images": 3}, "2": {"mean": 49.0, "images": 2}, "3": {"mean": 57.0, "images": 1},

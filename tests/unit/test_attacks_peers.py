@@ -127,6 +127,7 @@ def test_summary_and_progress(fake: Fake) -> None:
     rate = np.mean([i % 5 != 0 and not breaks(i, 0) and not breaks(i, 1) for i in range(11)])
     gave_up = sum(image % 4 == 1 for attacked, _, images in fake.calls if attacked == "bba" for image in images)
     assert gave_up > 0
+    assert runs["bba/foolbox"].pop("attack") == {"attack": "bba", "eps": 8.0, "images": 11, "restarts": 2}
     assert runs["bba/foolbox"] == {
         "steps": [7], "restarts": 2, "accuracy": {"after_7": pytest.approx(rate)}, "images": 11, "failed": gave_up,
     }  # fmt: skip

@@ -26,12 +26,16 @@ def array(*numbers: Any) -> Array:
 def attack(runs: int = 3, **changes: Any) -> AttackSimulation:
     settings = {"plain": PLAIN, "l2": L2, "linf": LINF}
     sizes: dict[str, Any] = {"inputs": 12, "hidden": 5, "outputs": 4, "eps": 0.05, "steps": 8}
-    return AttackSimulation(kind="attack", runs=runs, **{"settings": settings, **ENDS, **sizes, **changes})
+    return AttackSimulation(
+        paper="linbp", kind="attack", runs=runs, **{"settings": settings, **ENDS, **sizes, **changes}
+    )
 
 
 def training(runs: int = 3, **changes: Any) -> TrainingSimulation:
     sizes: dict[str, Any] = {"inputs": 4, "samples": 6, "steps": 8, "early": 3}
-    return TrainingSimulation(kind="training", runs=runs, **{"settings": {"plain": PLAIN}, **ENDS, **sizes, **changes})
+    return TrainingSimulation(
+        paper="linbp", kind="training", runs=runs, **{"settings": {"plain": PLAIN}, **ENDS, **sizes, **changes}
+    )
 
 
 def test_an_attack_on_one_unit_by_hand() -> None:
