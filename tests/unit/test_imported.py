@@ -230,8 +230,9 @@ def test_the_stage_writes_its_outputs_from_the_checkpoint_alone(project: Path) -
     model = build(OURS, "cifar10")
     load_weights(folder / "weights.safetensors", model)
     assert torch.equal(model.core.get_parameter("linear.weight"), STATE["fc.weight"])
-    assert (folder / "curve.csv").read_text() == "epoch,train_loss,train_accuracy\n"
-    assert '"origin": "robustbench"' in (folder / "metrics.json").read_text()
+    (training,) = project.glob("reports/*/trainings/linbp/cifar10")
+    assert (training / "linbp-wrn28.csv").read_text() == "epoch,train_loss,train_accuracy\n"
+    assert '"origin": "robustbench"' in (training / "linbp-wrn28.json").read_text()
 
     shutil.rmtree(project / "models")
     torch.save(without(STATE, "fc.bias"), project / "x.pt")
