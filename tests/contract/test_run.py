@@ -95,7 +95,7 @@ def environment() -> dict[str, str]:
 
 
 def call(project: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(words, cwd=project, env=environment(), capture_output=True, text=True, timeout=120)
+    return subprocess.run(words, cwd=project, env=environment(), capture_output=True, text=True, timeout=300)
 
 
 def repro(project: Path, *targets: str, profile: str = "default") -> subprocess.CompletedProcess[str]:
@@ -110,7 +110,7 @@ def ran(project: Path) -> list[str]:
     return found
 
 
-def start(project: Path, wait_for: str, profile: str = "default", **options: Any) -> "subprocess.Popen[bytes]":
+def start(project: Path, wait_for: str, profile: str = "default", **options: Any) -> "subprocess.Popen[Any]":
     """A run that is under way: the stage that makes `wait_for` has begun."""
     process = subprocess.Popen([sys.executable, "run.py", profile], cwd=project, env=environment(), **options)
     log = project / "ran.txt"
@@ -261,7 +261,7 @@ def test_two_runs_at_once(project: Path) -> None:
 
 def jobs(project: Path) -> list[dict[str, str]]:
     """This project's jobs that SLURM knows, in the order in which they were submitted."""
-    names = ("JobID", "Comment", "State", "Partition", "tres-per-job", "TimeLimit", "MinMemory", "WorkDir")
+    names = ["JobID", "Comment", "State", "Partition", "tres-per-job", "TimeLimit", "MinMemory", "WorkDir"]
     asked = ["squeue", "-h", "-t", "all", "-S", "i", "-O", ",".join(f"{name}:200" for name in names)]
     lines = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.splitlines()
     known = (dict(zip(names, line.split(), strict=True)) for line in lines)
@@ -279,7 +279,8 @@ def test_on_slurm(project: Path) -> None:
     work = "a: {value: 1, killed: true}\nb: {value: 2}\n"
     (project / "work.yaml").write_text(f"{work}c: {{value: 3, seconds: 600}}\n")
     process = start(project, "data", "slurm")
-    wait_until(lambda: (project / "reports/t.csv").is_file() and "models/c" in (project / "ran.txt").read_text(), 300)
+    finished = project / ".advgrad/done"
+    wait_until(lambda: any(finished.glob("table.*")) and "models/c" in (project / "ran.txt").read_text(), 300)
     process.terminate()
     assert process.wait(100) == 130
     wait_until(lambda: all(job["State"] in ("CANCELLED", "COMPLETED", "FAILED") for job in jobs(project)), 20)
