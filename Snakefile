@@ -6,24 +6,24 @@ RULES = planned(main=workflow.is_main_process)
 
 if RULES:
     rule all:
-        input: [each["done"] for each in RULES]
+        input: [stage["done"] for stage in RULES]
         default_target: True
         localrule: True
 
 
-for each in RULES:
+for stage in RULES:
     rule:
-        name: each["name"]
-        input: each["after"]
-        output: each["done"]
-        log: each["log"]
-        params: cmd=each["cmd"], stage=each["stage"]
-        threads: each["threads"]
+        name: stage["name"]
+        input: stage["after"]
+        output: stage["done"]
+        log: stage["log"]
+        params: cmd=stage["cmd"], stage=stage["stage"]
+        threads: stage["threads"]
         resources:
-            gpu=0 if each["local"] else config.get("gpu", each["gpu"]),
+            gpu=0 if stage["local"] else config.get("gpu", stage["gpu"]),
             mem_mb=lambda wildcards, attempt: 8192 * attempt,
-            runtime=lambda wildcards, attempt, minutes=each["minutes"]: minutes * 2 ** (attempt - 1),
-        localrule: each["local"]
+            runtime=lambda wildcards, attempt, minutes=stage["minutes"]: minutes * 2 ** (attempt - 1),
+        localrule: stage["local"]
         shell: """
             export DVC_STAGE={params.stage}
             if ({params.cmd}) > {log} 2>&1; then touch {output}

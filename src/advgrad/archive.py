@@ -251,7 +251,7 @@ def metadata(contents: Contents) -> bytes:
         return crate.get(identifier) or crate.add_jsonld({"@id": identifier, "@type": kind, **properties})
 
     def people(authors: Sequence[Mapping[str, str]]) -> list[Any]:
-        names = [each.get("name") or f"{each['given-names']} {each['family-names']}" for each in authors]
+        names = [author.get("name") or f"{author['given-names']} {author['family-names']}" for author in authors]
         return [add("Person", f"#{name.replace(' ', '-')}", name=name) for name in names]
 
     for path in sorted(contents.files.keys() - set(ADDED)):

@@ -32,8 +32,8 @@ def quick_yaml() -> Iterator[None]:
     def read_fast(fs: Any, path: str, key_paths: Any = None, flatten: bool = False, **options: Any) -> Any:
         if not key_paths or not flatten or any(set("*?[]") & set(key) for key in key_paths):
             return read(fs, path, key_paths, flatten, **options)
-        found = {key: look_up(load_once(path, fs, **options), key) for key in key_paths}
-        return {key: value for key, value in found.items() if value is not ABSENT}
+        values = {key: look_up(load_once(path, fs, **options), key) for key in key_paths}
+        return {key: value for key, value in values.items() if value is not ABSENT}
 
     def parse_fast(text: str, path: str, typ: str = "safe") -> Any:
         try:

@@ -52,8 +52,8 @@ def notes(root: Path) -> dict[str, dict[str, Any]]:
 
 def record(root: Path) -> None:
     """Take the notes into what is committed: the fingerprint, and seconds of stages that ran alone on the machine."""
-    found = notes(root)
-    fingerprint = found.pop("fingerprint", None)
+    stage_notes = notes(root)
+    fingerprint = stage_notes.pop("fingerprint", None)
     if fingerprint is None:
         raise InputError(f"{NOTES}: no stage has run here yet; nothing to record")
     write_fingerprint(root, fingerprint)
@@ -61,23 +61,23 @@ def record(root: Path) -> None:
     measured = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     threads = f"{fingerprint['threads']} thread{'s' if fingerprint['threads'] != 1 else ''}"
     machine = str(fingerprint.get("gpu") or f"{fingerprint['cpu']}, {threads}")
-    for name, value in found.items():
+    for name, value in stage_notes.items():
         if not value.get("alone", True):
             continue
         for what, facts in timed(name, value).items():
             measured.setdefault(value["scale"], {})[what] = facts | {"machine": machine}
     write_text(file, json.dumps(measured, indent=2, sort_keys=True) + "\n")
-    write_cost(root, found, machine)
+    write_cost(root, stage_notes, machine)
 
 
-def write_cost(root: Path, found: Mapping[str, Mapping[str, Any]], machine: str) -> None:
+def write_cost(root: Path, stage_notes: Mapping[str, Mapping[str, Any]], machine: str) -> None:
     """Add to reports/cost.json what the stages took: by scale the machine, the most stages at once, each one's seconds
-    and peak memory in GiB. found: stage -> its note. Stages that dvc.lock does not have are dropped.
+    and peak memory in GiB. stage_notes: stage -> its note. Stages that dvc.lock does not have are dropped.
     """
     file, known = root / COST, read_lock(root)["stages"]
     cost = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    for scale in sorted({str(value["scale"]) for value in found.values()}):
-        now = {name: value for name, value in found.items() if value["scale"] == scale}
+    for scale in sorted({str(value["scale"]) for value in stage_notes.values()}):
+        now = {name: value for name, value in stage_notes.items() if value["scale"] == scale}
         stages = cost.get(scale, {}).get("stages", {}) | {name: spent(value) for name, value in now.items()}
         cost[scale] = {
             "machine": machine,
@@ -139,14 +139,14 @@ def read_fingerprint(root: Path) -> dict[str, str | int] | None:
     """The fingerprint that made the committed results; None if none is recorded."""
     file = root / FINGERPRINT
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        fingerprint = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except ValueError:
         raise InputError(f"{FINGERPRINT}: not JSON") from None
-    if not isinstance(found, dict):
+    if not isinstance(fingerprint, dict):
         raise InputError(f"{FINGERPRINT}: must be one JSON object")
-    return found
+    return fingerprint
 
 
 def write_fingerprint(root: Path, fingerprint: Mapping[str, str | int]) -> None:

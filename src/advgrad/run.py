@@ -30,10 +30,10 @@ from advgrad.errors import InputError
 from advgrad.files import write_text
 from advgrad.parsing import one_line, quick_yaml
 from advgrad.provenance import against_commit
+from advgrad.stage import BESIDE
 
 PLAN, STAMPS, LOGS = Path(".advgrad/plan.json"), Path(".advgrad/done"), Path(".advgrad/logs")
 PLANNED = "ADVGRAD_PLANNED"  # set where the plan was just written: Snakemake need not ask DVC again
-BESIDE = "ADVGRAD_BESIDE"  # set where other stages may run beside one: its seconds are then no measurement
 GPU = Path("/dev/nvidiactl")  # there if this machine has one; torch would take seconds to say so
 
 Rule = dict[str, Any]

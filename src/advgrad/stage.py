@@ -85,7 +85,7 @@ class Tracked:
     scale: str
     key: str  # equal for executions that must give equal results
     cuda: bool = False  # whether `device` gave a GPU
-    _run: track.Run
+    _run: track.StageRun
     _started: float = field(default_factory=time.monotonic)
     _laps: list[float] = field(default_factory=list)
     _last: float = field(default_factory=time.monotonic)
@@ -199,7 +199,7 @@ def tracked(
     tags = {"scale": settings.scale, "commit": provenance.commit(ROOT), "key": key}
     tags |= {"paper": paper} if paper else {}
     tags |= {"model": model} if model else {}
-    with track.Run(ROOT, settings.tracking, stage=name, tags=tags, params=params) as run:
+    with track.StageRun(ROOT, settings.tracking, stage=name, tags=tags, params=params) as run:
         yield Tracked(name=name, scale=settings.scale, key=key, _run=run)
 
 

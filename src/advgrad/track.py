@@ -55,7 +55,7 @@ def flatten(value: Any, prefix: str = "") -> dict[str, str]:
     return {prefix: value if isinstance(value, str) else json.dumps(value, default=str)}
 
 
-class Run(AbstractContextManager["Run"]):
+class StageRun(AbstractContextManager["StageRun"]):
     """One execution of a stage. As a context it ends as FINISHED, FAILED or KILLED."""
 
     def __init__(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from advgrad.config.schema import Tracking
-from advgrad.track import Run
+from advgrad.track import StageRun
 
 STAGES, EPOCHS = 40, 5
 
@@ -17,7 +17,7 @@ STAGES, EPOCHS = 40, 5
 def stage(root: Path, number: int, together: Barrier) -> None:
     together.wait(120)
     name = f"train@{number}"
-    with Run(root, Tracking(), stage=name, tags={"key": name}, params={"number": number}) as run:
+    with StageRun(root, Tracking(), stage=name, tags={"key": name}, params={"number": number}) as run:
         for epoch in range(1, EPOCHS + 1):
             run.log(epoch, metrics={"loss": number + epoch})
         run.finish({"final": number}, {f"models/{number}": f"md5 {number}"})

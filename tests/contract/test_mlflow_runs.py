@@ -45,9 +45,9 @@ def runs(root: Path, stage: str) -> list[Recorded]:
     return list(client(root).search_runs(["1"], f"tags.stage = '{stage}'", order_by=["attributes.start_time ASC"]))
 
 
-def start(root: Path, stage: str, params: Mapping[str, object] | None = None, *, key: str = "") -> track.Run:
+def start(root: Path, stage: str, params: Mapping[str, object] | None = None, *, key: str = "") -> track.StageRun:
     tags = {"scale": "smoke", "paper": "gaat", "key": key or stage}
-    return track.Run(root, SETTINGS, stage=stage, tags=tags, params=params or {})
+    return track.StageRun(root, SETTINGS, stage=stage, tags=tags, params=params or {})
 
 
 def history(root: Path, run: Recorded, metric: str) -> list[tuple[int, float]]:
@@ -204,9 +204,9 @@ def test_a_silent_server_costs_a_warning_and_seconds(
 STAGE = """
 import pathlib, sys
 from advgrad.config.schema import Tracking
-from advgrad.track import Run
+from advgrad.track import StageRun
 assert not {"mlflow", "torch", "sqlalchemy", "pandas"} & set(sys.modules)  # their import takes seconds
-with Run(pathlib.Path(sys.argv[1]), Tracking(uri=sys.argv[2]), stage="a", tags={}, params={}) as run:
+with StageRun(pathlib.Path(sys.argv[1]), Tracking(uri=sys.argv[2]), stage="a", tags={}, params={}) as run:
     run.log(1, metrics={"loss": 1.0})
     run.finish({}, {})
 assert "torch" not in sys.modules

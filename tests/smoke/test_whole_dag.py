@@ -1,10 +1,15 @@
 """Stages of every kind, on real data, at scale smoke: from nothing to tables and MLflow, then nothing to do.
 
-Then a part of it again by DVC's own command.
+Then parts of it again, by DVC's own command, by Snakemake, and as an experiment with another attack parameter, whose
+cells `compare` names.
 """
 
+import csv
+import io
+import json
 import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +17,7 @@ import pytest
 
 from advgrad.config import load_yaml
 from advgrad.tables.cells import read_cells
-from tests.project import copied
+from tests.project import change, commit_all, copied
 from tests.project import run as run_python
 
 TARGETS = [  # all of LinBP, and stages of the kinds that it has not
@@ -35,7 +40,8 @@ def test_the_whole_way(tmp_path: Path) -> None:
     project = copied(tmp_path / "Prüfung 1", commit=True)
     run(project, "advgrad.cli", "repro", *TARGETS)
     from_nothing_to_tables_and_mlflow(project)
-    by_dvc_it_is_the_same(project)
+    by_dvc_and_by_snakemake_it_is_the_same(project)
+    an_experiments_cells_are_named(project)
 
 
 def nothing_to_do(project: Path, lock: bytes) -> None:
@@ -68,8 +74,47 @@ def from_nothing_to_tables_and_mlflow(project: Path) -> None:
     assert len(stages) == len(set(stages)) == lock.count(b"cmd: stages/run")
 
 
-def by_dvc_it_is_the_same(project: Path) -> None:
+def by_dvc_and_by_snakemake_it_is_the_same(project: Path) -> None:
     lock = (project / "dvc.lock").read_bytes()
     forget(project, "transfer@bnn-mlp-wq-transfer")
     assert "Running stage" in run(project, "dvc", "repro", "--single-item", "transfer@bnn-mlp-wq-transfer")
     assert (project / "dvc.lock").read_bytes() == lock
+    forget(project, "simulate@linbp-sim-training")
+    said = run(project, "snakemake", "--cores", "2", "tables__linbp")
+    assert "simulate__linbp_sim_training" in said
+    assert "train__" not in said
+    nothing_to_do(project, lock)  # it only records
+
+
+def values(folder: Path) -> dict[tuple[str, str], str]:
+    with (folder / RESULTS / "tables/linbp/cells.csv").open(encoding="utf-8", newline="") as text:
+        return {
+            (cell["row"], cell["column"]): cell["value"] for cell in csv.DictReader(text) if cell["table"] == "mnist"
+        }
+
+
+def an_experiments_cells_are_named(project: Path) -> None:
+    """DVC's experiment with another length of step of one attack on two small networks."""
+    commit_all(project)
+    before, attack = values(project), "pgd-0.1: {norm: linf, eps: 25.5, step: "
+    change(project / "params/linbp.yaml", f"{attack}2.55,", f"{attack}25.5,")
+    run(project, "dvc", "exp", "run", "--name", "long-step", "tables@linbp")
+    after = values(project)
+    changed = {cell for cell in before if before[cell] != after[cell]}
+    assert {column for _, column in changed} == {"LeNet-5 0.1"}, "the other attack is as it was; none moves the MLP"
+    assert len(changed) >= 3, "of six"
+
+    text = run(project, "advgrad.cli", "compare", "HEAD", "long-step", "--format", "csv", status=1)
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert {(row["table"], row["row"], row["column"]) for row in rows} == {("linbp-mnist", *cell) for cell in changed}
+    assert {row["test"] for row in rows} == {"McNemar"}
+    for row in rows:
+        assert (row["a"], row["b"]) == (before[row["row"], row["column"]], after[row["row"], row["column"]])
+        apart = 100 * (int(row["only_b"]) - int(row["only_a"])) / int(row["images"])
+        assert float(row["b"]) - float(row["a"]) == pytest.approx(apart, abs=0.011)
+    outcome = f"{RESULTS}/outcomes/linbp/mnist/linbp-lenet5.json"
+    command = ["dvc", "metrics", "diff", "HEAD", "--targets", outcome, "--json"]
+    dvcs = subprocess.run(["python", "-m", *command], cwd=project, capture_output=True, check=True).stdout
+    assert all(key.startswith("runs.pgd-0.1/") for key in json.loads(dvcs)[outcome] if "accuracy" in key)
+    same = run(project, "advgrad.cli", "compare", "long-step", "workspace")
+    assert "0 changed" in same

@@ -12,7 +12,7 @@ import torch
 from advgrad.analysis import iprop
 from advgrad.analysis import run as module
 from advgrad.analysis.clean import correct_target, normalised
-from advgrad.analysis.run import Analysed, analyse
+from advgrad.analysis.run import AnalysisResult, analyse
 from advgrad.analysis.signals import signals
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.sources import first_beta
@@ -32,7 +32,7 @@ WANTED: dict[str, Any] = {
 }
 
 
-def analysed(wanted: dict[str, Any] | None, store: Store | None = None, **changes: Any) -> Analysed:
+def analysed(wanted: dict[str, Any] | None, store: Store | None = None, **changes: Any) -> AnalysisResult:
     return analyse(run(wanted, **changes), victim(), *image_set(victim()), store=store)
 
 
@@ -43,11 +43,11 @@ def leaves(values: Any) -> list[dict[str, float]]:
 
 
 @pytest.fixture(scope="module")
-def whole() -> Analysed:
+def whole() -> AnalysisResult:
     return analysed(WANTED)
 
 
-def test_groups_and_leaves(whole: Analysed) -> None:
+def test_groups_and_leaves(whole: AnalysisResult) -> None:
     assert {name: group["n"] for name, group in whole.values.items()} == {"signals": 10, "clever": 2, "cost": 3}
     assert len(leaves(whole.values)) == 2 + 15 + 4 + 4 + 4
     for leaf in leaves(whole.values):
@@ -62,7 +62,7 @@ def test_groups_and_leaves(whole: Analysed) -> None:
     assert "seconds" not in json.dumps(whole.values)
 
 
-def test_njs_has_the_factor_that_the_attacks_have(whole: Analysed) -> None:
+def test_njs_has_the_factor_that_the_attacks_have(whole: AnalysisResult) -> None:
     model, (images, labels), config = victim(), image_set(victim()), run(WANTED).evaluation
     with frozen(model):
         placed = normalised(model, correct_target(model, images, labels, config, 10, seed=7))
@@ -71,13 +71,13 @@ def test_njs_has_the_factor_that_the_attacks_have(whole: Analysed) -> None:
 
 
 def test_only_what_is_asked_for() -> None:
-    assert analysed({}) == Analysed(values={}, sweep=None, seconds=None)
-    assert analysed({"sweep": {"image": 10**6}}) == Analysed(values={}, sweep=[], seconds=None)
+    assert analysed({}) == AnalysisResult(values={}, sweep=None, seconds=None)
+    assert analysed({"sweep": {"image": 10**6}}) == AnalysisResult(values={}, sweep=[], seconds=None)
     with pytest.raises(InputError, match=r"^models.toy: has no analysis"):
         analysed(None)
 
 
-def test_values_repeat_and_do_not_depend_on_the_batch(whole: Analysed) -> None:
+def test_values_repeat_and_do_not_depend_on_the_batch(whole: AnalysisResult) -> None:
     again = analysed(WANTED)
     assert (again.values, again.sweep) == (whole.values, whole.sweep)
     for ours, theirs in zip(leaves(analysed(WANTED, batch=7).values), leaves(whole.values), strict=True):
@@ -86,7 +86,7 @@ def test_values_repeat_and_do_not_depend_on_the_batch(whole: Analysed) -> None:
 
 @pytest.mark.parametrize("stop", ["sweep", "clever", "cost"])
 def test_finished_groups_are_not_measured_again(
-    stop: str, whole: Analysed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stop: str, whole: AnalysisResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[str] = []
     for name, group in module.GROUPS.items():

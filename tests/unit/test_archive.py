@@ -136,7 +136,6 @@ def changed(tar: bytes, files: dict[str, bytes]) -> bytes:
 
 
 def rewritten(tar: bytes, edits: dict[str, Any]) -> bytes:
-    """With the header of LICENSE edited, and every checksum right."""
     stream = io.BytesIO()
     with tarfile.open(fileobj=io.BytesIO(tar)) as old, tarfile.open(fileobj=stream, mode="w") as new:
         for member in old:
@@ -176,8 +175,8 @@ def test_what_other_programs_find_in_it(project: Path, file: Path, tmp_path: Pat
 
 
 def test_tampered_outcomes_with_hashes_that_fit(tar: bytes, tmp_path: Path):
-    """First dvc.lock gives it away; with that mended, what is made of the outcomes."""
     assert verified(gzip.compress(tar), tmp_path) == verified(gzip.compress(tar), tmp_path, render=False) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["x.tar.gz"]
     other = b"1 1 1\n"
     lines = verified(changed(tar, {OUTCOMES: other}), tmp_path, render=False)
     assert lines == [f"{OUTCOMES}: not there, or not the one in the dvc.lock of quick (attack@net makes it)"]
@@ -206,7 +205,6 @@ def test_other_tampering_with_hashes_that_fit(tar: bytes, tmp_path: Path):
 
 
 def test_a_changed_byte_of_a_member_is_named(tar: bytes, tmp_path: Path):
-    """... in its header, its content, or what fills up its last block."""
     with tarfile.open(fileobj=io.BytesIO(tar)) as opened:
         members = opened.getmembers()
     for member in members:
@@ -228,6 +226,8 @@ def test_a_damaged_file_is_found(file: Path, tar: bytes, tmp_path: Path):
     for other in (b"", b"hello", b"PK\3\4", gzip.compress(b"hello"), gzip.compress(bytes(10240))):
         with pytest.raises(InputError, match=r"x\.tar\.gz: not an archive that"):
             verified(other, tmp_path)
+    with pytest.raises(InputError, match="nothing: no such file or directory"):
+        archive.verify(tmp_path / "nothing", print)
 
 
 def test_unsafe_members(tar: bytes, tmp_path: Path):
@@ -238,6 +238,8 @@ def test_unsafe_members(tar: bytes, tmp_path: Path):
     for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE):
         lines = verified(rewritten(tar, {"type": kind, "linkname": "/etc/passwd", "size": 0}), tmp_path)
         assert "/LICENSE': not a plain file" in lines[0]
+    for edit in ({"mode": 0o600}, {"mtime": 5}, {"uid": 1}, {"uname": "root"}):
+        assert verified(rewritten(tar, edit), tmp_path) == ["LICENSE: it, or its tar header, is not as written"]
 
 
 def test_what_is_no_commit_or_not_its_results(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -259,6 +261,9 @@ def test_what_is_no_commit_or_not_its_results(project: Path, tmp_path: Path, mon
     commit(copy, COMMITTED | {"manifest-sha256.txt": b"mine"})
     refused("manifest-sha256.txt: a link, or a name")
     (copy / "manifest-sha256.txt").unlink()
+    (copy / "CITATION.cff").unlink()
+    commit(copy, {})
+    refused("CITATION.cff: not there, and an archive needs it")
     monkeypatch.setattr(archive, "STAGES", copy / "stages")
     commit(copy, COMMITTED | {"stages/tables.py": b"raise SystemExit('error: no such row')"})
     refused("no such row")

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from advgrad.cli import main
-from advgrad.compare.compare import Comparison, compare, render, summary
+from advgrad.compare.compare import SideComparison, compare, render, summary
 from advgrad.files import write_text
 from tests.unit.compare_toy import CELLS, OUTCOMES, TABLE, commit, project
 
@@ -27,7 +27,7 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def rows(comparison: Comparison) -> list[dict[str, str]]:
+def rows(comparison: SideComparison) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(render(comparison, "csv"))))
 
 

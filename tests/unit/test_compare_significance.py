@@ -11,7 +11,7 @@ from advgrad.compare.sides import Evidence, Shown, evidence
 from advgrad.compare.significance import assess, fisher, newcombe_paired, paired_t, share
 from advgrad.tables.cells import NOTHING
 from advgrad.tables.estimate import estimate
-from advgrad.tables.records import Facts, Record, Run, Summary
+from advgrad.tables.records import AttackRun, Facts, Record, Summary
 from advgrad.tables.spec import Source
 from tests.unit.compare_toy import outcomes
 
@@ -50,7 +50,8 @@ def record(broken: int, n: int = 40, **arrays) -> Record:
     made = {**outcomes(broken, n), **arrays}
     return Record(
         file=Path("m.safetensors"), clean=made["clean"], index=made["index"],
-        outcomes={"pgd/plain": made["pgd/plain"]}, summary=Summary(model="m", runs={"pgd/plain": Run(steps=(10,))}),
+        outcomes={"pgd/plain": made["pgd/plain"]},
+        summary=Summary(model="m", runs={"pgd/plain": AttackRun(steps=(10,))}),
         halvings={"pgd/plain": made["halvings"]} if "halvings" in made else {},
     )  # fmt: skip
 

@@ -209,7 +209,7 @@ def project(tmp_path: Path) -> Path:
 STAGE = """
 import runpy, sys
 from advgrad import track
-track.Run._start = lambda *_: None  # no MLflow here
+track.StageRun._start = lambda *_: None  # no MLflow here
 sys.argv = ["train.py", "linbp-wrn28"]
 runpy.run_path(PATH, run_name="__main__")
 """

@@ -10,7 +10,7 @@ from scipy.stats import binomtest, sem
 from advgrad.errors import InputError
 from advgrad.tables.build import verdict
 from advgrad.tables.estimate import Estimate, estimate, share
-from advgrad.tables.records import Facts, Record, Run, Summary, Tree
+from advgrad.tables.records import AttackRun, Facts, Record, Summary, Tree
 from advgrad.tables.spec import Source
 
 CLEAN = np.array([1, 1, 1, 1, 0], np.uint8)
@@ -21,7 +21,7 @@ OUTCOME = np.array(  # (restarts, marks, n): each restart and each mark breaks o
 
 
 def record(steps: tuple[int, ...] = (10, 20), outcome: np.ndarray = OUTCOME, clean: np.ndarray = CLEAN) -> Record:
-    summary = Summary(model="m", runs={"pgd/plain": Run(steps=steps)})
+    summary = Summary(model="m", runs={"pgd/plain": AttackRun(steps=steps)})
     return Record(file=Path("outcomes/m.safetensors"), clean=clean, summary=summary, outcomes={"pgd/plain": outcome})
 
 

@@ -24,11 +24,11 @@ from advgrad.models.layout import memory_format
 
 
 @dataclass(frozen=True, kw_only=True)
-class Analysed:
-    """values: group -> {"n": images, KEY: leaf or nested}, as in analyses/MODEL/values.json."""
+class AnalysisResult:
+    """values: group -> {"n": images, KEY: leaf or nested}."""
 
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
-    sweep: list[dict[str, float]] | None = None  # rows of sweep.csv; None: not in the analysis
+    sweep: list[dict[str, float]] | None = None  # its rows; None: not in the analysis
     seconds: dict[str, float] | None = None  # of this machine: ATTACK/GRADIENT for one image, METHOD/PART for a batch
 
 
@@ -56,61 +56,61 @@ class Subject:
         return self._beta1[spec.space]
 
 
-def _signals(subject: Subject, settings: Signals) -> Analysed:
+def _signals(subject: Subject, settings: Signals) -> AnalysisResult:
     run, placed = subject.run, normalised(subject.model, subject.correct(settings.images))
     beta1 = subject.beta1(placed, CLEAN)
-    return Analysed(
+    return AnalysisResult(
         values={"signals": signals(placed, beta1, run.evaluation, run.network, progress=subject.progress)}
     )  # fmt: skip
 
 
-def _sweep(subject: Subject, settings: Sweep) -> Analysed:
+def _sweep(subject: Subject, settings: Sweep) -> AnalysisResult:
     run, placed = subject.run, normalised(subject.model, subject.correct(settings.image + 1))
-    return Analysed(sweep=sweep(placed, settings, run.evaluation, run.network))
+    return AnalysisResult(sweep=sweep(placed, settings, run.evaluation, run.network))
 
 
-def _clever(subject: Subject, settings: Clever) -> Analysed:
+def _clever(subject: Subject, settings: Clever) -> AnalysisResult:
     target = subject.correct(settings.images)
     beta1 = subject.beta1(normalised(subject.model, target), CLEAN)
     scaling = subject.run.evaluation.scaling
-    return Analysed(
+    return AnalysisResult(
         values={"clever": clever(subject.model, target, beta1, settings, scaling, progress=subject.progress)}
     )  # fmt: skip
 
 
-def _cost(subject: Subject, settings: Cost) -> Analysed:
+def _cost(subject: Subject, settings: Cost) -> AnalysisResult:
     run, chosen = subject.run, torch.arange(min(settings.images, len(subject.images)))
     target = pixel_target(subject.model, subject.images, subject.labels, chosen, seed=run.seed, batch=1)
     values, seconds = cost(
         subject.model, target, subject.beta1, settings, run.evaluation, run.network, progress=subject.progress
     )
-    return Analysed(values={"cost": values}, seconds=seconds)
+    return AnalysisResult(values={"cost": values}, seconds=seconds)
 
 
-def _iprop(subject: Subject, settings: Iprop) -> Analysed:
+def _iprop(subject: Subject, settings: Iprop) -> AnalysisResult:
     from advgrad.analysis.iprop import flip_rates  # imports the solver, which no other group needs
 
     flips = flip_rates(
         subject.model, subject.images, subject.labels, settings, subject.run.evaluation,
         seed=subject.run.seed, progress=subject.progress, kept=subject.kept, keep=subject.keep,
     )  # fmt: skip
-    return Analysed(values={"iprop": flips})
+    return AnalysisResult(values={"iprop": flips})
 
 
-def _generation(subject: Subject, settings: Generation) -> Analysed:
+def _generation(subject: Subject, settings: Generation) -> AnalysisResult:
     chosen = torch.arange(len(subject.images))
     target = pixel_target(subject.model, subject.images, subject.labels, chosen, seed=subject.run.seed, batch=1)
     values, seconds = generation(subject.model, target, settings, progress=subject.progress)
-    return Analysed(values={"generation": values}, seconds=seconds)
+    return AnalysisResult(values={"generation": values}, seconds=seconds)
 
 
-GROUPS: dict[str, Callable[[Subject, Any], Analysed]] = {
+GROUPS: dict[str, Callable[[Subject, Any], AnalysisResult]] = {
     "signals": _signals, "sweep": _sweep, "clever": _clever, "cost": _cost, "iprop": _iprop, "generation": _generation
 }  # fmt: skip
 
 
-def _joined(old: Analysed, new: Analysed) -> Analysed:
-    return Analysed(
+def _joined(old: AnalysisResult, new: AnalysisResult) -> AnalysisResult:
+    return AnalysisResult(
         values=old.values | new.values,
         sweep=old.sweep if new.sweep is None else new.sweep,
         seconds=old.seconds if new.seconds is None else {**(old.seconds or {}), **new.seconds},
@@ -126,7 +126,7 @@ def analyse(
     device: torch.device | str = "cpu",
     progress: ProgressFn = silent,
     store: Store | None = None,
-) -> Analysed:
+) -> AnalysisResult:
     """The groups of run.analysis, with frozen weights and in evaluation mode.
 
     model: whole network on [0,1] pixels, with `.normalise` and `.core`; moved to `device`. images (N,C,H,W) uint8 and
@@ -141,7 +141,7 @@ def analyse(
     images = images.contiguous(memory_format=memory_format(device, "float32"))
     saved = store.load() if store else None
     state = saved[1] if saved else {"done": [], "known": {}, "kept": {}}
-    done, known, kept = state["done"], Analysed(**state["known"]), state["kept"]
+    done, known, kept = state["done"], AnalysisResult(**state["known"]), state["kept"]
 
     def keep() -> None:
         if store and store.due():

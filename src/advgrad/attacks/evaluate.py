@@ -38,7 +38,7 @@ class Outcomes:
     #                                 restart 0: iterations before the 1st, 2nd, ... halving, -1 where it never came
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Everything per image, under the names of outcomes.safetensors."""
+        """Everything per image, under the names that the stage's safetensors file has."""
         halvings = {f"halvings/{name}": array for name, array in self.halvings.items()}
         return {"index": self.index, "clean": self.clean, **self.correct, **halvings}
 
@@ -191,7 +191,7 @@ def _parameters(evaluation: Evaluation, attack: str, gradient: str) -> dict[str,
 
 
 def summary(outcomes: Outcomes, evaluation: Evaluation) -> dict[str, Any]:
-    """Rates in [0,1] after the last restart, and what was run: the content of metrics.json."""
+    """Rates in [0,1] after the last restart, and what was run, with its parameters: the stage's JSON file."""
     return {
         "images": len(outcomes.index),
         "clean": float(outcomes.clean.mean()) if len(outcomes.clean) else None,

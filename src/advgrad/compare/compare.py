@@ -29,7 +29,7 @@ READ = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class SideComparison:
     about: tuple[str, ...]  # the sides
     alpha: float
     # Cells of both sides, as in A: KEY; value_a, value_b and so on; changes: those of SHOWN; the fields of Difference;
@@ -48,7 +48,7 @@ class Comparison:
         return bool({"changed": changed, "significant": significant, "verdict": verdict, "never": False}[on])
 
 
-def compare(a: str, b: str, root: Path = Path(), *, tables: Sequence[str] = (), alpha: float = 0.05) -> Comparison:
+def compare(a: str, b: str, root: Path = Path(), *, tables: Sequence[str] = (), alpha: float = 0.05) -> SideComparison:
     """All cells of two sides, in the order of their tables; tables: only of these. See read_side.
 
     InputError: a side is not to be had or has no cells, no side has a table, or alpha is not between 0 and 1.
@@ -62,11 +62,11 @@ def compare(a: str, b: str, root: Path = Path(), *, tables: Sequence[str] = (), 
     left, right = (frame.loc[frame["table"].isin(tables or names)].drop_duplicates(KEY) for frame in frames)
     keys = [pd.MultiIndex.from_frame(frame[KEY]) for frame in (left, right)]
     only = {"A": list(keys[0].difference(keys[1], sort=False)), "B": list(keys[1].difference(keys[0], sort=False))}
-    return Comparison(about=about, alpha=alpha, cells=_tested(left, right, alpha), only=only)
+    return SideComparison(about=about, alpha=alpha, cells=_tested(left, right, alpha), only=only)
 
 
 def _tested(left: pd.DataFrame, right: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """Comparison.cells. Holm's correction is over the tests that could have come out otherwise: one whose p is 1
+    """SideComparison.cells. Holm's correction is over the tests that could have come out otherwise: one whose p is 1
     whatever is true takes nothing from the others, as exact tests are conditional on their totals (Tarone 1990).
     """
     cells = left.merge(right, on=KEY, suffixes=("_a", "_b"))
@@ -83,7 +83,7 @@ def _tested(left: pd.DataFrame, right: pd.DataFrame, alpha: float) -> pd.DataFra
     )  # fmt: skip
 
 
-def summary(comparison: Comparison) -> str:
+def summary(comparison: SideComparison) -> str:
     """One line: how many cells, how many of them differ, and how they were tested."""
     cells, tested = comparison.cells, comparison.cells.dropna(subset="test")
     unpaired = Counter(tested.loc[tested["images"].isna(), "why"])
@@ -96,7 +96,7 @@ def summary(comparison: Comparison) -> str:
     )
 
 
-def render(comparison: Comparison, form: Format, *, all_cells: bool = False) -> str:
+def render(comparison: SideComparison, form: Format, *, all_cells: bool = False) -> str:
     """The text of a file. all_cells: also those that do not differ."""
     cells, only, (a, b) = comparison.cells if all_cells else comparison.changed, comparison.only, comparison.about
     if form == "json":

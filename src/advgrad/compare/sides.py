@@ -126,10 +126,10 @@ def evidence(
     numbers = None
     if source.metric in RECORDED and (outcomes := record(model)) and outcomes.index is not None:
         with suppress(InputError):  # the outcomes have no such attack
-            again, each = estimate(source, Facts(records={model: outcomes})), per_image(outcomes, source)
+            again, images = estimate(source, Facts(records={model: outcomes})), per_image(outcomes, source)
             value = None if again.value is None else format(again.value, source.format)
-            if each is not None and (value, again.n) == (cell.value, cell.n):
-                numbers = pd.Series(each, outcomes.index[: len(each)])
+            if images is not None and (value, again.n) == (cell.value, cell.n):
+                numbers = pd.Series(images, outcomes.index[: len(images)])
     return Evidence(cell=cell, source=source, md5=output[0], data=output[1], numbers=numbers)
 
 

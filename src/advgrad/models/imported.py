@@ -16,7 +16,7 @@ from advgrad.config.training import Checkpoint
 from advgrad.errors import InputError
 from advgrad.models.layers import Normalised
 
-COLUMNS = ("epoch", "train_loss", "train_accuracy")  # of curve.csv, which has no rows
+COLUMNS = ("epoch", "train_loss", "train_accuracy")  # of the curve, which has no rows
 UNUSED = "sub_block1."  # RobustBench: a block of GAIRAT's network that its forward pass does not use
 # RobustBench's WideResNet -> ours (models/wideresnet.py); other names are the same in both.
 RENAMED = (
@@ -36,7 +36,7 @@ class Imported:
     sha256: str  # of the file
 
     def metrics(self) -> dict[str, Any]:
-        """The content of metrics.json: no epochs, and 0 passes."""
+        """What the training came to: no epochs, and 0 passes."""
         none = {"forward": 0, "backward": 0}
         return {"origin": self.origin, "sha256": self.sha256, "passes": {"attack": none, "update": none}}
 

@@ -39,7 +39,7 @@ def save_weights(path: Path, state: dict[str, Tensor], precision: Precision = "f
 
 
 def training_of(path: Path) -> dict[str, str]:
-    """How the weights were trained, for metrics.json: {"precision"}, and {"origin"} if it was elsewhere."""
+    """How the weights were trained, for the stages' results: {"precision"}, and {"origin"} if it was elsewhere."""
     origin = _metadata(path).get("origin")
     return {"precision": trained_with(path)} | ({"origin": origin} if origin else {})
 

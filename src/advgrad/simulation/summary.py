@@ -1,4 +1,4 @@
-"""A simulation's trajectories as analyses/NAME/values.json and curve.csv."""
+"""A simulation's trajectories as values and as a curve: reports/SCALE/analyses/PAPER/NAME.json and .csv."""
 
 from typing import Any
 

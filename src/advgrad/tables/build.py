@@ -12,7 +12,7 @@ from advgrad.tables.cells import Verdict, frame, rows
 from advgrad.tables.estimate import Estimate, estimate
 from advgrad.tables.records import FLOAT32, Facts
 from advgrad.tables.spec import MACHINE, Source, Spec, reads, wanted
-from advgrad.tables.where import Plan, about, read_plan
+from advgrad.tables.where import ScaledPaper, about, read_plan
 
 ROUNDING = 1e-9  # binary fractions: 0.3 - 0.1 is within 0.2
 
@@ -44,7 +44,7 @@ def verdict(
     return "same direction" if same else "differs"
 
 
-def _cells(spec: Spec, facts: Facts, plan: Plan, scale: str, judge: bool) -> Iterator[Mapping[str, Any]]:
+def _cells(spec: Spec, facts: Facts, plan: ScaledPaper, scale: str, judge: bool) -> Iterator[Mapping[str, Any]]:
     """The table's lines of the frame, row by row. Numbers are rounded as they are printed."""
     known = {(cell.row, cell.column): (cell, estimate(cell.source, facts)) for cell in wanted(spec)}
     for cell, ours in known.values():

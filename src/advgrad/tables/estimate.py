@@ -145,8 +145,8 @@ def _spent(facts: Facts, model: str, until: Until) -> tuple[float, list[str]]:
     if "fork" in training.content:
         begun = number(training, "fork.epoch")
         parts.append((begun, *_measured(facts, look_up(training, "fork.model"), "epoch")))
-    own = 1.0 if until == "end" else number(training, "stop.epoch") - begun
-    parts.append((own, *_measured(facts, model, "training" if until == "end" else "epoch")))
+    times = 1.0 if until == "end" else number(training, "stop.epoch") - begun
+    parts.append((times, *_measured(facts, model, "training" if until == "end" else "epoch")))
     return sum(times * seconds for times, seconds, _ in parts), [machine for *_, machine in parts]
 
 

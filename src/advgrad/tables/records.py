@@ -22,14 +22,14 @@ HALVINGS = "halvings/"  # before ATTACK/GRADIENT: the array is no outcome
 FOLDERS = {"outcomes": ".safetensors", "analyses": ".json", "trainings": ".json"}  # of results -> their files
 
 
-class Training(BaseModel):
+class WeightsOrigin(BaseModel):
     """What an attack wrote of its model's training; nothing means float32, and here."""
 
     precision: str = FLOAT32
     origin: str = ""  # who trained the weights, if they are not ours: the layout of the checkpoint
 
 
-class Run(BaseModel):
+class AttackRun(BaseModel):
     steps: tuple[int, ...]  # at each mark
     attack: dict[str, Any] = {}  # its parameters
 
@@ -38,8 +38,8 @@ class Summary(BaseModel):
     """outcomes/PAPER/DATASET/NAME.json."""
 
     model: str = ""  # whose weights were attacked; "": those of the file's name
-    training: Training = Training()
-    runs: dict[str, Run]  # by ATTACK/GRADIENT
+    training: WeightsOrigin = WeightsOrigin()
+    runs: dict[str, AttackRun]  # by ATTACK/GRADIENT
 
 
 @dataclass(frozen=True, kw_only=True)

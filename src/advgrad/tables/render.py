@@ -168,12 +168,12 @@ def write_together(results: Path, specs: Path, scale: str, root: Path = Path()) 
     cells = read_cells(*(results / "tables" / group / "cells.csv" for group in sorted({spec.group for spec in known})))
     names, order = cells["paper"] + "-" + cells["table"], [spec.name for spec in known]
     cells = cells.iloc[names.map(order.index).argsort(kind="stable")].reset_index(drop=True)
-    own = cells["table"].str.isdecimal()
+    numbered = cells["table"].str.isdecimal()
     judged = sorted(file.stem for file in (specs / "claims").glob("*.yaml"))
     claims = {paper: read_json(results / "claims" / f"{paper}.json")["verdicts"] for paper in judged}
     contents = {
-        "cells.csv": cells_csv(cells.loc[own]),
-        "companions.csv": cells_csv(cells.loc[~own]),
+        "cells.csv": cells_csv(cells.loc[numbered]),
+        "companions.csv": cells_csv(cells.loc[~numbered]),
         "tables.tex": document(known, scale, root),
         "summary.md": summary_md(known, cells, claims, scale),
         "summary.json": json.dumps(tally(known, cells), indent=2) + "\n",

@@ -215,8 +215,8 @@ def reads(*specs: Spec) -> dict[str, list[str]]:
 
 def place(paper: str, number: int | str) -> tuple[str, bool, int, str]:
     """Where a table or figure stands among all: by paper, its own by number, then ours by name."""
-    own = isinstance(number, int)
-    return paper, not own, number if own else 0, "" if own else number
+    is_papers = isinstance(number, int)
+    return paper, not is_papers, number if is_papers else 0, "" if is_papers else number
 
 
 def load_spec(file: Path) -> Spec:

@@ -17,14 +17,14 @@ LEARNT = {"models": "train", "forks": "fork"}
 ANALYSED = {"analysed": "analyse", "curves": "curves", "simulations": "simulate"}
 
 
-class Plan(NamedTuple):
+class ScaledPaper(NamedTuple):
     """A paper's parameters, at a scale and as the paper has them."""
 
     scaled: PaperFile
     whole: PaperFile
 
 
-class About(NamedTuple):
+class CellNetwork(NamedTuple):
     """What a cell is about. network "": no network; nan: no such size."""
 
     network: str
@@ -32,9 +32,9 @@ class About(NamedTuple):
     share: float  # of the paper's training, in epochs x images
 
 
-def read_plan(paper: str, scale: str, root: Path = Path()) -> Plan:
+def read_plan(paper: str, scale: str, root: Path = Path()) -> ScaledPaper:
     """InputError if a parameter file is missing or wrong."""
-    return Plan(load_paper(paper, load_scale(scale, root), root), load_paper(paper, None, root))
+    return ScaledPaper(load_paper(paper, load_scale(scale, root), root), load_paper(paper, None, root))
 
 
 def shown(network: Network) -> str:
@@ -50,18 +50,18 @@ def _seen(training: Training, images: int) -> float:
     return (training.epochs or training.length) * min(training.images or images, images - training.validation)
 
 
-def about(source: Source, plan: Plan) -> About:
+def about(source: Source, plan: ScaledPaper) -> CellNetwork:
     """What a cell is about, by its model."""
     try:
         name = (source.model or "").format_map(source.fields)  # of a cell with a reason it may still want filling
     except KeyError:
         name = ""
     if (entry := (plan.scaled.attacked | plan.scaled.curves).get(name)) is None:
-        return About("", nan, nan)
+        return CellNetwork("", nan, nan)
     network, recipe = plan.scaled.networks[entry.network], plan.scaled.recipes[entry.recipe]
     images = DATASETS[entry.dataset].n_train
     share = nan if recipe.checkpoint else _seen(recipe, images) / _seen(plan.whole.recipes[entry.recipe], images)
-    return About(shown(network), network.width / plan.whole.networks[entry.network].width, share)
+    return CellNetwork(shown(network), network.width / plan.whole.networks[entry.network].width, share)
 
 
 def stage(source: Source, file: PaperFile) -> str:

@@ -1,4 +1,4 @@
-"""Compared trainings as analyses/NAME/curve.csv and values.json."""
+"""Compared trainings as a curve and as values: reports/SCALE/analyses/PAPER/NAME.csv and .json."""
 
 from collections.abc import Mapping
 from math import isfinite
@@ -14,7 +14,7 @@ RESIDUALS = ("residual", "residual_batch")  # of GAAT's Eq. 4: see training.resi
 
 
 def rows(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
-    """Rows of curve.csv, variant by variant. None: not measured after this epoch, or not a finite number.
+    """Rows of the curve, variant by variant. None: not measured after this epoch, or not a finite number.
 
     best_test_accuracy is the highest so far, which is what LinBP's Figures 6 and 8 show.
     """
@@ -32,7 +32,7 @@ def rows(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
 
 
 def values(curves: Mapping[str, Curve], images: Mapping[str, int]) -> dict[str, dict[str, Any]]:
-    """The groups of values.json, one for each variant. images: how many images a column's numbers are measured on.
+    """The groups of the values, one for each variant. images: how many images a column's numbers are measured on.
 
     Losses and residuals that are not finite have the value None. Accuracies have Wilson's 95 % interval. passes: images
     through the network in the training, without those of measuring.

@@ -34,7 +34,7 @@ Report = Callable[[str, int, dict[str, float]], None]  # variant, epoch from 1, 
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
-    """rows: of curve.csv; values: group -> {"n": test images, KEY: leaf or nested}, as in analyses/NAME/values.json."""
+    """rows: of the curve; values: group -> {"n": test images, KEY: leaf or nested}."""
 
     rows: list[dict[str, Any]]
     values: dict[str, dict[str, Any]]
