@@ -56,7 +56,7 @@ def measure(told: argparse.Namespace) -> dict[str, float]:
     from advgrad.attacks.scaling import hns_beta
     from advgrad.attacks.target import frozen
     from advgrad.draws import seeded
-    from advgrad.models.layout import memory_format
+    from advgrad.models.layers import memory_format
     from advgrad.models.registry import BUILDERS
 
     network = config.Network.model_validate({"architecture": told.network, "width": told.width})

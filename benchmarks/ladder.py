@@ -63,7 +63,7 @@ def climb(trial: str, folder: Path) -> None:
     from advgrad.data.pack import read_split
     from advgrad.draws import seeded
     from advgrad.models import registry, weights
-    from advgrad.training import gaps, loop, metrics, validation
+    from advgrad.training import loop, metrics, validation
 
     device = determinism.configure(settings)
     pack = Path("data", f"{run.dataset}.safetensors")
@@ -80,7 +80,7 @@ def climb(trial: str, folder: Path) -> None:
     images, labels = to_device(*read_split(pack, "test"), device)
     clean = metrics.measure(model, images, labels, batch=500, prefix="clean")["clean_accuracy"]
     with frozen(model):
-        gap = gaps.measure(model, images[:IMAGES], labels[:IMAGES], divisor=128)
+        gap = metrics.gaps(model, images[:IMAGES], labels[:IMAGES], divisor=128)
     attacks = {"pgd_linf": run.evaluation.attacks["pgd_linf"].model_copy(
         update={"gradients": {"plain": 1, "njs": 1, "hns": 1}})}  # fmt: skip
     found = evaluate(

@@ -27,7 +27,7 @@ def train(name: str) -> None:
         from advgrad.data.datasets import DATASETS
         from advgrad.data.pack import read_split
         from advgrad.draws import seeded
-        from advgrad.models import count, imported, registry, weights
+        from advgrad.models import imported, registry, weights
         from advgrad.training import loop, validation
 
         seed = run_config.seed + recipe.seed
@@ -50,7 +50,7 @@ def train(name: str) -> None:
             states = checkpoint.group("best", result.best) | checkpoint.group("fork", result.kept)
             weights.save_weights(weights_file, result.state | states, result.precision)
             stage.write_csv(curve, result.curve)
-            metrics = result.metrics(count.macs(model, DATASETS[run_config.dataset].shape))
+            metrics = result.metrics(registry.macs(model, DATASETS[run_config.dataset].shape))
             metrics |= {"fork": {"model": run_config.fork, "epoch": int(result.curve[0]["epoch"]) - 1}} if trunk else {}
             epochs = result.seconds
         stage.write_json(values, metrics)

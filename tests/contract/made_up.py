@@ -17,7 +17,7 @@ from advgrad.tables.cells import POINT, frame, read_paper, write_cells
 from advgrad.tables.claims import Grid, grid_of, judge_claims, load_claims
 from advgrad.tables.records import read_facts
 from advgrad.tables.spec import Source, load_specs, wanted
-from advgrad.training import curve_values
+from advgrad.training import curves as curve_values
 
 ROOT = Path(__file__).parents[2]
 SPECS = ROOT / "reports" / "specs"
@@ -96,12 +96,12 @@ def write_training(file: PaperFile, name: str, folder: Path) -> None:
 
 def write_curves(file: PaperFile, name: str, folder: Path) -> None:
     """Three epochs: LinBP is ahead, and at a tenfold rate it diverges, but for the MLP."""
-    curves, variants = file.curves[name], {}
+    spec, variants = file.curves[name], {}
     images = {"train_accuracy": 1000, "test_accuracy": 1000}
-    if curves.probe:
-        of_gaat = curves.probe.residual is not None
+    if spec.probe:
+        of_gaat = spec.probe.residual is not None
         images |= dict.fromkeys(curve_values.RESIDUALS, 50) if of_gaat else dict.fromkeys(curve_values.PROBED, 100)
-    for variant, asked in curves.variants.items():
+    for variant, asked in spec.variants.items():
         lost = asked.linbp and asked.rate > 1 and "mlp" not in name
         better = 0.05 * asked.linbp - 0.1 * (asked.adversary_linbp and not asked.linbp)
         variants[variant] = []

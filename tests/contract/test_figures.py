@@ -5,7 +5,7 @@ import pytest
 from advgrad.config import PaperFile
 from advgrad.figures.spec import reads
 from advgrad.simulation import summary
-from advgrad.training import curve_values
+from advgrad.training import curves as curve_values
 from tests.contract.made_up import SCALES, attack_of, evaluation, figure, figures, paper, sources
 
 BNN = [f"attack-bnn-{name}" for name in ("1", "2", "3", "4", "5", "mnist-1", "mnist-3", "mnist-4", "mnist-5")]

@@ -15,9 +15,8 @@ from advgrad.attacks.apgd import auto_pgd
 from advgrad.attacks.evaluate import evaluate
 from advgrad.attacks.gradients import linbp, plain
 from advgrad.attacks.losses import loss_of
-from advgrad.attacks.noise import sample_noise
 from advgrad.attacks.passes import Passes
-from advgrad.attacks.space import pixel_space
+from advgrad.attacks.space import pixel_space, sample_noise
 from advgrad.config import AttackSpec, Evaluation, Network
 from advgrad.models.layers import Normalise, Normalised
 from advgrad.models.linearise import linearised

@@ -12,9 +12,9 @@ from pyautoattack.autopgd_base import APGDAttack
 from torch import Tensor, nn
 
 from advgrad.attacks.losses import dlr
-from advgrad.attacks.noise import sample_noise
 from advgrad.attacks.passes import Passes
-from advgrad.attacks.peers import compile_bba, correct_after
+from advgrad.attacks.peers import correct_after
+from advgrad.attacks.space import sample_noise
 from advgrad.config import Peer
 from advgrad.draws import keyed_seed, seeded
 from tests.golden.net import MEAN, STD, Pixels, load
@@ -163,29 +163,6 @@ def test_bba_is_the_librarys(uncompiled: ModuleType) -> None:
     assert not correct[broken].any(), "what BBA finds at its own distance breaks the image"
     torch.testing.assert_close(255 * (x_adv - x[2:]).abs().amax().item(), min(far[2], eps), rtol=1e-4, atol=0)
     assert ours(model, x, y, index, Peer(attack="bba", eps=0.02 * min(far), steps=3))[0].all()
-
-
-def test_bba_is_compiled_for_the_types_it_gets(uncompiled: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else numba would compile its solver a second time, in each process."""
-    import numba
-    from foolbox.attacks import brendel_bethge
-
-    types: list[list[Any]] = []
-
-    class Spy:
-        def solve(self, *args: Any) -> np.ndarray:
-            types.append([numba.typeof(arg) for arg in args])
-            return np.zeros_like(args[1])
-
-    attack = uncompiled.attacks.LinfinityBrendelBethgeAttack
-    monkeypatch.setattr(attack, "instantiate_optimizer", lambda self: Spy())
-    monkeypatch.setattr(brendel_bethge, "LinfOptimizer", Spy)
-    _, x, _, index = subject("confident")
-    x, model = x[:1, :, 2:5, 2:5], Binary(27)
-    ours(model, x, model(x).argmax(1), index[:1], Peer(attack="bba", eps=8, steps=2))
-    compile_bba()
-    assert len(types) == 3
-    assert types[0] == types[1] == types[2]
 
 
 @pytest.mark.parametrize("classes", [3, 10])

@@ -9,8 +9,7 @@ from torch import Tensor
 from advgrad.attacks.evaluate import evaluate
 from advgrad.attacks.gradients import plain
 from advgrad.attacks.loop import iterates, perturb
-from advgrad.attacks.noise import sample_noise
-from advgrad.attacks.space import normalised_space, pixel_space
+from advgrad.attacks.space import normalised_space, pixel_space, sample_noise
 from advgrad.config import AttackSpec, Evaluation
 from tests.golden.net import MEAN, STD
 from tests.golden.victim import NETWORK, image_set, victim

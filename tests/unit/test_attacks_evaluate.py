@@ -12,9 +12,8 @@ from advgrad.attacks.evaluate import Outcomes, evaluate, summary
 from advgrad.attacks.gradients import plain
 from advgrad.attacks.jacobian import mean_singular_value
 from advgrad.attacks.loop import perturb
-from advgrad.attacks.noise import sample_noise
 from advgrad.attacks.passes import Passes
-from advgrad.attacks.space import normalised_space, pixel_space
+from advgrad.attacks.space import normalised_space, pixel_space, sample_noise
 from advgrad.config import Evaluation, Network
 from advgrad.errors import InputError
 from advgrad.models.layers import Normalised

@@ -12,8 +12,7 @@ from advgrad.attacks import gradients
 from advgrad.attacks.gradients import plain
 from advgrad.attacks.jacobian import mean_singular_value
 from advgrad.attacks.loop import perturb
-from advgrad.attacks.noise import sample_noise
-from advgrad.attacks.space import pixel_space
+from advgrad.attacks.space import pixel_space, sample_noise
 from advgrad.config import Network
 from advgrad.errors import InputError
 from tests.golden.victim import NETWORK, attacked, image_set, spec_of, victim

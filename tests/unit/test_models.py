@@ -8,10 +8,9 @@ from torch import nn
 
 from advgrad.config import Network
 from advgrad.errors import InputError
-from advgrad.models.count import macs, parameters
 from advgrad.models.layers import BinarizeConv2d, BinarizeLinear, Normalised
 from advgrad.models.linearise import ACTIVATIONS, activations
-from advgrad.models.registry import BUILDERS, build, check_device
+from advgrad.models.registry import BUILDERS, build, check_device, macs, parameters
 from advgrad.models.weights import snapshot
 from advgrad.training import binary
 from tests.networks import LINEAR, SLIM

@@ -8,15 +8,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from advgrad.attacks.noise import sample_noise
 from advgrad.attacks.passes import Passes
+from advgrad.attacks.space import sample_noise
 from advgrad.attacks.target import pixels
 from advgrad.config import Residual
 from advgrad.data.batches import to_device
 from advgrad.errors import InputError
 from advgrad.training.adversaries import adversarial
 from advgrad.training.curves import compare
-from advgrad.training.residual import expansion, residuals
+from advgrad.training.probe import expansion, residuals
 from tests.unit.training_toy import PGD, curves_run, recipe, toy_data, toy_digits, toy_network
 
 BATCH = 6

@@ -8,12 +8,11 @@ import pytest
 from scipy import stats
 
 from advgrad.config.simulation import AttackSimulation, Normal, Scaling, Setting, Simulation, TrainingSimulation
-from advgrad.simulation.gradients import Array, AttackLoss, TrainingLoss
+from advgrad.simulation.gradients import Array, AttackLoss, TrainingLoss, scaled
 from advgrad.simulation.problem import problem
 from advgrad.simulation.run import Trajectories, record, walks
 from advgrad.simulation.summary import COLUMNS, curve, reversed_runs, values
 from advgrad.simulation.theory import TRAINING_FACTOR, attack_factor, condition, expected_gradient
-from advgrad.simulation.walk import scaled
 
 PLAIN, L2, LINF = (Setting(scaling=name, rate=0.01) for name in ("none", "l2", "linf"))
 ENDS = {"teacher": Normal(mean=1, std=2), "start": Normal(mean=0, std=1)}

@@ -113,10 +113,7 @@ def test_the_share_that_is_spared():
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        (
-            source("trained", "std", value="stop.epoch"),
-            "trainings/std.json: no 'stop.epoch'; the file has: epochs",
-        ),
+        (source("trained", "std", value="stop.epoch"), "trainings/std.json: no 'stop.epoch'; the file has: epochs"),
         (source("trained", "rat", value="stop"), "trainings/rat.json: stop: must be a number, not {"),
         (source("spared", "rat", baseline="dat", value="flop.total", against="fork.zero"), "no 'fork.zero'; fork has"),
     ],

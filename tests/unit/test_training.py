@@ -17,7 +17,7 @@ from advgrad.errors import InputError
 from advgrad.models.layers import Normalised
 from advgrad.models.weights import load_weights, save_weights
 from advgrad.training import loop, validation
-from advgrad.training.init import xavier
+from advgrad.training.binary import xavier
 from advgrad.training.metrics import measure
 from advgrad.training.progress import Learner
 from tests.interruption import Interrupted

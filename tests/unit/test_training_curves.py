@@ -17,7 +17,7 @@ from advgrad.draws import seeded
 from advgrad.errors import InputError
 from advgrad.models import registry
 from advgrad.models.layers import Normalised
-from advgrad.training import curve_values, curves, loop
+from advgrad.training import curves, loop
 from advgrad.training.curves import Compared, Report, compare, recipe
 from advgrad.training.metrics import measure
 from tests.interruption import Interrupted, stopping
@@ -197,7 +197,7 @@ def test_rows_and_values_by_hand() -> None:
         | ({"pgd_accuracy": robust} if robust is not None else {})
         for epoch, accuracy, robust, loss in zip((1, 2, 3), accuracies, pgd, (2.0, math.inf, math.nan), strict=True)
     ]  # fmt: skip
-    rows = curve_values.rows({"a": curve, "b": curve[:1]})
+    rows = curves.rows({"a": curve, "b": curve[:1]})
     assert list(rows[0]) == [
         "series", "epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy", "best_test_accuracy",
         "pgd_accuracy",
@@ -205,7 +205,7 @@ def test_rows_and_values_by_hand() -> None:
     assert [row["best_test_accuracy"] for row in rows] == [0.5, 0.8, 0.8, 0.5]
     assert [row["test_loss"] for row in rows] == [2.0, None, None, 2.0]
     assert [row["pgd_accuracy"] for row in rows] == [None, 0.3, 0.2, None]
-    values = curve_values.values({"a": curve}, {"test_accuracy": 10, "pgd_accuracy": 10})["a"]
+    values = curves.values({"a": curve}, {"test_accuracy": 10, "pgd_accuracy": 10})["a"]
     assert values["n"] == 10
     assert values["first"]["train_loss"] == {"value": 3.0}
     assert values["last"]["test_loss"] == {"value": None}

@@ -12,7 +12,7 @@ from advgrad.config import Network
 from advgrad.config.training import Monitor
 from advgrad.data.batches import as_float, to_device
 from advgrad.models import registry
-from advgrad.training import gaps
+from advgrad.training import metrics
 from tests.unit.training_toy import MD, RECIPES, fingerprint, recipe, run, toy_data, toy_network
 
 ALL = Monitor(images=40, gaps=True, recalibrate=3)
@@ -35,7 +35,7 @@ def test_gaps_and_zeros_are_those_of_the_logits(factor: float) -> None:
     images, labels = to_device(*toy_data(300), "cpu")
     model = Scaled(factor)
     with frozen(model):
-        measured = gaps.measure(model, images, labels, divisor=128)
+        measured = metrics.gaps(model, images, labels, divisor=128)
     logits = np.sort(factor * (images.numpy().reshape(300, -1) / 255.0) @ model.weight.double().numpy().T, axis=1)
     gap = logits[:, -1] - logits[:, -2]
     assert measured["gap_median"] == pytest.approx(np.quantile(gap, 0.5, method="lower"), rel=1e-4)
@@ -53,7 +53,7 @@ def test_recalibrated_statistics_are_the_mean_over_the_batches() -> None:
     model, (images, _) = toy_network(), to_device(*toy_data(96), "cpu")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     layer, norm = model.core.get_submodule("0"), model.core.get_submodule("1")
-    with gaps.recalibrated(model, images.split(32)):
+    with metrics.recalibrated(model, images.split(32)):
         means, variances = [], []
         for batch in images.split(32):
             out = layer(model.normalise(as_float(batch))).detach().double()

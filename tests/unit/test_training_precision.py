@@ -16,7 +16,7 @@ from advgrad.data.batches import to_device
 from advgrad.draws import seeded
 from advgrad.models.layers import BatchNorm2d, BinarizeConv2d, BinarizeLinear, Normalise, Normalised
 from advgrad.training.precision import arithmetic, effective
-from advgrad.training.trained import Trained
+from advgrad.training.progress import Trained
 from tests.unit.training_toy import ADAM, CLASSES, GAAT, LINBP, MD, PGD, fingerprint, recipe, run, toy_data, toy_network
 
 RECIPES: dict[str, dict[str, Any]] = {

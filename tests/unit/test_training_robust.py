@@ -11,7 +11,7 @@ from advgrad.config.training import Monitor, Schedule, Stopping
 from advgrad.data.batches import to_device
 from advgrad.models.weights import to_bytes
 from advgrad.training.probe import under_pgd
-from advgrad.training.trained import Trained
+from advgrad.training.progress import Trained
 from tests.unit.training_toy import GAAT, PGD, SGD, fingerprint, recipe, run, toy_data, toy_network
 
 FGSM = AttackSpec(eps=8, step=8, steps=(1,), start="none")

@@ -17,7 +17,7 @@ from advgrad.draws import seeded
 from advgrad.models.layers import Normalise, Normalised
 from advgrad.models.weights import to_bytes
 from advgrad.training.loop import Observe, train
-from advgrad.training.trained import Trained
+from advgrad.training.progress import Trained
 from advgrad.training.validation import Data
 
 CLASSES = 4

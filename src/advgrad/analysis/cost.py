@@ -11,9 +11,9 @@ from torch import nn
 from advgrad.analysis.clean import ProgressFn, silent
 from advgrad.attacks.gradients import Prepare
 from advgrad.attacks.loop import perturb
-from advgrad.attacks.noise import sample_noise
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.sources import source
+from advgrad.attacks.space import sample_noise
 from advgrad.attacks.target import Target, place
 from advgrad.config import AttackEntry, AttackSpec, Cost, Evaluation, Gradient, Network
 from advgrad.errors import InputError

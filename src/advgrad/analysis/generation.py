@@ -17,13 +17,12 @@ from advgrad.analysis.clean import ProgressFn, silent
 from advgrad.analysis.cost import synchronise
 from advgrad.attacks.gradients import Prepare, closed_form, plain, taylor
 from advgrad.attacks.loop import perturb
-from advgrad.attacks.noise import sample_noise
 from advgrad.attacks.norms import Position, start, stepper
 from advgrad.attacks.passes import Passes
-from advgrad.attacks.space import Space
+from advgrad.attacks.space import Space, sample_noise
 from advgrad.attacks.target import Target
 from advgrad.config import AttackSpec, Generation
-from advgrad.models.count import macs
+from advgrad.models.registry import macs
 
 WARM_UP = 3  # batches before the clock starts
 Batch = tuple[Tensor, Tensor, Tensor]  # x (n,C,H,W) in [0,1], y (n,), noise (n,C,H,W)

@@ -23,8 +23,7 @@ from advgrad.analysis.iprop_search import Search, attack
 from advgrad.attacks import gradients
 from advgrad.attacks.jacobian import mean_singular_value
 from advgrad.attacks.loop import perturb
-from advgrad.attacks.noise import sample_noise
-from advgrad.attacks.space import pixel_space
+from advgrad.attacks.space import pixel_space, sample_noise
 from advgrad.attacks.target import frozen, pixels
 from advgrad.config import AttackSpec, Evaluation, Iprop
 

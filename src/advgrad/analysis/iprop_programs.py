@@ -80,10 +80,6 @@ def solve(
         integrality=np.r_[np.full(k, budget is not None), np.ones(m)],
         bounds=Bounds(0, np.r_[given.upper, np.ones(m)]),
         constraints=LinearConstraint(matrix, lb=lower),  # type: ignore[arg-type]
-        options={
-            "node_limit": limits.nodes,
-            "time_limit": max(limits.seconds, 1e-3),
-            "mip_rel_gap": limits.gap,
-        },
+        options={"node_limit": limits.nodes, "time_limit": max(limits.seconds, 1e-3), "mip_rel_gap": limits.gap},
     )
     return None if solution.x is None else solution.x[:k]

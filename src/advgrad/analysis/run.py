@@ -20,7 +20,7 @@ from advgrad.checkpoint import Store
 from advgrad.config import AttackSpec, Clever, Cost, Generation, Iprop, Run, Sweep
 from advgrad.config.analysis import Signals
 from advgrad.errors import InputError
-from advgrad.models.layout import memory_format
+from advgrad.models.layers import memory_format
 
 
 @dataclass(frozen=True, kw_only=True)

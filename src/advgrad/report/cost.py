@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, NonNegativeFloat, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, NonNegativeFloat, PositiveInt
 
-from advgrad.clock import clock
-from advgrad.config import PaperFile
-from advgrad.errors import InputError
+from advgrad.config import PaperFile, parse
+from advgrad.files import read_json
 
 KINDS = (
     *("fetch", "train", "fork", "attack", "further", "transfer", "analyse", "curves", "simulate"),
@@ -18,17 +17,13 @@ SHARED = "shared"  # data sets, and what reads all papers' results
 MEMORY = "most memory, GiB"
 
 
-class StageCost(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class StageCost(BaseModel, extra="forbid", frozen=True):
     seconds: NonNegativeFloat
     gib: NonNegativeFloat  # at most
 
 
-class ScaleCost(BaseModel):
+class ScaleCost(BaseModel, extra="forbid", frozen=True):
     """Of the stages of one scale."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     machine: str
     jobs: PositiveInt
@@ -37,14 +32,14 @@ class ScaleCost(BaseModel):
 
 def read_cost(file: Path, scale: str) -> ScaleCost | None:
     """The scale's; None without such a file, or without the scale in it. InputError if it is something else."""
-    try:
-        return TypeAdapter(dict[str, ScaleCost]).validate_json(file.read_bytes()).get(scale)
-    except FileNotFoundError:
-        return None
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"{file}: {where or 'the file'}: {first['msg']}") from None
+    return parse(dict[str, ScaleCost], read_json(file), file).get(scale) if file.is_file() else None
+
+
+def clock(seconds: float) -> str:
+    """`45 s`, `7:05`, `1:07:05`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}" if minutes else f"{rest} s"
 
 
 def _paper(item: str, papers: Mapping[str, PaperFile]) -> str:

@@ -1,4 +1,6 @@
-"""BP's and LinBP's gradients of the two teacher-student losses.
+"""BP's and LinBP's gradients of the two teacher-student losses, and one step along them.
+
+Source: arXiv 2112.11018, Equations 16 and 21.
 
 Shapes: R runs, each with draws of its own; d inputs. Points are (...,R,d), of any number of walks at once. A ReLU's
 derivative is 1 above 0 and 0 elsewhere, 0 included.
@@ -9,6 +11,8 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from advgrad.config.simulation import Scaling, Setting
 
 Array = NDArray[np.float64]
 
@@ -82,3 +86,18 @@ class TrainingLoss:
         error = self._error(hidden)
         passed = error if linear else error * (hidden > 0)
         return _times(self.samples.swapaxes(-1, -2), passed) / self.samples.shape[-2]
+
+
+def scaled(gradient: Array, scaling: Scaling) -> Array:
+    """(...,d) as it is, over its L2 norm, or its sign. A gradient of 0 stays 0."""
+    if scaling == "none":
+        return gradient
+    if scaling == "linf":
+        return np.sign(gradient)
+    norm = np.linalg.norm(gradient, axis=-1, keepdims=True)
+    return np.divide(gradient, norm, out=np.zeros_like(gradient), where=norm != 0)
+
+
+def stepped(points: Array, gradient: Array, setting: Setting, *, start: Array, eps: float) -> Array:
+    """Points (...,d) after one step of setting.rate, each entry at most eps from `start` (inf: no limit)."""
+    return np.clip(points - setting.rate * scaled(gradient, setting.scaling), start - eps, start + eps)

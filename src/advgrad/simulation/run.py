@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advgrad.config.simulation import Setting, Simulation
-from advgrad.simulation.gradients import Array
+from advgrad.simulation.gradients import Array, stepped
 from advgrad.simulation.problem import Problem, problem
 from advgrad.simulation.theory import condition, distance
-from advgrad.simulation.walk import stepped
 
 METHODS = ("bp", "linbp")
 

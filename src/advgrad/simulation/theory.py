@@ -25,8 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from advgrad.config.simulation import Setting
-from advgrad.simulation.gradients import Array
-from advgrad.simulation.walk import stepped
+from advgrad.simulation.gradients import Array, stepped
 
 TRAINING_FACTOR = 0.5  # k
 

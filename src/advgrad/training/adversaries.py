@@ -1,11 +1,15 @@
-"""Adversarial images of a training batch: PGD, or GAAT's gradient from a Taylor expansion, both by the attack loop."""
+"""Adversarial images of a training batch: PGD, or GAAT's gradient from a Taylor expansion, both by the attack loop.
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+LinBP enters a training here: in the adversary's gradients (its second strategy) and in the updates (its first).
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
+from advgrad import config
 from advgrad.attacks.gradients import Prepare, closed_form, linbp, plain, taylor
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.passes import Passes
@@ -13,6 +17,7 @@ from advgrad.attacks.space import pixel_space
 from advgrad.config import AttackSpec
 from advgrad.config.training import Adversary
 from advgrad.errors import InputError
+from advgrad.models.linearise import activations, linearised
 
 
 def attack_spec(adversary: Adversary) -> AttackSpec:
@@ -21,11 +26,7 @@ def attack_spec(adversary: Adversary) -> AttackSpec:
     GAAT's closed form is one step as long as all its steps: from a start inside the box they all point the same way.
     """
     spec = AttackSpec(
-        eps=adversary.eps,
-        step=adversary.step,
-        steps=(adversary.steps,),
-        start=adversary.start,
-        clip_start=True,
+        eps=adversary.eps, step=adversary.step, steps=(adversary.steps,), start=adversary.start, clip_start=True
     )
     return closed_form(spec) if adversary.kind == "gaat" and adversary.hessian == "one-step" else spec
 
@@ -101,3 +102,21 @@ def attacked(model: nn.Module, *, train: bool) -> Iterator[None]:
         model.train(mode)
         for parameter in learning:
             parameter.requires_grad_(True)
+
+
+def check_linbp(training: config.Training, network: config.Network, model: nn.Module) -> None:
+    """InputError for a recipe with LinBP where the network names no activations, or unknown ones."""
+    adversary = training.adversary
+    if adversary is not None:
+        gradient_source(adversary, 1, network.linearised)
+    if training.linbp and not network.linearised:
+        raise InputError(f"training: linbp needs `linearised` of {network.architecture}; it is empty")
+    if training.linbp or (adversary is not None and adversary.linbp):
+        activations(model, network.linearised)
+
+
+def update_context(
+    training: config.Training, network: config.Network, model: nn.Module
+) -> Callable[[], AbstractContextManager[None]]:
+    """The context of an update's passes. Entered anew for each: the adversary's passes are not in it."""
+    return (lambda: linearised(model, network.linearised)) if training.linbp else nullcontext

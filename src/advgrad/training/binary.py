@@ -31,6 +31,21 @@ def binarised(core: nn.Module) -> dict[str, Tensor]:
     return {name: p for name, p in core.named_parameters() if id(p) not in norms}
 
 
+@torch.no_grad()
+def xavier(core: nn.Module, generator: torch.Generator) -> None:
+    """md-bnn's start: Glorot-uniform for weights of two or more dimensions, N(0, 0.1) for biases.
+
+    Batch normalisation keeps its own start. Drawn on the CPU in the parameters' order, whatever their layout.
+    """
+    for parameter in binarised(core).values():
+        drawn = torch.empty(parameter.shape)
+        if drawn.dim() >= 2:
+            nn.init.xavier_uniform_(drawn, generator=generator)
+        else:
+            drawn.normal_(0.0, 0.1, generator=generator)
+        parameter.copy_(drawn)
+
+
 def attach(core: nn.Module, method: Method) -> Latent:
     """Latent values that start at the network's present parameters."""
     weights = binarised(core)

@@ -1,14 +1,17 @@
 """Compare trainings: one network from the same start, with the same draws, measured on the test set as it learns.
 
-Source: LinBP, Sections 4.2.2 and 4.2.3, Figures 5 to 12.
+Source: LinBP, Sections 4.2.2 and 4.2.3, Figures 5 to 12. What comes out is a curve and values:
+reports/SCALE/analyses/PAPER/NAME.csv and .json.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from advgrad.checkpoint import EVERY, Store, remove
@@ -19,16 +22,20 @@ from advgrad.data.batches import to_device
 from advgrad.draws import seeded
 from advgrad.errors import InputError
 from advgrad.models import registry
-from advgrad.models.layers import Normalised
-from advgrad.models.layout import memory_format
-from advgrad.training import curve_values, linear, probe, residual
-from advgrad.training.curve_values import Curve
+from advgrad.models.layers import Normalised, memory_format
+from advgrad.training import probe
+from advgrad.training.adversaries import check_linbp
 from advgrad.training.loop import Observe, train
 from advgrad.training.metrics import measure
 from advgrad.training.schedules import plan
 from advgrad.training.validation import Data, split
 
 BATCH = 500  # test images measured at once
+Curve = list[dict[str, float]]  # a row for each epoch, of what the training loop and its observer measured
+Leaf = dict[str, float | None]  # {"value": x, "low": l, "high": h, "n": images}; losses have a value only
+MEASURED = ("train_loss", "train_accuracy", "test_loss", "test_accuracy")
+PROBED = ("pgd_accuracy", "autoattack_accuracy")
+RESIDUALS = ("residual", "residual_batch")  # of GAAT's Eq. 4: see training.probe
 Report = Callable[[str, int, dict[str, float]], None]  # variant, epoch from 1, its row
 
 
@@ -100,7 +107,7 @@ def compare(
         store.save({}, {"curves": done})
         remove(folder / name)
     counts = _counts(run, labels, len(split(run.training, *train_data)[0][1]))
-    return Compared(rows=curve_values.rows(done), values=curve_values.values(done, counts))
+    return Compared(rows=rows(done), values=values(done, counts))
 
 
 def _fresh(run: CurvesRun, seed: int) -> Normalised:
@@ -113,7 +120,7 @@ def _check(run: CurvesRun, recipes: dict[str, Training], device: torch.device | 
     model = _fresh(run, run.seed)
     registry.check_device(run.network, model, torch.device(device))
     for training in recipes.values():
-        linear.check(training, run.network, model)
+        check_linbp(training, run.network, model)
         if run.curves.probe is not None:
             probe.check(run.curves.probe, training)
 
@@ -139,7 +146,7 @@ def _with_residual(
     images = images.contiguous(memory_format=memory_format(device, "float32"))
 
     def observed(model: Normalised, epoch: int) -> dict[str, float]:
-        return observe(model, epoch) | residual.residuals(model, images, labels, training, settings, seed=seed)
+        return observe(model, epoch) | probe.residuals(model, images, labels, training, settings, seed=seed)
 
     return observed
 
@@ -155,5 +162,58 @@ def _counts(run: CurvesRun, labels: Tensor, trained: int) -> dict[str, int]:
     if probe.autoattack is not None:
         counts["autoattack_accuracy"] = len(labels[: probe.autoattack.images])
     if probe.residual is not None:
-        counts |= dict.fromkeys(curve_values.RESIDUALS, min(probe.residual.images, trained))
+        counts |= dict.fromkeys(RESIDUALS, min(probe.residual.images, trained))
     return counts
+
+
+def rows(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
+    """Rows of the curve, variant by variant. None: not measured after this epoch, or not a finite number.
+
+    best_test_accuracy is the highest so far, which is what LinBP's Figures 6 and 8 show.
+    """
+    extra = (*PROBED, *RESIDUALS)
+    probed = [name for name in extra if any(name in row for curve in curves.values() for row in curve)]
+    table = []
+    for variant, curve in curves.items():
+        best = 0.0
+        for row in curve:
+            best = max(best, row["test_accuracy"])
+            values = row | {"best_test_accuracy": best}
+            shown = {name: _number(values.get(name)) for name in (*MEASURED, "best_test_accuracy", *probed)}
+            table.append({"series": variant, "epoch": int(row["epoch"]), **shown})
+    return table
+
+
+def values(curves: Mapping[str, Curve], images: Mapping[str, int]) -> dict[str, dict[str, Any]]:
+    """The groups of the values, one for each variant. images: how many images a column's numbers are measured on.
+
+    Losses and residuals that are not finite have the value None. Accuracies have Wilson's 95 % interval. passes: images
+    through the network in the training, without those of measuring.
+    """
+    return {variant: {"n": images["test_accuracy"], **_group(curve, images)} for variant, curve in curves.items()}
+
+
+def _group(curve: Curve, images: Mapping[str, int]) -> dict[str, Any]:
+    measured = [name for name in (*MEASURED, *RESIDUALS) if name in curve[0]]
+    first, last = ({name: _leaf(name, row[name], images) for name in measured} for row in (curve[0], curve[-1]))
+    last["best_test_accuracy"] = _leaf("test_accuracy", max(row["test_accuracy"] for row in curve), images)
+    robust = {name.removesuffix("_accuracy"): _leaf(name, curve[-1][name], images) for name in PROBED if name in images}
+    if "pgd_accuracy" in images:
+        pgd = [row["pgd_accuracy"] for row in curve if "pgd_accuracy" in row]
+        robust["best_pgd"] = _leaf("pgd_accuracy", max(pgd), images)
+    passes = {name: {"value": int(curve[-1][name])} for name in ("forward", "backward")}
+    return {"first": first, "last": last, **({"robust": robust} if robust else {}), "passes": passes}
+
+
+def _number(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None
+
+
+def _leaf(name: str, value: float, images: Mapping[str, int]) -> Leaf:
+    if name not in images:
+        return {"value": _number(value)}
+    n = images[name]
+    if name in RESIDUALS:
+        return {"value": _number(value), "n": n}
+    interval = binomtest(round(value * n), n).proportion_ci(method="wilson")
+    return {"value": value, "low": float(interval.low), "high": float(interval.high), "n": n}

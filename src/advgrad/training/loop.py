@@ -16,15 +16,13 @@ from advgrad.attacks.passes import Passes
 from advgrad.checkpoint import EVERY, Store
 from advgrad.data.batches import as_float, augment, epoch_batches, to_device
 from advgrad.draws import generator, seeded
-from advgrad.models.layers import Normalised
-from advgrad.models.layout import memory_format
-from advgrad.training import binary, linear, schedules, validation
-from advgrad.training.adversaries import adversarial, start_noise
-from advgrad.training.init import xavier
+from advgrad.models.layers import Normalised, memory_format
+from advgrad.training import binary, schedules, validation
+from advgrad.training.adversaries import adversarial, check_linbp, start_noise, update_context
+from advgrad.training.binary import xavier
 from advgrad.training.metrics import Sums
 from advgrad.training.precision import arithmetic, effective
-from advgrad.training.progress import Learner, Progress
-from advgrad.training.trained import Trained
+from advgrad.training.progress import Learner, Progress, Trained
 from advgrad.training.validation import Data
 
 Observe = Callable[[Normalised, int], dict[str, float]]  # model after an epoch, number of the epoch from 1
@@ -107,13 +105,13 @@ def _setup(
     device: torch.device | str,
 ) -> _Setup:  # fmt: skip
     """With the training images on the device; InputError for a recipe that does not fit the network."""
-    linear.check(training, network, model)
+    check_linbp(training, network, model)
     images, labels = to_device(*data, device)
     precision = effective(training.precision, device)
     return _Setup(
         training=training, network=network, model=model, images=images, labels=labels, seed=seed, device=device,
         precision=precision, layout=memory_format(device, precision), plan=schedules.plan(training, len(labels)),
-        backward=linear.update(training, network, model),
+        backward=update_context(training, network, model),
     )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The progress of a training: all that its checkpoint holds."""
+"""What trains, how far it is, and what comes out: a training's checkpoint holds the first two."""
 
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
@@ -11,7 +11,6 @@ from advgrad.attacks.passes import Passes
 from advgrad.config.training import Optimizer
 from advgrad.models.weights import snapshot
 from advgrad.training import binary
-from advgrad.training.checkpoint import optimizer_tensors, restore_optimizer
 from advgrad.training.schedules import Plan
 from advgrad.training.stopping import Stop, is_over, score
 
@@ -70,6 +69,28 @@ def _optimizer(recipe: Optimizer, parameters: list[Tensor]) -> torch.optim.Optim
         weight_decay=recipe.weight_decay,
         fused=True,
     )
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimiser's state per parameter, as NUMBER/NAME. Learning rates are not kept: they follow from the clock."""
+    states = optimizer.state_dict()["state"].items()
+    return {f"{i}/{name}": v for i, state in states for name, v in state.items() if isinstance(v, Tensor)}
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Inverse of `optimizer_tensors`.
+
+    A tensor of its parameter's shape gets that parameter's memory layout back: a kernel for another layout may round
+    differently.
+    """
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    state: dict[int, dict[str, Tensor]] = {}
+    for path, tensor in tensors.items():
+        number, name = path.split("/")
+        parameter = parameters[int(number)]
+        same_shape = name != "step" and tensor.shape == parameter.shape
+        state.setdefault(int(number), {})[name] = torch.empty_like(parameter).copy_(tensor) if same_shape else tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 @dataclass(kw_only=True)
@@ -163,3 +184,46 @@ class Progress:
 
 def _stop(fields: dict[str, Any]) -> Stop:
     return Stop(**{**fields, "attack": Passes(**fields["attack"]), "update": Passes(**fields["update"])})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A finished run."""
+
+    state: dict[str, Tensor]  # of `.core`, on the CPU; binarised weights are exactly +-1
+    epoch: int  # whose weights these are, from 1
+    curve: list[dict[str, float]]  # a row for each epoch; of a fork, for those after its trunk's
+    attack: Passes  # cost of the adversary, validation left out
+    update: Passes  # cost of the updates
+    precision: config.Precision  # of the passes, as they ran
+    seconds: list[float]  # of each of the curve's epochs, on this machine, without the measuring after it
+    stop: Stop | None = None  # where early stopping ends
+    best: dict[str, Tensor] = field(default_factory=dict)  # `.core` at the stop's best epoch, if there is a stop
+    kept: dict[str, Tensor] = field(default_factory=dict)  # all of the training's state at `fork_at`, if there is one
+
+    def metrics(self, macs: int) -> dict[str, Any]:
+        """The row of the epoch that the weights are from, and the cost of the whole run, a fork's trunk included.
+
+        macs: multiply-accumulates of one image's forward pass.
+        """
+        (row,) = [row for row in self.curve if row["epoch"] == self.epoch]
+        metrics: dict[str, Any] = {name: value for name, value in row.items() if name not in ("forward", "backward")}
+        metrics |= {"precision": self.precision, "epochs": int(self.curve[-1]["epoch"])}
+        metrics |= _cost(self.attack, self.update, macs)
+        if (stop := self.stop) is not None:
+            cost = _cost(stop.attack, stop.update, macs)
+            metrics["stop"] = {"epoch": stop.epoch, "best": stop.best, "score": stop.score, **cost}
+        return metrics
+
+
+def _cost(attack: Passes, update: Passes, macs: int) -> dict[str, Any]:
+    """Passes in images, and floating-point operations: two for each multiply-accumulate.
+
+    A backward pass to the input counts as a forward pass, one to weights and inputs as two.
+    """
+    flop = {
+        "attack": 2 * macs * (attack.forward + attack.backward),
+        "update": 2 * macs * (update.forward + 2 * update.backward),
+    }
+    passes = {"attack": asdict(attack), "update": asdict(update)}
+    return {"passes": passes, "flop": {**flop, "total": sum(flop.values())}}

@@ -11,9 +11,8 @@ from advgrad.data.batches import to_device
 from advgrad.draws import generator
 from advgrad.errors import InputError
 from advgrad.models.layers import Normalised
-from advgrad.training import gaps
 from advgrad.training.adversaries import adversarial, for_validation, start_noise
-from advgrad.training.metrics import measure
+from advgrad.training.metrics import gaps, measure, recalibrated
 from advgrad.training.probe import under_pgd
 
 Data = tuple[np.ndarray, np.ndarray]  # images (n,H,W,C) uint8, labels (n,) uint8
@@ -64,9 +63,9 @@ def validate(
             for name, spec in monitor.attacks.items():
                 row[f"{name}_accuracy"] = under_pgd(model, images[first], labels[first], spec, seed)
             if monitor.gaps:
-                row |= gaps.measure(model, images[first], labels[first], divisor=training.batch)
+                row |= gaps(model, images[first], labels[first], divisor=training.batch)
         if monitor.recalibrate:
-            with gaps.recalibrated(model, train_images.split(training.batch)[: monitor.recalibrate]):
+            with recalibrated(model, train_images.split(training.batch)[: monitor.recalibrate]):
                 name = "recalibrated"
                 row |= measure(model, images[first], labels[first], batch=training.batch, prefix=name)
     if training.adversary is None or training.select != "best":
