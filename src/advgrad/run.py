@@ -286,7 +286,7 @@ def missing_data(settings: Settings) -> dict[str, list[str]]:
     """Data sets that are neither here nor within reach, each with what was tried and why it failed."""
     mirror = mirror_folder(settings.data.mirror)
     absent = [name for name in DATASETS if not Path("data", f"{name}.safetensors").is_file()]
-    probed = {name: probe(name, mirror, settings.data.timeout) for name in absent}
+    probed = {name: probe(DATASETS[name], mirror, settings.data.timeout) for name in absent}
     return {name: reasons for name, (source, reasons) in probed.items() if source is None}
 
 

@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from advgrad.data.checksums import Form, SourceFile
-from advgrad.data.datasets import DATASETS, DatasetInfo
+from advgrad.data.datasets import DATASETS, DatasetInfo, Form
 from advgrad.data.folder import _mixed
 from advgrad.data.pack import Arrays, write_pack
 
@@ -51,13 +50,13 @@ def sealed(info: DatasetInfo, folder: Path) -> DatasetInfo:
     """info with the hash of each file that lies in folder (searched at any depth)."""
     there = {path.name: path for path in folder.rglob("*") if path.is_file()}
 
-    def seal(file: SourceFile) -> SourceFile:
-        if file.digest is None or file.name not in there:
-            return file
-        return replace(file, digest=hashlib.new(file.algorithm, there[file.name].read_bytes()).hexdigest())
+    def seal(name: str, digest: str | None) -> str | None:
+        if digest is None or name not in there:
+            return digest
+        return hashlib.new("md5" if len(digest) == 32 else "sha256", there[name].read_bytes()).hexdigest()
 
     def sealed_form(form: Form) -> Form:
-        return replace(form, files=tuple(seal(file) for file in form.files))
+        return replace(form, files={name: seal(name, digest) for name, digest in form.files.items()})
 
     return replace(info, forms=tuple(sealed_form(form) for form in info.forms))
 

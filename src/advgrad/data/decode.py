@@ -1,27 +1,20 @@
-"""Source files to arrays. Some are pickles: the hash of every file but our own forms is checked before."""
+"""Source files to arrays. Some are pickles: the hash of every file but our own packs is checked before."""
 
 import gzip
 import io
 import pickle
 import tarfile
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from advgrad.data.checksums import Kind
+from advgrad.data.datasets import MNIST_FILES, Kind
 from advgrad.data.pack import Arrays, read_pack
-from advgrad.data.sheets import read_sheets
 
 Files = dict[str, Path]  # file name -> where it is
 
-_MNIST_FILES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
 _PICKLE_GLOBALS = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
@@ -40,13 +33,9 @@ def _arrays(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.nda
     return {"train_images": train[0], "train_labels": train[1], "test_images": test[0], "test_labels": test[1]}
 
 
-def _only(files: Files) -> Path:
-    (path,) = files.values()
-    return path
-
-
-def _members(archive: Path, wanted: Callable[[str], bool]) -> dict[str, bytes]:
-    """Wanted members by file name, read in one pass; nothing is extracted to disk."""
+def _members(files: Files, wanted: Callable[[str], bool]) -> dict[str, bytes]:
+    """Wanted members of an archive by file name, read in one pass; nothing is extracted to disk."""
+    (archive,) = files.values()
     contents = {}
     with tarfile.open(archive, "r:*") as tar:
         for member in tar:
@@ -68,12 +57,8 @@ def _idx(raw: bytes) -> np.ndarray:
 
 
 def _mnist(read: Callable[[str], bytes]) -> Arrays:
-    train_images, train_labels, test_images, test_labels = (_idx(read(name)) for name in _MNIST_FILES)
+    train_images, train_labels, test_images, test_labels = (_idx(read(name)) for name in MNIST_FILES)
     return _arrays((train_images[..., None], train_labels), (test_images[..., None], test_labels))
-
-
-def _mnist_tar(files: Files) -> Arrays:
-    return _mnist(_members(_only(files), _MNIST_FILES.__contains__).__getitem__)
 
 
 # CIFAR: pixels channel by channel; one label byte before them, or in CIFAR-100 two (coarse, fine)
@@ -88,15 +73,9 @@ def _records(raw: bytes, label_bytes: int) -> tuple[np.ndarray, np.ndarray]:
     return _nhwc(rows[:, label_bytes:]), rows[:, label_bytes - 1].copy()
 
 
-def _cifar_parts(names: Collection[str]) -> tuple[list[str], str]:
-    """Names of the training files in order, and of the test file."""
-    train = sorted(name for name in names if name.startswith(("data_batch_", "train")))
-    (test,) = (name for name in names if name.startswith("test"))
-    return train, test
-
-
 def _cifar(raw: dict[str, bytes], read: Callable[[bytes], tuple[np.ndarray, np.ndarray]]) -> Arrays:
-    train, test = _cifar_parts(raw)
+    train = sorted(name for name in raw if name.startswith(("data_batch_", "train")))
+    (test,) = (name for name in raw if name.startswith("test"))
     images, labels = zip(*(read(raw[name]) for name in train), strict=True)
     return _arrays((np.concatenate(images), np.concatenate(labels)), read(raw[test]))
 
@@ -149,13 +128,12 @@ def _sheets(files: Files) -> Arrays:
 
 
 _DECODERS: dict[Kind, Callable[[Files], Arrays]] = {
-    "pack": lambda files: read_pack(_only(files)),
+    "pack": lambda files: read_pack(*files.values()),
     "idx": lambda files: _mnist(lambda name: files[name].read_bytes()),
     "idx-gz": lambda files: _mnist(lambda name: gzip.decompress(files[f"{name}.gz"].read_bytes())),
-    "idx-tar": _mnist_tar,
-    "cifar-python": lambda files: _cifar(_members(_only(files), _is_pickle), _pickled),
+    "idx-tar": lambda files: _mnist(_members(files, MNIST_FILES.__contains__).__getitem__),
+    "cifar-python": lambda files: _cifar(_members(files, _is_pickle), _pickled),
     "cifar-binary": lambda files: _cifar_binary({name: path.read_bytes() for name, path in files.items()}),
-    "cifar-binary-tar": lambda files: _cifar_binary(_members(_only(files), lambda name: name.endswith(".bin"))),
+    "cifar-binary-tar": lambda files: _cifar_binary(_members(files, lambda name: name.endswith(".bin"))),
     "sheets": _sheets,
-    "sheets-tar": lambda files: read_sheets(_only(files)),
 }

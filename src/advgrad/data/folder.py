@@ -1,57 +1,57 @@
 """A folder that holds copies of data sets: what is in it, whether it is whole, and its arrays."""
 
-import gzip
 import hashlib
-import pickle
-import tarfile
-import zipfile
+import sys
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
+from tarfile import TarError
+from zipfile import BadZipFile
 
 import numpy as np
 
-from advgrad.data.checksums import ArrayName, Form, SourceFile
-from advgrad.data.datasets import DatasetInfo
+from advgrad.data.datasets import ArrayName, DatasetInfo, Form
 from advgrad.data.decode import decode
 from advgrad.data.pack import Arrays
-from advgrad.data.progress import byte_bar
 from advgrad.errors import InputError
 
-READ_ERRORS = (
-    OSError, EOFError, ValueError, KeyError, tarfile.TarError, zipfile.BadZipFile, zlib.error, gzip.BadGzipFile,
-    pickle.UnpicklingError,
-)  # fmt: skip
+READ_ERRORS = (OSError, EOFError, ValueError, KeyError, TarError, BadZipFile, zlib.error, UnpicklingError)
 
 _SPLITS: tuple[tuple[ArrayName, ArrayName], ...] = (("train_images", "train_labels"), ("test_images", "test_labels"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetCopy:
-    """A copy of a data set: its form, and where its files are."""
+    """A copy of a data set: its form, and the folder that its files are in."""
 
     form: Form
-    files: dict[str, Path]
+    folder: Path
+
+    @property
+    def files(self) -> dict[str, Path]:
+        return {name: self.folder / name for name in self.form.files}
 
     @property
     def label(self) -> str:
-        first = next(iter(self.files.values()))
-        return str(first) if len(self.files) == 1 else f"{first.parent} ({len(self.files)} files)"
+        first, *others = self.files.values()
+        return f"{self.folder} ({len(self.files)} files)" if others else str(first)
 
 
 def find(info: DatasetInfo, folder: Path) -> DatasetCopy | None:
     """The first form all of whose files are there: in the folder itself or in the form's own sub-folders."""
     for form in info.forms:
         for place in (folder, *(folder / name for name in form.folders)):
-            files = {file.name: place / file.name for file in form.files}
-            if all(path.is_file() for path in files.values()):
-                return DatasetCopy(form=form, files=files)
+            if all((place / name).is_file() for name in form.files):
+                return DatasetCopy(form=form, folder=place)
     return None
 
 
 def wanted(info: DatasetInfo) -> str:
     """The files to put into a folder by hand, in words; any one form is enough."""
-    return ", or ".join(_names([file.name for file in form.files]) for form in info.forms)
+    return ", or ".join(_names(list(form.files)) for form in info.forms)
 
 
 def _names(names: list[str]) -> str:
@@ -64,37 +64,50 @@ def read(info: DatasetInfo, copy: DatasetCopy) -> Arrays:
 
     InputError: a file whose hash is not the expected one, or arrays whose hash is not; the message has both hashes.
     """
-    for file in copy.form.files:
-        _check_file(file, copy.files[file.name])
+    for name, expected in copy.form.files.items():
+        if expected is not None:
+            _check_file(copy.folder / name, expected)
     try:
         arrays = decode(copy.form.kind, copy.files)
     except READ_ERRORS as error:
-        raise InputError(f"{copy.label}: cannot be read as {copy.form.kind}: {error}") from None
+        reason = " ".join(str(error).split())
+        raise InputError(f"{copy.label}: cannot be read as {copy.form.kind}: {reason}") from None
     ordered = _by_label(arrays) if info.by_label else arrays
     _check_arrays(info, ordered, copy)
     return _mixed(ordered) if info.by_label else ordered
 
 
-def digest(path: Path, algorithm: str) -> str:
-    """Hash of a file, read in pieces of 1 MiB."""
-    state = hashlib.new(algorithm, usedforsecurity=False)
-    with path.open("rb") as stream, byte_bar(f"checking {path.name}", path.stat().st_size) as bar:
-        while piece := stream.read(1 << 20):
-            state.update(piece)
-            bar(stream.tell())
-    return state.hexdigest()
+@contextmanager
+def byte_bar(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr if that is a terminal; nothing in a log.
 
-
-def _check_file(file: SourceFile, path: Path) -> None:
-    if file.digest is None:
+    Yields a function that takes the number of bytes done so far; total None: not known.
+    """
+    if not sys.stderr.isatty():
+        yield lambda done: None
         return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=total)
+        yield lambda done: progress.update(task, completed=done)
+
+
+def _check_file(path: Path, expected: str) -> None:
+    """InputError: the file cannot be read, or its hash is another. A hash of 32 digits is MD5, else SHA-256."""
+    name = "MD5" if len(expected) == 32 else "SHA-256"
+    state = hashlib.new(name.replace("-", ""), usedforsecurity=False)
     try:
-        actual = digest(path, file.algorithm)
+        with path.open("rb") as stream, byte_bar(f"checking {path.name}", path.stat().st_size) as bar:
+            while piece := stream.read(1 << 20):
+                state.update(piece)
+                bar(stream.tell())
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if actual != file.digest:
-        name = {"md5": "MD5", "sha256": "SHA-256"}[file.algorithm]
-        raise InputError(f"{path}: damaged or another version: {name} is {actual}, expected {file.digest}")
+    if (actual := state.hexdigest()) != expected:
+        raise InputError(f"{path}: damaged or another version: {name} is {actual}, expected {expected}")
 
 
 def _by_label(arrays: Arrays) -> Arrays:

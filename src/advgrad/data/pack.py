@@ -9,7 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from advgrad.data.checksums import ARRAY_NAMES, ArrayName
+from advgrad.data.datasets import ARRAY_NAMES, ArrayName
 from advgrad.errors import InputError
 
 Arrays = dict[ArrayName, np.ndarray]

