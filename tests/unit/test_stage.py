@@ -1,4 +1,7 @@
-"""What a stage says of itself, which checkpoint is its own, and how it ends: its exit code and its one line."""
+"""What a stage says of itself, which checkpoint is its own, and how it ends: its exit code and its one line.
+
+What tracking does before MLflow comes in; and files are whole or not there.
+"""
 
 import hashlib
 import json
@@ -15,6 +18,8 @@ import pytest
 
 from advgrad import config, provenance, stage, track
 from advgrad.config.schema import Determinism, Tracking
+from advgrad.files import write_bytes, write_text
+from advgrad.track import flatten, store_uri
 
 SOURCE = str(Path(stage.__file__).parents[1])
 WORK = """
@@ -160,3 +165,56 @@ def test_an_attack_has_two_main_metrics() -> None:
     assert stage.accuracies({"clean": 0.9, "runs": runs}) == {"clean_accuracy": 0.9, "robust_accuracy": 0.2}
     assert stage.accuracies({"clean": 0.9, "runs": {"fgsm": runs["fgsm"]}})["robust_accuracy"] == 0.5
     assert stage.accuracies({"train_accuracy": 0.9}) == stage.accuracies({"runs": {}}) == {}
+
+
+def test_flatten_dots_names_and_writes_lists_as_json() -> None:
+    assert flatten({"a": {"b": [1, 2], "c": None}, "d": "x", "e": 1e-5}) == {
+        "a.b": "[1, 2]",
+        "a.c": "null",
+        "d": "x",
+        "e": "1e-05",
+    }
+
+
+def test_the_environment_goes_before_the_parameter_and_sqlite_lies_in_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert store_uri(tmp_path, Tracking()) == f"sqlite:///{tmp_path}/mlflow.db"
+    assert store_uri(tmp_path, Tracking(uri="sqlite:////elsewhere/x.db")) == "sqlite:////elsewhere/x.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://name:word@host:1")
+    assert store_uri(tmp_path, Tracking()) == "http://name:word@host:1"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///other.db")
+    assert store_uri(tmp_path, Tracking()) == f"sqlite:///{tmp_path}/other.db"
+
+
+def test_writes_folders_utf8_and_line_ends(tmp_path: Path):
+    file = tmp_path / "a" / "b.txt"
+    write_text(file, "— \n\r\n")
+    assert file.read_bytes() == "— \n\r\n".encode()
+    write_bytes(file, b"new")
+    assert file.read_bytes() == b"new"
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_link_is_replaced_not_followed(tmp_path: Path):
+    kept, link = tmp_path / "kept", tmp_path / "link"
+    kept.write_text("old")
+    link.symlink_to(kept)
+    write_text(link, "new")
+    assert (kept.read_text(), link.read_text()) == ("old", "new")
+    assert not link.is_symlink()
+
+
+def test_a_failure_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    file = tmp_path / "f"
+    write_text(file, "old")
+
+    def fail(self: Path, target: Path) -> Path:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="disk full"):
+        write_text(file, "new")
+    assert file.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [file]
