@@ -124,8 +124,15 @@ def _connect(root: Path, tracking: Tracking) -> tuple[Any, str, AbstractContextM
     if database:
         with closing(sqlite3.connect(database, timeout=60)) as connection:
             connection.execute("pragma schema_version")  # fails if it is no database; MLflow would try for 100 s
-        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401 (now, not while others wait for the lock)
-    from mlflow import MlflowClient
+    spared = {"pandas"} - sys.modules.keys()  # which MLflow does without; loading it takes a second
+    sys.modules.update(dict.fromkeys(spared))  # pyright: ignore[reportArgumentType, reportCallIssue]
+    try:
+        if database:  # now, not while others wait for the lock
+            import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+        from mlflow import MlflowClient
+    finally:
+        for name in spared:
+            del sys.modules[name]
 
     # Of many writers at once SQLite turns some away.
     with (lock := FileLock(f"{database}.lock", timeout=100) if database else nullcontext()):
