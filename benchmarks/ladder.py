@@ -28,7 +28,7 @@ TRIALS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # model, chan
     "b": ("bnn-vgg16-wq", QUARTER, {"epochs": 40, "augment": "none", "schedule": LATE}),
     "c": ("bnn-vgg16-wq", HALF, {"epochs": 60}),
     "d": ("bnn-vgg16-wq", {}, {"epochs": 100}),
-    "waq": ("bnn-vgg16-waq", {"width": 0.125, "head_width": 1}, {"epochs": 24, "precision": "bf16"}),
+    "waq": ("bnn-vgg16-waq", {"width": 0.125, "head_width": 1}, {"epochs": 16, "precision": "bf16"}),
 }
 MONITOR = {"images": 500, "gaps": True, "recalibrate": 100}
 IMAGES = 1000
