@@ -23,6 +23,7 @@ from typing import Any
 import networkx as nx
 
 from advgrad import track
+from advgrad.chain import PLAN, Rule, joined
 from advgrad.config import Settings, load_settings
 from advgrad.data.datasets import DATASETS
 from advgrad.data.sources import mirror_folder, probe
@@ -32,11 +33,9 @@ from advgrad.parsing import one_line, quick_yaml
 from advgrad.provenance import against_commit
 from advgrad.stage import BESIDE
 
-PLAN, STAMPS, LOGS = Path(".advgrad/plan.json"), Path(".advgrad/done"), Path(".advgrad/logs")
+STAMPS, LOGS = Path(".advgrad/done"), Path(".advgrad/logs")
 PLANNED = "ADVGRAD_PLANNED"  # set where the plan was just written: Snakemake need not ask DVC again
 GPU = Path("/dev/nvidiactl")  # there if this machine has one; torch would take seconds to say so
-
-Rule = dict[str, Any]
 
 
 def repro(settings: Settings, targets: Sequence[str], profile: str, jobs: int | None) -> int:
@@ -55,10 +54,10 @@ def repro(settings: Settings, targets: Sequence[str], profile: str, jobs: int | 
             repo._reset()
             rules = plan(repo, missing)
         left_out = sorted(wanted & waiting_for(repo, {f"fetch@{name}" for name in missing}))
-        write_plan(rules)
-        names = [rule["name"] for rule in rules if rule["stage"] in wanted]
-        status = snakemake(profile, jobs, names) if names else 0
-        if names:
+        asked = [rule for rule in rules if rule["stage"] in wanted]
+        write_plan(joined(asked) if profile == "default" else asked)
+        status = snakemake(profile, jobs) if asked else 0
+        if asked:
             record(repo, rules)
     if Path("dvc.lock").is_file():  # beside the results that it is of: another scale's run replaces dvc.lock
         write_text(Path("reports", settings.scale, "dvc.lock"), Path("dvc.lock").read_text(encoding="utf-8"))
@@ -198,10 +197,10 @@ sys.exit(subprocess.Popen(sys.argv[1:]).wait())
 """  # a command; at SIGTERM it and its stages get SIGINT, since at SIGTERM Snakemake would wait for jobs it submitted
 
 
-def snakemake(profile: str, jobs: int | None, rules: list[str]) -> int:
+def snakemake(profile: str, jobs: int | None) -> int:
     """Its exit status; 130 after Ctrl-C or SIGTERM, when it and its stages have ended."""
     cores = ["--cores", str(jobs)] if jobs else []
-    command = [sys.executable, "-m", "snakemake", "--workflow-profile", f"profiles/{profile}", *cores, *rules]
+    command = [sys.executable, "-m", "snakemake", "--workflow-profile", f"profiles/{profile}", *cores]
     environment = os.environ | {PLANNED: "1"} | ({} if jobs == 1 else {BESIDE: "1"})
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
     with subprocess.Popen(  # noqa: S603

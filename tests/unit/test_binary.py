@@ -95,6 +95,16 @@ def test_exported_weights_are_exactly_plus_or_minus_one(method: binary.Method, t
     assert trained.curve[-1]["train_accuracy"] > 0.9
 
 
+@pytest.mark.parametrize("method", ["bc", "gd-tanh"])
+def test_bc_latent_values_stay_within_one(method: binary.Method, tmp_path: Path) -> None:
+    """Those of gd-tanh go where they want. The state kept for a fork, before the last epoch, shows them."""
+    optimizer = Optimizer(name="adam", lr=0.5)
+    training = recipe(optimizer=optimizer, binary=Binary(method=method), length=3, epochs=3, fork_at=2)
+    kept = run(training, tmp_path, model=toy_network(dropout=0.0)).kept
+    largest = max(float(u.abs().max()) for name, u in kept.items() if name.startswith("latent/"))
+    assert largest == 1 if method == "bc" else largest > 1
+
+
 def test_waq_latent_weights_stay_within_one(tmp_path: Path) -> None:
     torch.manual_seed(0)
     core = nn.Sequential(nn.Flatten(), nn.Linear(192, 16), nn.BatchNorm1d(16), nn.Hardtanh(), BinarizeLinear(16, 4))

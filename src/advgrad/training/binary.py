@@ -106,9 +106,11 @@ def exported(core: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def clamp_binarised_layers(core: nn.Module) -> None:
-    """waq: clamp latent weights (and real biases) of layers that binarise themselves to [-1, 1]."""
-    for module in core.modules():
-        if isinstance(module, BinarizeConv2d | BinarizeLinear):
-            for parameter in module.parameters():
-                parameter.clamp_(-1, 1)
+def clamp(core: nn.Module, latent: Latent | None) -> None:
+    """To [-1, 1] after an update. bc: the latent values (BinaryConnect; those beyond get no gradient, and would never
+    come back). waq: latent weights, and real biases, of the layers that binarise themselves (BinaryNet).
+    """
+    layers = [module for module in core.modules() if isinstance(module, BinarizeConv2d | BinarizeLinear)]
+    values = latent.values.values() if latent else [value for layer in layers for value in layer.parameters()]
+    for value in values:
+        value.clamp_(-1, 1)

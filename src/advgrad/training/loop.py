@@ -165,8 +165,8 @@ def _epoch(setup: _Setup, learner: Learner, progress: Progress, epoch: int) -> t
             if latent:
                 binary.pull_gradients(latent, beta)
             learner.step(rate)
-            if training.binary and training.binary.method == "waq":
-                binary.clamp_binarised_layers(setup.model.core)
+            if training.binary and training.binary.method in ("bc", "waq"):
+                binary.clamp(setup.model.core, latent)
             progress.update.add(forward=len(y), backward=len(y))
             sums.add(loss, logits, y)
     return sums, {"lr": rate} | ({"beta": beta} if latent else {})
