@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,12 @@ def resident() -> float:
     """GiB of memory that this process has taken at most."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB, but bytes on macOS
     return peak / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def reset_resident() -> None:
+    """On Linux: `resident` is of what follows, where a process runs several stages."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def read_lock(root: Path) -> dict[str, Any]:

@@ -97,6 +97,10 @@ class Tracked:
         tags = {f"fingerprint.{name}": str(value) for name, value in fingerprint.items()}
         self._run.log(tags={"fingerprint": determinism.fingerprint_id(fingerprint), **tags})
         provenance.note(ROOT, "fingerprint", fingerprint)
+        if device.type == "cuda":
+            import torch
+
+            torch.cuda.reset_peak_memory_stats(device)
         self.cuda = device.type == "cuda"
         self._last = time.monotonic()
         return device
@@ -188,6 +192,7 @@ def tracked(
 ) -> Iterator[Tracked]:
     """The MLflow run of stage KIND@ITEM, or as DVC calls it. Enter it before importing torch."""
     name = os.environ.get("DVC_STAGE") or (f"{kind}@{item}" if item else kind)
+    provenance.reset_resident()
     if absent := [path for path in inputs if not path.exists()]:
         raise InputError(
             f"{absent[0]}: no such file; an earlier stage makes it: dvc repro {name}, if its deps in dvc.yaml name it"

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+import sys
 
 import pytest
 
@@ -136,3 +137,12 @@ def test_results_are_compared_with_the_last_commit(tmp_path, monkeypatch):
     provenance.note(tmp_path, "fingerprint", {"cpu": "old"})
     assert "of the same kind" in provenance.against_commit({"b"}, "quick", tmp_path)[1]
     assert "of scale smoke, the committed ones of scale quick" in provenance.against_commit({"b"}, "smoke", tmp_path)[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="what it does on Linux")
+def test_a_stage_s_peak_memory_is_not_that_of_the_one_before() -> None:
+    block = bytearray(b"1" * 2**28)
+    before = provenance.resident()
+    del block
+    provenance.reset_resident()
+    assert provenance.resident() < before - 0.2
