@@ -47,12 +47,9 @@ def chained(chain: list[Rule]) -> Rule:
     """What is different where a rule is of several stages."""
     first = chain[0]
     return {
-        "members": chain,
-        "done": f"{first['done']}.chain",
-        "cmd": f"{sys.executable} -m advgrad.chain {first['name']}",
-        "log": first["log"].replace(".log", ".chain.log"),
-        "minutes": sum(member["minutes"] for member in chain),
-    }
+        "members": chain, "done": f"{first['done']}.chain", "minutes": sum(member["minutes"] for member in chain),
+        "cmd": f"{sys.executable} -m advgrad.chain {first['name']}", "log": first["log"].replace(".log", ".chain.log"),
+    }  # fmt: skip
 
 
 def run(rule: Rule) -> int:
@@ -85,10 +82,9 @@ def stage(member: Rule) -> int:
     script = re.fullmatch(r"stages/run (\w+)(?: (\S+))?", command)
     if script is None:
         return subprocess.run(command, shell=True, check=False).returncode % 256  # noqa: S602
-    kind, *item = (word for word in script.groups() if word)
-    sys.argv = [kind, *item]
+    sys.argv = [word for word in script.groups() if word]
     try:
-        runpy.run_path(f"stages/{kind}.py", run_name="__main__")
+        runpy.run_path(f"stages/{sys.argv[0]}.py", run_name="__main__")
     except SystemExit as end:
         if isinstance(end.code, str):  # as Python does
             sys.stderr.write(f"{end.code}\n")

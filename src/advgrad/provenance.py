@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from advgrad.config import load_yaml, parse_yaml
+from advgrad.config import load_yaml, parse, parse_yaml
 from advgrad.errors import InputError
-from advgrad.files import write_text
+from advgrad.files import read_json, write_text
 
 FINGERPRINT = Path("reports/fingerprint.json")
 MEASURED = Path("reports/measured.json")
@@ -145,15 +145,7 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
 def read_fingerprint(root: Path) -> dict[str, str | int] | None:
     """The fingerprint that made the committed results; None if none is recorded."""
     file = root / FINGERPRINT
-    try:
-        fingerprint = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        raise InputError(f"{FINGERPRINT}: not JSON") from None
-    if not isinstance(fingerprint, dict):
-        raise InputError(f"{FINGERPRINT}: must be one JSON object")
-    return fingerprint
+    return parse(dict[str, str | int], read_json(file), file) if file.is_file() else None
 
 
 def write_fingerprint(root: Path, fingerprint: Mapping[str, str | int]) -> None:
@@ -163,12 +155,8 @@ def write_fingerprint(root: Path, fingerprint: Mapping[str, str | int]) -> None:
 
 def unlike(fingerprint: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """What differs, as `name: ours, not theirs`. Empty: of one kind, so results must be equal bit for bit."""
-    names = sorted(fingerprint.keys() | other.keys())
-    return [
-        f"{name}: {fingerprint.get(name)}, not {other.get(name)}"
-        for name in names
-        if fingerprint.get(name) != other.get(name)
-    ]
+    pairs = {name: (fingerprint.get(name), other.get(name)) for name in sorted(fingerprint.keys() | other.keys())}
+    return [f"{name}: {ours}, not {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs]
 
 
 def against_commit(made: Collection[str], scale: str, root: Path = Path()) -> list[str]:

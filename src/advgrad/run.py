@@ -158,17 +158,12 @@ def rule(stage: Any, stamp: str, after: list[str], settings: Settings) -> Rule:
     gone = [out.def_path for out in stage.outs if not out.persist]
     name, log = stage.addressing.replace("@", "__").replace("-", "_"), LOGS / f"{stage.addressing}.log"
     return {
-        "stage": stage.addressing,
+        "stage": stage.addressing, "after": after, "done": stamp, "log": str(log),
         "name": name,  # Snakemake allows no @ and no -
-        "after": after,
-        "done": stamp,
-        "cmd": f"{shlex.join(['rm', '-rf', *gone])}; {stage.cmd}",
-        "log": str(log),
-        "threads": settings.determinism.threads,
-        "minutes": minutes or 30,
+        "cmd": f"{shlex.join(['rm', '-rf', *gone])}; {stage.cmd}", "threads": settings.determinism.threads,
+        "minutes": minutes or 30, "local": not minutes,
         "gpu": int(bool(minutes) and settings.device != "cpu" and GPU.exists()),
-        "local": not minutes,
-    }
+    }  # fmt: skip
 
 
 def write_plan(rules: list[Rule]) -> None:

@@ -182,14 +182,9 @@ def is_number(text: str) -> bool:
 
 @contextmanager
 def tracked(
-    kind: str,
-    item: str,
-    settings: config.Settings,
-    *,
-    params: Mapping[str, Any],
-    inputs: Sequence[Path] = (),
+    kind: str, item: str, settings: config.Settings, *, params: Mapping[str, Any], inputs: Sequence[Path] = (),
     paper: str = "",
-) -> Iterator[Tracked]:
+) -> Iterator[Tracked]:  # fmt: skip
     """The MLflow run of stage KIND@ITEM, or as DVC calls it. Enter it before importing torch."""
     name = os.environ.get("DVC_STAGE") or (f"{kind}@{item}" if item else kind)
     provenance.reset_resident()

@@ -58,7 +58,7 @@ def test_fingerprint_file(tmp_path):
         "gpu: None, not x",
     ]
     (tmp_path / provenance.FINGERPRINT).write_text("[1]")
-    with pytest.raises(InputError, match="one JSON object"):
+    with pytest.raises(InputError, match="a valid dictionary"):
         provenance.read_fingerprint(tmp_path)
 
 

@@ -16,11 +16,9 @@ import pytest
 
 from advgrad.config import Judge, load_paper, load_settings, load_yaml, papers
 from advgrad.errors import InputError
-from advgrad.report import prose
 from advgrad.report.cost import KINDS, bill, read_cost
-from advgrad.report.figures import data_uri, series
 from advgrad.report.page import JUDGED, MEANINGS, page
-from advgrad.report.tables import difference
+from advgrad.report.parts import anchor, data_uri, difference, findings_html, series
 from advgrad.tables.cells import VERDICTS, printed, read_cells, read_points, rows
 from advgrad.tables.spec import load_specs, wanted
 
@@ -158,7 +156,7 @@ def test_what_was_read_is_escaped(small: Path, few: pd.DataFrame) -> None:
         (f"{SCALE}/figures/gaat/gaat-2.csv", "a,b\n", "columns must be"),
         (f"{SCALE}/claims/gaat.csv", "a,b\n", "columns must be"),
         (f"{SCALE}/findings/gaat.md", None, "no such file"),
-        ("fingerprint.json", "[]", "must be one JSON object"),
+        ("fingerprint.json", "[]", "a valid dictionary"),
         ("cost.json", f'{{"{SCALE}": {{}}}}', f"{SCALE}.machine"),
     ],
 )
@@ -260,5 +258,5 @@ def test_links_of_findings_lead_into_the_page() -> None:
         "../figures/gaat/gaat-1.svg": "#figure-gaat-1", "../tables/gaat/gone.md": "tables/gaat/gone.md",
         "https://a.b/c": "https://a.b/c", "../../README.md": "../README.md", "#x": "#x",
     }  # fmt: skip
-    assert {link: prose.anchor(link, known) for link in leads} == leads
-    assert "<h4>T</h4>" in prose.html("# T\n", known)
+    assert {link: anchor(link, known) for link in leads} == leads
+    assert "<h4>T</h4>" in findings_html("# T\n", known)

@@ -11,11 +11,18 @@ from markupsafe import Markup
 from advgrad import config, provenance
 from advgrad.config.schema import About
 from advgrad.errors import InputError
-from advgrad.report import prose
-from advgrad.report.claims import PaperClaims, read_claims
 from advgrad.report.cost import bill, read_cost
-from advgrad.report.figures import Picture, read_pictures
-from advgrad.report.tables import SpecCells, label, spec_cells, tally
+from advgrad.report.parts import (
+    PaperClaims,
+    Picture,
+    SpecCells,
+    findings_html,
+    label,
+    read_claims,
+    read_pictures,
+    spec_cells,
+    tally,
+)
 from advgrad.tables.cells import VERDICTS
 from advgrad.tables.claims import HELD
 from advgrad.tables.spec import load_specs
@@ -68,12 +75,10 @@ def _parts(specs: Path, results: Path, cells: pd.DataFrame, papers: Mapping[str,
         if template.exists() and not findings.is_file():
             raise InputError(f"{findings}: no such file")
         parts.append(Part(
-            key=paper,
-            about=file.about,
-            tables=[table for table in tables if table.spec.paper == paper],
+            key=paper, about=file.about, tables=[table for table in tables if table.spec.paper == paper],
             pictures=[picture for picture in pictures if picture.spec.paper == paper],
             judged=read_claims(claimed, results / "claims" / f"{paper}.csv") if claimed.exists() else None,
-            findings=prose.html(findings.read_text(encoding="utf-8"), known) if template.exists() else None,
+            findings=findings_html(findings.read_text(encoding="utf-8"), known) if template.exists() else None,
         ))  # fmt: skip
     return parts
 
@@ -81,13 +86,9 @@ def _parts(specs: Path, results: Path, cells: pd.DataFrame, papers: Mapping[str,
 def environment() -> Environment:
     """Everything is escaped, and a name that a template does not get is an error."""
     templates = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
     templates.filters["dashed"] = lambda text: str(text).replace(" ", "-")
     return templates
 
@@ -104,21 +105,8 @@ def page(root: Path, cells: pd.DataFrame, *, scale: str, commit: str | None = No
     papers = {paper: config.load_paper(paper, overrides, root) for paper in config.papers(root)}
     parts = _parts(root / "reports" / "specs", root / "reports" / scale, cells, papers)
     return environment().get_template("page.html.j2").render(
-        scale=scale,
-        about=overrides.about,
-        judged=JUDGED[overrides.judge],
-        seed=config.load_settings(root).seed,
-        commit=commit,
-        fingerprint=provenance.read_fingerprint(root),
-        cost=cost,
-        bill=bill(cost, papers) if cost else None,
-        parts=parts,
-        verdicts=VERDICTS,
-        meanings=MEANINGS,
-        held=HELD,
-        tally=tally,
-        label=label,
-        concat=lambda columns: pd.concat(list(columns)),
-        cells=cells,
-        command=COMMAND,
+        scale=scale, about=overrides.about, judged=JUDGED[overrides.judge], seed=config.load_settings(root).seed,
+        commit=commit, fingerprint=provenance.read_fingerprint(root), cost=cost,
+        bill=bill(cost, papers) if cost else None, parts=parts, verdicts=VERDICTS, meanings=MEANINGS, held=HELD,
+        tally=tally, label=label, concat=lambda columns: pd.concat(list(columns)), cells=cells, command=COMMAND,
     )  # fmt: skip
