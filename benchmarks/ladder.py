@@ -2,7 +2,7 @@
 
 Each trial is bnn-vgg16-wq or bnn-vgg16-waq of params/attack-bnn.yaml with the changes below. It trains (and goes on
 where it was stopped), is attacked on 1,000 test images, and leaves OUT/TRIAL/{weights.safetensors,curve.csv,row.json}.
-Without a trial: the table of those that are there, as reports/ladder.csv.
+Without a trial: the table of those that are there, as reports/ladder.csv, and their epochs.
 
 PGD fails where the gap between an image's two largest logits is more than float32 can resolve. Such a gap needs a
 training that separates the classes, and a wide last layer of binary weights; the trunk below may be narrow.
@@ -12,6 +12,7 @@ Trainings in bf16 use what the CPU has for it (twice as fast where that is AVX-5
 
 import argparse
 import json
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -113,16 +114,21 @@ def show(trial: str, row: dict[str, Any]) -> None:
 
 
 def table(out: Path) -> None:
-    """reports/ladder.csv: a row for each trial that has ended."""
-    rows = [json.loads(file.read_text()) for trial in TRIALS if (file := out / trial / "row.json").is_file()]
-    pd.DataFrame(rows).to_csv(Path("reports", "ladder.csv"), index=False)
+    """reports/ladder.csv: a row for each trial that has ended; reports/ladder-TRIAL.csv: its epochs."""
+    ended = [out / trial for trial in TRIALS if (out / trial / "row.json").is_file()]
+    rows = pd.DataFrame([json.loads((folder / "row.json").read_text()) for folder in ended])
+    rows.to_csv(Path("reports", "ladder.csv"), index=False)
+    for folder in ended:
+        shutil.copy(folder / "curve.csv", Path("reports", f"ladder-{folder.name}.csv"))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("trials", nargs="*", choices=list(TRIALS))
+    parser.add_argument("trials", nargs="*", metavar="TRIAL", help=", ".join(TRIALS))
     parser.add_argument("--out", type=Path, default=Path("ladder"))
     arguments = parser.parse_args()
+    if unknown := set(arguments.trials) - TRIALS.keys():
+        parser.error(f"no trial {min(unknown)!r}; known: {', '.join(TRIALS)}")
     for trial in arguments.trials:
         climb(trial, arguments.out / trial)
     if not arguments.trials:
