@@ -45,10 +45,11 @@ def fits(rule: Rule, chain: list[Rule]) -> bool:
 
 def chained(chain: list[Rule]) -> Rule:
     """What is different where a rule is of several stages."""
-    first = chain[0]
+    first, *others = chain
     return {
-        "members": chain, "done": f"{first['done']}.chain", "minutes": sum(member["minutes"] for member in chain),
+        "members": chain, "stage": f"{first['stage']}+{len(others)}", "done": f"{first['done']}.chain",
         "cmd": f"{sys.executable} -m advgrad.chain {first['name']}", "log": first["log"].replace(".log", ".chain.log"),
+        "minutes": sum(member["minutes"] for member in chain),
     }  # fmt: skip
 
 
@@ -65,7 +66,9 @@ def run(rule: Rule) -> int:
             if status == 0:
                 done.touch()
                 continue
-            tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-20:]
+            tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[
+                -19:
+            ]  # with their heading what the Snakefile shows
             sys.stderr.write("\n".join([f"{member['stage']} failed; {log} ends with:", *tail, ""]))
             failed.add(member["done"])
             first = first or status
@@ -98,7 +101,8 @@ def stage(member: Rule) -> int:
 @contextmanager
 def into(log: Path) -> Iterator[None]:
     """Inside, what this process and those that it starts write goes to the file."""
-    flush()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
     before = [os.dup(number) for number in (1, 2)]
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("w") as file:
@@ -107,15 +111,11 @@ def into(log: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        flush()
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
         for number, kept in zip((1, 2), before, strict=True):
             os.dup2(kept, number)
             os.close(kept)
-
-
-def flush() -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
 
 
 if __name__ == "__main__":

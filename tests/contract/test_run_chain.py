@@ -17,7 +17,9 @@ stages:
 """
 NOTE = """
 import os, sys, yaml
-if sys.argv[1] in yaml.safe_load(open("work.yaml"))["fail"]: sys.exit(f"{sys.argv[1]} went wrong")
+if sys.argv[1] in yaml.safe_load(open("work.yaml"))["fail"]:
+    print("a line\\n" * 50)
+    sys.exit(f"{sys.argv[1]} went wrong")
 assert not os.path.exists(sys.argv[1]), "outputs are removed first"
 print("noting", sys.argv[1])
 open(sys.argv[1], "w").write(f"{os.getpid()} {os.environ['DVC_STAGE']}")
@@ -31,7 +33,10 @@ def test_stages_of_a_chain(project: Path) -> None:
     (project / "work.yaml").write_text("{b: 1, fail: [b]}\n")
     failed = repro(project)
     assert failed.returncode == 1
-    assert "attack failed; .advgrad/logs/attack.log ends with:\nb went wrong" in failed.stderr, failed.stderr
+    assert "train+3 failed; .advgrad/logs/train.chain.log ends with:\nattack failed; .advgrad/logs/attack.log ends" in (
+        failed.stderr
+    ), "though what it said is long"
+    assert "a line\n\nb went wrong" in failed.stderr
     assert [name for name in "abcde" if (project / name).exists()] == ["a", "d"], "what needs it is left out"
     assert (project / ".advgrad/logs/train.log").read_text() == "noting a\n"
     made = (project / "a").read_text()
@@ -54,7 +59,7 @@ def test_a_chain_waits_for_nothing_that_its_first_stage_does_not() -> None:
         "attack-fork-a": "data fork-a", "transfer": "train-a train-b", "table": "attack-a transfer",
     }  # fmt: skip
     rules = [
-        {"name": name, "done": name, "after": needed.split(), "log": f"{name}.log", "minutes": 10,
+        {"name": name, "stage": name, "done": name, "after": needed.split(), "log": f"{name}.log", "minutes": 10,
          "local": name in ("data", "table")}
         for name, needed in after.items()
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Where an attack lives: the box of valid images the size of a pixel, per channel, and its random starts."""
+"""Where an attack lives: the box of valid images and the size of a pixel, per channel, and its random starts."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
