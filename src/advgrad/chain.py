@@ -1,6 +1,7 @@
-"""A model's stages in one process, one after the other: `python -m advgrad.chain NAME`, a rule of the plan.
+"""Several stages in one process, one after the other: `python -m advgrad.chain NAME`, a rule of the plan.
 
-They load torch and MLflow once, which would take each of them longer than many of them work.
+They load torch and MLflow once, which would take each of them longer than many of them work. A model's stages are
+together, and models whose stages take less than a minute in all.
 """
 
 import json
@@ -10,18 +11,20 @@ import runpy
 import subprocess
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 from typing import Any
 
 PLAN = Path(".advgrad/plan.json")
+SHORT = 60  # seconds
 Rule = dict[str, Any]
 
 
-def joined(rules: list[Rule]) -> list[Rule]:
+def joined(rules: list[Rule], seconds: Mapping[str, float]) -> list[Rule]:
     """The rules, in the DAG's order, with those in one that would run after each other anyway: work for a queue that
-    needs stages of one such rule only, and what that rule waits for."""
+    needs stages of one such rule only, and what that rule waits for. seconds: what stages took before."""
     chains, chain_of = list[list[Rule]](), dict[str, list[Rule]]()
     for rule in rules:
         chain = next((c for stamp in rule["after"] if fits(rule, c := chain_of[stamp])), [])
@@ -29,6 +32,8 @@ def joined(rules: list[Rule]) -> list[Rule]:
             chains.append(chain)
         chain.append(rule)
         chain_of[rule["done"]] = chain
+    chains = packed(chains, seconds)
+    chain_of = {rule["done"]: chain for chain in chains for rule in chain}
     done = {stamp: f"{chain[0]['done']}.chain" if chain[1:] else stamp for stamp, chain in chain_of.items()}
     return [
         chain[0]
@@ -36,6 +41,20 @@ def joined(rules: list[Rule]) -> list[Rule]:
         | {"after": sorted({done[stamp] for stamp in chain[0]["after"]})}
         for chain in chains
     ]
+
+
+def packed(chains: list[list[Rule]], seconds: Mapping[str, float]) -> list[list[Rule]]:
+    """The chains, with short ones in one that wait for the same."""
+    packs, last = list[list[Rule]](), dict[tuple[str, ...], tuple[list[Rule], float]]()
+    for chain in chains:
+        took = inf if chain[0]["local"] else sum(seconds.get(rule["stage"], inf) for rule in chain)
+        pack, before = last.get(key := tuple(sorted(chain[0]["after"])), ([], inf))
+        if before + took > SHORT:
+            packs.append(pack := [])
+            before = 0.0
+        pack += chain
+        last[key] = pack, before + took
+    return packs
 
 
 def fits(rule: Rule, chain: list[Rule]) -> bool:

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, NonNegativeFloat, PositiveInt
+
 from advgrad.config import load_yaml, parse, parse_yaml
 from advgrad.errors import InputError
 from advgrad.files import read_json, write_text
@@ -18,6 +20,19 @@ FINGERPRINT = Path("reports/fingerprint.json")
 MEASURED = Path("reports/measured.json")
 COST = Path("reports/cost.json")
 NOTES = Path(".advgrad/notes")
+
+
+class StageCost(BaseModel, extra="forbid", frozen=True):
+    seconds: NonNegativeFloat
+    gib: NonNegativeFloat  # at most
+
+
+class ScaleCost(BaseModel, extra="forbid", frozen=True):
+    """Of the stages of one scale."""
+
+    machine: str
+    jobs: PositiveInt
+    stages: dict[str, StageCost]
 
 
 def commit(root: Path) -> str:
@@ -86,6 +101,11 @@ def write_cost(root: Path, stage_notes: Mapping[str, Mapping[str, Any]], machine
             "stages": {name: stages[name] for name in sorted(stages) if name in known},
         }
     write_text(file, json.dumps(cost, indent=1, sort_keys=True) + "\n")
+
+
+def read_cost(file: Path, scale: str) -> ScaleCost | None:
+    """The scale's; None without such a file, or without the scale in it. InputError if it is something else."""
+    return parse(dict[str, ScaleCost], read_json(file), file).get(scale) if file.is_file() else None
 
 
 def peak(facts: Mapping[str, Any]) -> float:

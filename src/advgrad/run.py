@@ -30,7 +30,7 @@ from advgrad.data.sources import mirror_folder, probe
 from advgrad.errors import InputError
 from advgrad.files import write_text
 from advgrad.parsing import one_line, quick_yaml
-from advgrad.provenance import against_commit
+from advgrad.provenance import COST, against_commit, read_cost
 from advgrad.stage import BESIDE
 
 STAMPS, LOGS = Path(".advgrad/done"), Path(".advgrad/logs")
@@ -54,8 +54,9 @@ def repro(settings: Settings, targets: Sequence[str], profile: str, jobs: int | 
             repo._reset()
             rules = plan(repo, missing)
         left_out = sorted(wanted & waiting_for(repo, {f"fetch@{name}" for name in missing}))
-        asked = [rule for rule in rules if rule["stage"] in wanted]
-        write_plan(joined(asked) if profile == "default" else asked)
+        asked, cost = [rule for rule in rules if rule["stage"] in wanted], read_cost(COST, settings.scale)
+        seconds = {name: stage.seconds for name, stage in cost.stages.items()} if cost else {}
+        write_plan(joined(asked, seconds) if profile == "default" else asked)
         status = snakemake(profile, jobs) if asked else 0
         if asked:
             record(repo, rules)

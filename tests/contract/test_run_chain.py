@@ -63,12 +63,15 @@ def test_a_chain_waits_for_nothing_that_its_first_stage_does_not() -> None:
          "local": name in ("data", "table")}
         for name, needed in after.items()
     ]  # fmt: skip
-    of = {rule["name"]: [member["name"] for member in rule.get("members", [])] for rule in joined(rules)}
+    of = {rule["name"]: [member["name"] for member in rule.get("members", [])] for rule in joined(rules, {})}
     assert of == {
         "data": [], "train-a": ["train-a", "attack-a", "fork-a", "attack-fork-a"], "train-b": [], "transfer": [],
         "table": [],
     }  # fmt: skip
-    needs = {rule["name"]: (rule["after"], rule["minutes"]) for rule in joined(rules)}
+    needs = {rule["name"]: (rule["after"], rule["minutes"]) for rule in joined(rules, {})}
     assert needs["transfer"] == (["train-a.chain", "train-b"], 10)
     assert needs["train-a"] == (["data"], 40)
     assert needs["table"][0] == ["train-a.chain", "transfer"]
+    short = dict.fromkeys(after, 12.0)
+    assert [len(rule.get("members", [0])) for rule in joined(rules, short)] == [1, 5, 1, 1], "both models, 60 s"
+    assert len(joined(rules, short | {"train-b": 13.0})) == 5, "not where it is more"

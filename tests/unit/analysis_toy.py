@@ -11,7 +11,7 @@ from advgrad.models.layers import Normalise, Normalised
 from tests.golden.net import MEAN, STD
 
 SPACE = {"space": "normalised", "eps": 8}
-EVALUATION = {
+EVALUATION = {"order_seed": None, 
     "divisor": 16, "batch": 4, "scaling": {"images": 12},
     "attacks": {
         "fgsm": {**SPACE, "step": 8, "steps": [1], "gradients": {"plain": 1, "njs": 1, "hns": 1}},

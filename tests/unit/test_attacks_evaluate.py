@@ -72,11 +72,22 @@ def test_apgd_by_hand_in_the_released_codes_space() -> None:
 
 
 def test_filter_correct_takes_the_first_that_pass(outcomes: Outcomes) -> None:
-    filtered = attacked({"pgd": PGD}, filter="correct", images=9)
+    filtered = attacked({"pgd": PGD}, filter="correct", images=9, order_seed=None)
     assert filtered.index.tolist() == [1, 2, 3, 4, 6, 7, 8, 9, 11]
     assert filtered.clean.all()
     np.testing.assert_array_equal(filtered.correct["pgd/plain"], outcomes.correct["pgd/plain"][:, :, filtered.index])
     assert filtered.passes["clean"].forward == 12
+
+
+def test_images_are_drawn_by_the_seed_of_the_order(outcomes: Outcomes) -> None:
+    """Whatever the attacks' own seed; an image has the same outcome at every place, and a smaller n the first ones."""
+    drawn = attacked({"pgd": PGD}, images=12).index
+    assert sorted(drawn) != list(range(12)) != drawn.tolist()
+    for changes in ({"images": 5}, {"images": 40}, {"images": 12, "order_seed": 1}):
+        other = attacked({"pgd": PGD}, **changes)
+        assert (other.index[:5].tolist() == drawn[:5].tolist()) == ("order_seed" not in changes)
+        np.testing.assert_array_equal(other.correct["pgd/plain"], outcomes.correct["pgd/plain"][:, :, other.index])
+    assert sorted(attacked({"pgd": PGD}, images=40).index) == list(range(40))
 
 
 def test_decided_images_are_not_attacked_again(outcomes: Outcomes) -> None:

@@ -174,7 +174,7 @@ def test_rates_are_counts_over_correct_images_and_eps_0_never_flips() -> None:
     labels = model(images / 255).argmax(1)
     labels[::3] = (labels[::3] + 1) % 3  # every third image counts as misclassified
     entry = AttackEntry(eps=8, step=2, steps=(1,), gradients={"plain": 1})
-    evaluation = Evaluation(attacks={"a": entry}, batch=7)
+    evaluation = Evaluation(attacks={"a": entry}, batch=7, order_seed=None)
     kept, progress, keep = dict[str, Any](), Mock(), Mock()
 
     def rated(kept: dict[str, Any]) -> dict[str, Any]:

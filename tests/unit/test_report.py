@@ -16,7 +16,8 @@ import pytest
 
 from advgrad.config import Judge, load_paper, load_settings, load_yaml, papers
 from advgrad.errors import InputError
-from advgrad.report.cost import KINDS, bill, read_cost
+from advgrad.provenance import read_cost
+from advgrad.report.cost import KINDS, bill
 from advgrad.report.page import JUDGED, MEANINGS, page
 from advgrad.report.parts import anchor, data_uri, difference, findings_html, series
 from advgrad.tables.cells import VERDICTS, printed, read_cells, read_points, rows

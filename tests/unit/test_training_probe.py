@@ -45,7 +45,13 @@ def test_pgd_is_the_evaluation_s(changes: dict[str, Any], batch: int, monkeypatc
     spec, model = TESTED | changes, victim()
     images, labels = image_set(model)
     evaluation = Evaluation.model_validate(
-        {"divisor": 1, "images": 30, "batch": 30, "attacks": {"a": {**spec, "gradients": {"plain": 1}}}}
+        {
+            "divisor": 1,
+            "images": 30,
+            "order_seed": None,
+            "batch": 30,
+            "attacks": {"a": {**spec, "gradients": {"plain": 1}}},
+        }
     )
     outcomes = evaluate(victim(), images, labels, evaluation, NETWORK, seed=7)
     expected = outcomes.correct["a/plain"][0, -1]

@@ -1,9 +1,10 @@
 """Shared by the analyses: correctly classified images, temperatures and error signals there, means over images."""
 
-import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from scipy.stats import bootstrap
 from torch import Tensor, nn
 
 from advgrad.attacks.passes import Passes
@@ -68,15 +69,14 @@ def error_signal(logits: Tensor, y: Tensor, beta: Tensor) -> Tensor:
 
 
 def leaf(values: Tensor) -> Leaf:
-    """Mean of values (n,), one per image, with its 95 % interval (normal approximation; none if n = 1).
+    """Mean of values (n,), one per image, with its 95 % interval (bootstrap, as they are heavy-tailed; none if n = 1).
 
     The value is None if there is no image.
     """
-    n = len(values)
-    if n < 2:
+    if len(values) < 2:
         return bare(values)
-    middle, half = float(values.double().mean()), 1.96 * float(values.double().std()) / math.sqrt(n)
-    return {"value": middle, "low": middle - half, "high": middle + half}
+    drawn = bootstrap((values.double().numpy(),), np.mean, n_resamples=1999, method="percentile", rng=0)
+    return {**bare(values), "low": float(drawn.confidence_interval.low), "high": float(drawn.confidence_interval.high)}
 
 
 def bare(values: Tensor) -> Leaf:

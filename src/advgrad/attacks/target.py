@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import Space, normalised_space, pixel_space
 from advgrad.config import AttackSpec, Evaluation
+from advgrad.draws import generator
 from advgrad.errors import InputError
 
 
@@ -98,11 +99,17 @@ def judged(target: Target, model: nn.Module) -> Target:
 def select(
     model: nn.Module, images: Tensor, labels: Tensor, evaluation: Evaluation, passes: Passes
 ) -> tuple[Tensor, Tensor]:
-    """Numbers (n,) int64 of the images to attack and whether each is classified correctly (n,) bool; on the CPU."""
-    correct = classify(model, images, labels, evaluation)
+    """Numbers (n,) int64 of the images to attack and whether each is classified correctly (n,) bool; on the CPU.
+
+    In the order of a permutation: the halves of MNIST's test set, for one, are two populations.
+    """
+    order = torch.arange(len(labels))
+    if evaluation.images is not None and evaluation.order_seed is not None:
+        order = torch.randperm(len(labels), generator=generator(evaluation.order_seed, "images"))
+    correct = classify(model, images[order], labels[order], evaluation)
     kept = torch.nonzero(correct)[:, 0] if evaluation.filter == "correct" else torch.arange(len(correct))
     if evaluation.images is not None and len(kept) >= evaluation.images:
         kept = kept[: evaluation.images]
         correct = correct[: int(kept[-1]) + 1]  # the rest of the last batch does not count
     passes.add(forward=len(correct))
-    return kept, correct[kept]
+    return order[kept], correct[kept]

@@ -101,7 +101,8 @@ class Scaling(Config):
 class Evaluation(Config):
     """A group of attacks on one model."""
 
-    images: PositiveInt | None = None  # first n test images that pass the filter; None: all
+    images: PositiveInt | None = None  # n test images that pass the filter, drawn; None: all, in the data set's order
+    order_seed: NonNegativeInt | None = 0  # they are the first n of this permutation; None: of the data set's order
     filter: Literal["all", "correct"] = "all"  # correct: only images that the model classifies correctly
     divisor: PositiveInt = 128  # the loss is the sum over images divided by this (a batch mean in the papers)
     batch: PositiveInt = 128  # images on the device at once; no result depends on it

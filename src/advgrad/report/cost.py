@@ -1,13 +1,11 @@
 """What the results cost: reports/cost.json, summed by paper and by kind of stage."""
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
-from pydantic import BaseModel, NonNegativeFloat, PositiveInt
 
-from advgrad.config import PaperFile, parse
-from advgrad.files import read_json
+from advgrad.config import PaperFile
+from advgrad.provenance import ScaleCost
 
 KINDS = (
     *("fetch", "train", "fork", "attack", "further", "transfer", "analyse", "curves", "simulate"),
@@ -15,24 +13,6 @@ KINDS = (
 )  # in the DAG's order
 SHARED = "shared"  # data sets, and what reads all papers' results
 MEMORY = "most memory, GiB"
-
-
-class StageCost(BaseModel, extra="forbid", frozen=True):
-    seconds: NonNegativeFloat
-    gib: NonNegativeFloat  # at most
-
-
-class ScaleCost(BaseModel, extra="forbid", frozen=True):
-    """Of the stages of one scale."""
-
-    machine: str
-    jobs: PositiveInt
-    stages: dict[str, StageCost]
-
-
-def read_cost(file: Path, scale: str) -> ScaleCost | None:
-    """The scale's; None without such a file, or without the scale in it. InputError if it is something else."""
-    return parse(dict[str, ScaleCost], read_json(file), file).get(scale) if file.is_file() else None
 
 
 def clock(seconds: float) -> str:

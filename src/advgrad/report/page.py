@@ -11,7 +11,7 @@ from markupsafe import Markup
 from advgrad import config, provenance
 from advgrad.config.schema import About
 from advgrad.errors import InputError
-from advgrad.report.cost import bill, read_cost
+from advgrad.report.cost import bill
 from advgrad.report.parts import (
     PaperClaims,
     Picture,
@@ -101,7 +101,7 @@ def page(root: Path, cells: pd.DataFrame, *, scale: str, commit: str | None = No
     that holds the results, None where the page cannot know it because it is part of it. InputError if a file is missing
     or wrong.
     """
-    overrides, cost = config.load_scale(scale, root), read_cost(root / provenance.COST, scale)
+    overrides, cost = config.load_scale(scale, root), provenance.read_cost(root / provenance.COST, scale)
     papers = {paper: config.load_paper(paper, overrides, root) for paper in config.papers(root)}
     parts = _parts(root / "reports" / "specs", root / "reports" / scale, cells, papers)
     return environment().get_template("page.html.j2").render(
