@@ -49,7 +49,7 @@ def networks(settings: config.Settings, only: list[str]) -> Iterator[tuple[str, 
 def recipe(training: config.Training, adversary: Adversary | None) -> config.Training:
     """The recipe's updates with this adversary, and nothing beside them."""
     changes: dict[str, Any] = {"epochs": 1 + REPEATS, "images": None, "validation": 0, "select": "last"}
-    changes |= {"stopping": None, "monitor": None, "fork_at": None, "adversary": adversary and adversary.model_dump()}
+    changes |= {"stopping": None, "monitor": None, "adversary": adversary and adversary.model_dump()}
     return config.Training.model_validate(training.model_dump() | changes)
 
 

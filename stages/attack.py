@@ -14,7 +14,7 @@ def kind(run_config: config.Run) -> str:
     """The DVC stage that NAME belongs to."""
     if run_config.name != run_config.model:
         return "transfer" if run_config.surrogate else "further"
-    return "attack-forked" if run_config.fork else "attack"
+    return "attack"
 
 
 def attack(name: str) -> None:

@@ -122,10 +122,10 @@ def timed(stage: str, facts: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """What reports/measured.json holds of a stage, from its note: by MODEL the training's seconds, epochs and peak
     memory in GiB (of the GPU, if it ran on one), by "MODEL NAME" the seconds that an analysis clocked under that name.
 
-    Of a fork only what it trained itself counts. Nothing of stages of other kinds, nor of weights from elsewhere.
+    Nothing of stages of other kinds, nor of weights from elsewhere.
     """
     kind, _, model = stage.partition("@")
-    if kind in ("train", "fork") and "training" in facts:
+    if kind == "train" and "training" in facts:
         return {model: {**facts["training"], "gib": peak(facts)}}
     clocked = facts.get("clocked", {}) if kind == "analyse" else {}
     return {f"{model} {name}": {"seconds": round(value, 6)} for name, value in clocked.items()}

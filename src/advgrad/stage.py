@@ -195,7 +195,7 @@ def tracked(
     hashes = {path.as_posix(): provenance.file_md5(path) for path in inputs}
     parts = [name, settings.scale, settings.determinism.model_dump(), params, hashes, code(name)]
     key = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:24]
-    model = str(params.get("model", "")) or (item if kind in ("train", "fork", "analyse") else "")
+    model = str(params.get("model", "")) or (item if kind in ("train", "analyse") else "")
     tags = {"scale": settings.scale, "commit": provenance.commit(ROOT), "key": key}
     tags |= {"paper": paper} if paper else {}
     tags |= {"model": model} if model else {}

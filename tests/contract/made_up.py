@@ -72,7 +72,7 @@ def write_outcomes(file: PaperFile, name: str, folder: Path) -> None:
 
 def write_training(file: PaperFile, name: str, folder: Path) -> None:
     """Four epochs, stopped after the third, the second the best."""
-    recipe = file.recipes[file.trained[name].recipe]
+    recipe = file.recipes[file.models[name].recipe]
     steps = recipe.adversary.steps if recipe.adversary and recipe.adversary.kind == "pgd" else 1
     attack = {way: steps * passes for way, passes in ONE.items()} if recipe.adversary else dict.fromkeys(ONE, 0.0)
 
@@ -85,8 +85,6 @@ def write_training(file: PaperFile, name: str, folder: Path) -> None:
     content = {"epoch": 4, "precision": "float32", "epochs": 4, **cost(400)}
     if recipe.stopping:
         content["stop"] = {"epoch": 3, "best": 2, "score": 0.5, **cost(300)}
-    if name in file.forks:
-        content["fork"] = {"model": file.forks[name].fork, "epoch": 2}
     write_json(folder / f"{name}.json", content)
     watched = [f"{attack}_accuracy" for attack in recipe.monitor.attacks] if recipe.monitor else []
     watched += ["validation_adversarial_accuracy"] if recipe.stopping else []
@@ -135,10 +133,10 @@ def write_generation(file: PaperFile, name: str, folder: Path) -> None:
 def measured(file: PaperFile) -> dict[str, dict[str, object]]:
     """reports/measured.json at one scale: a second for each step of an attack."""
     times: dict[str, dict[str, object]] = {}
-    for name, model in file.trained.items():
+    for name, model in file.models.items():
         adversary = file.recipes[model.recipe].adversary
-        steps, epochs = adversary.steps if adversary and adversary.kind == "pgd" else 1, 2 if name in file.forks else 4
-        times[name] = {"seconds": 60 * (2 + steps), "machine": "a box", "epochs": epochs, "gib": 1.5}
+        steps = adversary.steps if adversary and adversary.kind == "pgd" else 1
+        times[name] = {"seconds": 60 * (2 + steps), "machine": "a box", "epochs": 4, "gib": 1.5}
     methods = ("rat", "gaat-one-step", "gaat-rank-one", "gaat-diagonal", "gaat-matrix")
     parts = [f"{method}/{time}" for method in methods for time in ("generate_all", "one_step", "jacobian_hessian")]
     names = [f"{name} {part}" for name in file.analysed for part in parts if part != "rat/jacobian_hessian"]
@@ -148,7 +146,7 @@ def measured(file: PaperFile) -> dict[str, dict[str, object]]:
 def write_paper(name: str, scale: str, root: Path) -> Path:
     """root/reports/SCALE of LinBP or GAAT, with its cells and its figures' points."""
     results, file, times = root / "reports" / scale, paper(name, scale), root / "reports" / "measured.json"
-    for model, entry in file.trained.items():
+    for model, entry in file.models.items():
         write_training(file, model, results / "trainings" / name / entry.dataset)
     for model, entry in file.attacked.items():
         write_outcomes(file, model, results / "outcomes" / name / entry.dataset)

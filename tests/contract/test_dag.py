@@ -12,7 +12,7 @@ from advgrad.config import load_paper, load_scale, papers, scales
 ROOT = Path(__file__).parents[2]
 PAPERS = papers(ROOT)
 SECTIONS = {  # of params/PAPER.yaml -> stages that each of its entries has
-    "models": ["train", "attack"], "forks": ["fork", "attack-forked"], "analysed": ["analyse"], "further": ["further"],
+    "models": ["train", "attack"], "analysed": ["analyse"], "further": ["further"],
     "transfers": ["transfer"], "curves": ["curves"], "simulations": ["simulate"],
 }  # fmt: skip
 # code that decides no result: messages, atomic writing, bookkeeping around a stage
@@ -77,7 +77,7 @@ def test_a_stage_reads_what_its_entry_names(stages):
         for section, kinds in SECTIONS.items():
             for name, entry in getattr(file, section).items():
                 for kind in kinds:
-                    stage, trains = stages[f"{kind}@{name}"], kind in ("train", "fork", "curves")
+                    stage, trains = stages[f"{kind}@{name}"], kind in ("train", "curves")
                     named = {"simulations": f"simulations.{name}", "curves": f"curves.{name}"}.get(section)
                     shrunk = {named} if named else set()
                     if section != "simulations":
@@ -90,8 +90,7 @@ def test_a_stage_reads_what_its_entry_names(stages):
                     assert shrunk <= tracked(stage)[f"params/{paper}.yaml"]
                     weights = {path.split("/")[1] for path in paths(stage) if path.startswith("models/")}
                     attacked = {getattr(entry, "model", name), getattr(entry, "surrogate", None)}
-                    start = {getattr(entry, "fork", None)} if kind == "fork" else set()
-                    assert weights == (start if trains or section == "simulations" else attacked) - {None}
+                    assert weights == (set() if trains or section == "simulations" else attacked - {None})
 
 
 def test_every_scale_names_every_section_of_every_paper():

@@ -89,24 +89,6 @@ def test_linbps_curves_are_made(scale: str):
     assert {line[:2] for line in asked} == trained  # nothing is trained or walked for no figure
 
 
-def test_what_each_figure_of_linbp_shows():
-    columns = [{column for *_, column in drawn(name)} for name in LINBP]
-    accuracies = {"test_accuracy", "best_test_accuracy"}
-    assert columns == [
-        {"distance", "condition"}, {"distance"}, {"distance", "loss", "condition"}, {"distance", "loss"},
-        {"train_loss", "train_accuracy"}, {"test_loss", "test_accuracy"},
-        {"train_loss", "train_accuracy"}, {"test_loss"} | accuracies, {"train_accuracy"},
-        {"train_accuracy"} | accuracies, {"pgd_accuracy"}, {"autoattack_accuracy"},
-    ]  # fmt: skip
-    for name in LINBP:
-        for panel in figure(name).panels.values():
-            percent = any(
-                "accuracy" in (line.column or "") or line.column == "condition" for line in panel.series.values()
-            )
-            assert panel.times == (100 if percent else 1)
-            assert ("(%)" in panel.y.label) == percent
-
-
 def test_the_rates_in_figure_9s_titles_are_those_of_the_trainings():
     file, panels = paper("linbp", "paper"), figure("linbp-9").panels.values()
     rates = [
@@ -129,7 +111,7 @@ def test_gaats_curves_and_monitors_are_made(scale: str):
     assert reads(figure("gaat-1"))["lines"] == sorted(file.curves)
     monitored = [line for panel in figure("gaat-overfitting").panels.values() for line in panel.series.values()]
     for line in monitored:
-        recipe = file.recipes[file.trained[line.of or ""].recipe]
+        recipe = file.recipes[file.models[line.of or ""].recipe]
         assert recipe.monitor
         assert recipe.stopping
         assert (line.column or "").removesuffix("_accuracy") in {"validation_adversarial", *recipe.monitor.attacks}

@@ -208,7 +208,7 @@ def test_sources_exist_in_the_parameter_files(name: str):
     paper = params(name)
     tree = Tree(Path(f"{spec(name).paper}.yaml"), paper.model_dump())
     for cell in planned(name):
-        source, model = cell.source, paper.trained.get(cell.source.model or "")
+        source, model = cell.source, paper.models.get(cell.source.model or "")
         match source.metric:
             case "accuracy" | "success":
                 asks(source, paper)
@@ -229,7 +229,7 @@ def test_sources_exist_in_the_parameter_files(name: str):
                 clocked(source, paper)
             case _:
                 assert model, cell
-                assert source.metric not in AGAINST or source.baseline in paper.trained, cell
+                assert source.metric not in AGAINST or source.baseline in paper.models, cell
                 paths = [source.value or "", source.against or "", source.until]
                 stopped = any(path.startswith("stop") for path in paths)
                 assert not stopped or paper.recipes[model.recipe].stopping, cell

@@ -20,9 +20,9 @@ def test_numbers_of_trainings_are_those_that_a_training_writes():
 
 def test_every_training_of_gaat_has_its_costs():
     for name in ("gaat-cost", "gaat-seconds"):
-        assert reads(spec(name))["trainings"] == sorted(params(name).trained)
-        assert len(spec(name).rows) == len(params(name).trained)
-    states = sorted([*params("gaat-2").trained, *params("gaat-2").further])
+        assert reads(spec(name))["trainings"] == sorted(params(name).models)
+        assert len(spec(name).rows) == len(params(name).models)
+    states = sorted([*params("gaat-2").models, *params("gaat-2").further])
     shown = {model for name in ("best", "controls", "mnist") for model in reads(spec(f"gaat-{name}"))["outcomes"]}
     assert sorted(shown) == states
     assert sum(len(reads(spec(f"gaat-{name}"))["outcomes"]) for name in ("best", "controls", "mnist")) == len(states)
@@ -48,7 +48,7 @@ def test_early_stopping_has_its_state_and_its_minutes():
     for cell in planned("gaat-4"):
         stopped = cell.row.endswith(" / 1")
         if cell.column == "minutes":
-            assert (cell.source.until == "stop", cell.source.model in file.trained) == (stopped, True)
+            assert (cell.source.until == "stop", cell.source.model in file.models) == (stopped, True)
         else:
             assert (file.further.get(cell.source.model or "") is not None) == stopped
     assert all(more.weights == "best" for more in file.further.values())

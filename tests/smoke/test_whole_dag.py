@@ -21,7 +21,7 @@ from tests.project import change, commit_all, copied
 from tests.project import run as run_python
 
 TARGETS = [  # all of LinBP, and stages of the kinds that it has not
-    "claims@linbp", "fork@gaat-resnet50-dat", "attack-forked@gaat-resnet50-dat", "further@gaat-resnet50-dat-best",
+    "claims@linbp", "train@gaat-resnet50-dat", "attack@gaat-resnet50-dat", "further@gaat-resnet50-dat-best",
     "transfer@bnn-mlp-wq-transfer", "analyse@bnn-mlp-wq",
 ]  # fmt: skip
 RESULTS = Path("reports/smoke")

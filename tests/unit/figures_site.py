@@ -86,7 +86,7 @@ linbp,2,,,,,
 linbp,4,,0.75,,,
 """,
     "trainings/attack-bnn/mnist/rat.csv": "epoch,train_loss,pgd50_accuracy\n1,2.5,0.25\n2,nan,nan\n",
-    "trainings/attack-bnn/mnist/gaat.csv": "epoch,train_loss,pgd50_accuracy\n3,1,\n4,1,0.125\n",  # a fork's
+    "trainings/attack-bnn/mnist/gaat.csv": "epoch,train_loss,pgd50_accuracy\n3,1,\n4,1,0.125\n",
 }  # fmt: skip
 FLIPS = {"0.5": {"value": 0.25, "low": 0.1, "high": 0.5}, "2": {"value": 1.0, "low": 0.8, "high": 1.0}}
 STEPS = {"steps/plain": [1, 5, 20], "radius_0.5/plain": [3], "radius_2/plain": [3]}

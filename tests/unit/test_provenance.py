@@ -69,7 +69,7 @@ def test_record_takes_seconds_of_trainings_and_of_single_images(tmp_path):
     provenance.note(tmp_path, "fingerprint", machine)
     trained = {"scale": "quick", "seconds": 14.0, "training": {"seconds": 12.5, "epochs": 2}}
     provenance.note(tmp_path, "train@net", trained | {"gib": 0.9})
-    provenance.note(tmp_path, "fork@half", trained | {"gpu_gib": 3.5})
+    provenance.note(tmp_path, "train@half", trained | {"gpu_gib": 3.5})
     provenance.note(tmp_path, "train@imported", {"scale": "quick", "seconds": 1.0, "gib": 0.9})  # nothing was trained
     provenance.note(tmp_path, "attack@net", {"scale": "quick", "seconds": 7.0})
     clocked = {"fgsm/plain": 0.015, "fgsm/hns": 0.09}

@@ -207,7 +207,7 @@ def test_every_verdict_and_every_way_to_judge_has_its_words() -> None:
 def test_cost_by_paper_and_kind(tmp_path: Path) -> None:
     stages = {
         "fetch@mnist": (2, 0.1), "train@gaat-mnist-rat": (60, 0.5), "train@gaat-vgg16-rat": (30, 0.7),
-        "attack@linbp-mlp": (5, 0.2), "attack-forked@gaat-mnist-dat": (6, 0.2), "simulate@linbp-sim-attack": (4, 0.1),
+        "attack@linbp-mlp": (5, 0.2), "attack@gaat-mnist-dat": (6, 0.2), "simulate@linbp-sim-attack": (4, 0.1),
         "tables@attack-bnn": (1, 0.3), "tables-cifar100@attack-bnn": (2, 0.4), "report": (3, 0), "odd@x": (1, 0),
     }  # fmt: skip
     known = {name: {"seconds": seconds, "gib": gib} for name, (seconds, gib) in stages.items()}

@@ -237,7 +237,7 @@ def source(metric: str, model: str, **keys: Any) -> Source:
     ("paper", "asked", "makes"),
     [
         ("gaat", source("accuracy", RAT), f"attack@{RAT}"),
-        ("gaat", source("clean", "gaat-resnet50-dat"), "attack-forked@gaat-resnet50-dat"),
+        ("gaat", source("clean", "gaat-resnet50-dat"), "attack@gaat-resnet50-dat"),
         ("gaat", source("clean", f"{RAT}-best"), f"further@{RAT}-best"),
         ("attack-bnn", source("success", "bnn-vgg16-wq-transfer"), "transfer@bnn-vgg16-wq-transfer"),
         ("gaat", source("value", RAT), f"analyse@{RAT}"),
@@ -245,7 +245,7 @@ def source(metric: str, model: str, **keys: Any) -> Source:
         ("linbp", source("value", "linbp-sim-attack"), "simulate@linbp-sim-attack"),
         ("gaat", source("seconds", RAT), f"analyse@{RAT}"),
         ("gaat", source("trained", RAT, value="epochs"), f"train@{RAT}"),
-        ("gaat", source("saved", "gaat-resnet50-dat", baseline=RAT), f"fork@gaat-resnet50-dat and train@{RAT}"),
+        ("gaat", source("saved", "gaat-resnet50-dat", baseline=RAT), f"train@gaat-resnet50-dat and train@{RAT}"),
         ("gaat", source("spared", RAT, baseline=RAT), f"train@{RAT}"),
         ("gaat", Source(metric="parameter", key="a.b"), "parameter a.b"),
         ("gaat", Source(reason="later"), ""),

@@ -13,7 +13,7 @@ from advgrad.tables.spec import Source
 
 RAT = {"epochs": 10, "flop": {"total": 400}, "passes": {"attack": {"backward": 30}, "update": {"backward": 10}}}
 RAT |= {"stop": {"epoch": 6, "flop": {"total": 240}}}
-DAT = {"epochs": 10, "flop": {"total": 100}, "fork": {"model": "std", "epoch": 5}}
+DAT = {"epochs": 10, "flop": {"total": 100}}
 DAT |= {"stop": {"epoch": 7, "flop": {"total": 60}}}
 MEASURED = {
     "std": Measurement(seconds=100, machine="x", epochs=10, gib=1.5),
@@ -90,11 +90,6 @@ def test_what_is_missing_says_so(asked: Source, reason: str):
     assert estimate(asked, facts()) == Estimate(reason=reason)
 
 
-def test_a_trunk_that_was_not_measured():
-    told = Facts(trainings=facts().trainings, measured={"dat": MEASURED["dat"]})
-    assert estimate(source("minutes", "dat"), told) == Estimate(reason="not measured at this scale")
-
-
 def test_numbers_of_a_training():
     assert estimate(source("trained", "rat", value="flop.total", times=0.5), facts()) == Estimate(value=200)
     ratio = source("trained", "rat", value="passes.attack.backward", against="passes.update.backward")
@@ -115,7 +110,7 @@ def test_the_share_that_is_spared():
     [
         (source("trained", "std", value="stop.epoch"), "trainings/std.json: no 'stop.epoch'; the file has: epochs"),
         (source("trained", "rat", value="stop"), "trainings/rat.json: stop: must be a number, not {"),
-        (source("spared", "rat", baseline="dat", value="flop.total", against="fork.zero"), "no 'fork.zero'; fork has"),
+        (source("spared", "rat", baseline="dat", value="flop.total", against="stop.zero"), "no 'stop.zero'; stop has"),
     ],
 )
 def test_numbers_that_are_not_there_name_the_file(asked: Source, says: str):

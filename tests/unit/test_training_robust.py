@@ -1,4 +1,4 @@
-"""Adversarial trainings with early stopping, monitored, and forked from a natural one.
+"""Adversarial trainings with early stopping, and monitored.
 
 And when early stopping stops, on clocks written out by hand.
 """
@@ -9,12 +9,11 @@ from typing import Any
 import pytest
 
 from advgrad.attacks.target import frozen
-from advgrad.config import AttackSpec, Training
-from advgrad.config.training import Monitor, Schedule, Stopping
+from advgrad.config import AttackSpec
+from advgrad.config.training import Adversary, Monitor, Schedule, Stopping
 from advgrad.data.batches import to_device
 from advgrad.models.weights import to_bytes
 from advgrad.training.probe import under_pgd
-from advgrad.training.progress import Trained
 from advgrad.training.schedules import plan
 from advgrad.training.stopping import is_over, score
 from tests.unit.training_toy import GAAT, PGD, SGD, fingerprint, recipe, run, toy_data, toy_network
@@ -71,50 +70,28 @@ def kill(epoch: int, row: dict[str, float]) -> None:
 
 
 def test_a_killed_run_keeps_its_stop_its_best_state_and_its_seconds(tmp_path: Path) -> None:
-    whole = run(recipe(**WATCHED, fork_at=10), tmp_path / "whole", every=1e9)
+    whole = run(recipe(**WATCHED), tmp_path / "whole", every=1e9)
     with pytest.raises(KeyboardInterrupt):
-        run(recipe(**WATCHED, fork_at=10), tmp_path / "cut", on_epoch=kill)
-    resumed = run(recipe(**WATCHED, fork_at=10), tmp_path / "cut")
+        run(recipe(**WATCHED), tmp_path / "cut", on_epoch=kill)
+    resumed = run(recipe(**WATCHED), tmp_path / "cut")
     assert (resumed.stop, resumed.curve) == (whole.stop, whole.curve)
-    for state in ("state", "best", "kept"):
+    for state in ("state", "best"):
         assert to_bytes(getattr(resumed, state)) == to_bytes(getattr(whole, state))
     assert len(resumed.seconds) == 4
     assert all(second > 0 for second in resumed.seconds)
 
 
-NATURAL: dict[str, Any] = {"validation": 40, "fork_at": 20}
-
-
-def delayed(kind: str, folder: Path, trunk: Trained | None = None, **more: Any) -> Trained:
-    """Adversarial from the middle of the run on."""
-    adversary = (PGD if kind == "pgd" else GAAT).model_copy(update={"begins": 20})
-    changes: Training = recipe(**WATCHED | {"adversary": adversary, "schedule": Schedule()})
-    return run(changes, folder, trunk=trunk.kept if trunk else None, **more)
-
-
-@pytest.mark.parametrize("kind", ["pgd", "gaat"])
-def test_a_fork_goes_on_to_the_bits_of_a_run_from_the_start(kind: str, tmp_path: Path) -> None:
-    """... and, where it is killed, from its own state."""
-    trunk = run(recipe(**NATURAL), tmp_path / "trunk")
-    fork, alone = delayed(kind, tmp_path / "fork", trunk), delayed(kind, tmp_path / "alone")
-    assert fingerprint(fork) == fingerprint(alone)
-    assert fork.curve == alone.curve[2:]
-    assert (fork.attack, fork.update, fork.epoch) == (alone.attack, alone.update, 4)
-    assert fork.stop is not None
-    assert fork.stop.best in (3, 4)
-    assert fork.metrics(5)["passes"] == alone.metrics(5)["passes"]  # the natural half is part of the cost
-    assert len(fork.seconds) == 2  # but took no time here
-    with pytest.raises(KeyboardInterrupt):
-        delayed(kind, tmp_path / "cut", trunk, on_epoch=kill)
-    resumed = delayed(kind, tmp_path / "cut", trunk)
-    assert (fingerprint(resumed), resumed.curve) == (fingerprint(fork), fork.curve)
-
-
-@pytest.mark.parametrize(("at", "epochs"), [(0, 0), (9.9, 0), (10, 1), (25, 2), (39, 3)])
-def test_a_state_is_kept_at_the_start_of_the_epoch_that_holds_the_time(at: float, epochs: int, tmp_path: Path) -> None:
-    trunk = run(recipe(fork_at=at), tmp_path)
-    assert trunk.kept["counts"].tolist() == [epochs, 0, 0, 150 * epochs, 150 * epochs]
-    assert any(name.startswith("optimizer/") for name in trunk.kept) == (epochs > 0)  # momentum, once it moves
+@pytest.mark.parametrize("adversary", [PGD, GAAT])
+def test_training_is_natural_until_the_adversary_begins(adversary: Adversary, tmp_path: Path) -> None:
+    """To the bits of a natural training; then it has the adversary's cost."""
+    rest = {"schedule": Schedule(), "validation": 40}
+    natural = run(recipe(**rest), tmp_path / "natural")
+    late = run(recipe(**rest, adversary=adversary.model_copy(update={"begins": 20})), tmp_path / "late")
+    assert late.curve[:2] == natural.curve[:2]
+    assert late.curve[2] != natural.curve[2]
+    always = run(recipe(**rest, adversary=adversary), tmp_path / "always")
+    assert late.attack.forward == always.attack.forward / 2
+    assert late.update == always.update
 
 
 def test_seconds_leave_out_what_is_measured_after_an_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

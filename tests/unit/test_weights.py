@@ -11,7 +11,7 @@ from advgrad import checkpoint
 from advgrad.config import Precision
 from advgrad.config.schema import Weights
 from advgrad.errors import InputError
-from advgrad.models.weights import load_fork, load_weights, save_weights, to_bytes, trained_with
+from advgrad.models.weights import load_weights, save_weights, to_bytes, trained_with
 from tests.unit.training_toy import toy_network
 
 
@@ -36,14 +36,13 @@ def test_weights_say_what_arithmetic_trained_them(tmp_path: Path) -> None:
 
 
 def test_states_share_a_weights_file(tmp_path: Path) -> None:
-    file, states = tmp_path / "w.safetensors", [toy_network(seed=n).core.state_dict() for n in range(3)]
-    last, best, fork = states
-    save_weights(file, last | checkpoint.group("best", best) | checkpoint.group("fork", fork))
+    file, states = tmp_path / "w.safetensors", [toy_network(seed=n).core.state_dict() for n in range(2)]
+    last, best = states
+    save_weights(file, last | checkpoint.group("best", best))
     model = toy_network(seed=9)
-    for which, state in zip(get_args(Weights), (last, best), strict=True):
+    for which, state in zip(get_args(Weights), states, strict=True):
         load_weights(file, model, which)
         assert to_bytes(model.core.state_dict()) == to_bytes(state)
-    assert to_bytes(load_fork(file)) == to_bytes(fork)
 
 
 def test_weights_that_cannot_be_loaded_are_input_errors(tmp_path: Path) -> None:
@@ -59,5 +58,3 @@ def test_weights_that_cannot_be_loaded_are_input_errors(tmp_path: Path) -> None:
         load_weights(file, model)
     with pytest.raises(InputError, match=r"no 'best' state; its recipe wants stopping"):
         load_weights(file, model, "best")
-    with pytest.raises(InputError, match=r"no state to go on from; its recipe wants fork_at"):
-        load_fork(file)

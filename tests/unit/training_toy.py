@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from advgrad.config import Network, Training
 from advgrad.config.schema import CurvesRun
@@ -78,7 +78,6 @@ def run(
     seed: int = 3,
     every: float = 0.0,
     device: str = "cpu",
-    trunk: dict[str, Tensor] | None = None,
     observe: Observe = lambda model, epoch: {},
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
 ) -> Trained:
@@ -93,7 +92,6 @@ def run(
         checkpoint=folder,
         key=key,
         checkpoint_every=every,
-        trunk=trunk,
         observe=observe,
         on_epoch=on_epoch,
     )

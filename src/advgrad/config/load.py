@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from advgrad.config.schema import CurvesRun, Fork, Further, PaperFile, Run, ScaleFile, Settings, SimulationRun, Transfer
+from advgrad.config.schema import CurvesRun, Further, PaperFile, Run, ScaleFile, Settings, SimulationRun, Transfer
 from advgrad.config.yaml12 import load_yaml, merge
 from advgrad.errors import InputError
 
@@ -59,7 +59,7 @@ def load_paper(paper: str, scale: ScaleFile | None = None, root: Path = Path()) 
     file = root / "params" / f"{paper}.yaml"
     raw = load_yaml(file)
     parsed = parse(PaperFile, raw, file)
-    for section in ("models", "forks", "curves", "simulations"):
+    for section in ("models", "curves", "simulations"):
         for name, entry in getattr(parsed, section).items():
             if entry.paper != paper:
                 raise InputError(f"{file}: {section}.{name}.paper: must be {paper!r}, not {entry.paper!r}")
@@ -121,7 +121,6 @@ def _run(name: str, paper: str, file: PaperFile, seed: int) -> Run:
         dataset=entry.dataset,
         network=file.networks[entry.network],
         training=file.recipes[entry.recipe],
-        fork=entry.fork if isinstance(entry, Fork) else None,
         weights=entry.weights if isinstance(entry, Further) else "last",
         evaluation=file.evaluations[entry.evaluation],
         analysis=file.analyses[analysed.analysis] if analysed else None,

@@ -62,12 +62,6 @@ class Model(Config):
     evaluation: str
 
 
-class Fork(Model):
-    """A model whose training goes on from the state that another model's has kept at `fork_at`."""
-
-    fork: str
-
-
 class Analysed(Model):
     """A model on which more is measured than attacks."""
 
@@ -78,7 +72,6 @@ class Further(Model):
     """More attacks on a trained model, as a stage of their own with results of their own."""
 
     model: str
-    fork: str | None = None  # its model's, where that is a fork
     weights: Weights = "last"  # best: of the epoch that early stopping has chosen
 
 
@@ -98,7 +91,6 @@ class PaperFile(Config):
     evaluations: dict[str, Evaluation]
     analyses: dict[str, Analysis] = Field(default_factory=dict)
     models: dict[str, Model] = Field(default_factory=dict)
-    forks: dict[str, Fork] = Field(default_factory=dict)
     analysed: dict[str, Analysed] = Field(default_factory=dict)
     further: dict[str, Further] = Field(default_factory=dict)
     transfers: dict[str, Transfer] = Field(default_factory=dict)
@@ -106,25 +98,17 @@ class PaperFile(Config):
     simulations: dict[str, Simulation] = Field(default_factory=dict)
 
     @property
-    def trained(self) -> dict[str, Model]:
-        """Every model: those that start anew, and forks."""
-        return self.models | self.forks
-
-    @property
     def attacked(self) -> dict[str, Model]:
         """Everything that has outcomes: models, further attacks on them, transfers."""
-        return self.trained | self.further | self.transfers
+        return self.models | self.further | self.transfers
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        for section in ("models", "forks", "further", "transfers", "curves"):
+        for section in ("models", "further", "transfers", "curves"):
             for name, entry in getattr(self, section).items():
                 self._known(f"{section}.{name}", networks=entry.network, recipes=entry.recipe)
                 if section != "curves":
                     self._known(f"{section}.{name}", evaluations=entry.evaluation)
-        for name, fork in self.forks.items():
-            self._known(f"forks.{name}", models=fork.fork)
-            self._forks(name, fork, self.models[fork.fork])
         for name, entry in self.analysed.items():
             self._known(f"analysed.{name}", analyses=entry.analysis)
             self._is(f"analysed.{name}", entry, name)
@@ -142,32 +126,16 @@ class PaperFile(Config):
     @model_validator(mode="after")
     def _names_differ(self) -> Self:
         seen: dict[str, str] = {}
-        for section in ("models", "forks", "further", "transfers", "curves", "simulations"):
+        for section in ("models", "further", "transfers", "curves", "simulations"):
             for name in getattr(self, section):
                 if name in seen:
                     raise ValueError(f"{section}.{name}: is also in {seen[name]}; names must differ")
                 seen[name] = section
         return self
 
-    def _forks(self, name: str, model: Fork, trunk: Model) -> None:
-        """ValueError unless both trainings are the same, bit for bit, up to the fork."""
-        where, recipe, trunks = f"forks.{name}", self.recipes[model.recipe], self.recipes[trunk.recipe]
-        if (model.dataset, model.network) != (trunk.dataset, trunk.network):
-            raise ValueError(f"{where}: {model.fork!r} is of another data set or network")
-        for field in ("unit", "length", "epochs", "batch", "images", "validation", "optimizer", "schedule", "augment",
-                      "init", "seed", "linbp", "precision", "binary"):  # fmt: skip
-            if getattr(recipe, field) != getattr(trunks, field):
-                raise ValueError(f"{where}: recipes {model.recipe} and {trunk.recipe} differ in {field}")
-        begins = recipe.adversary.begins if recipe.adversary else None
-        if trunks.adversary is not None or trunks.fork_at is None or trunks.fork_at != begins:
-            raise ValueError(
-                f"{where}: wants recipes.{trunk.recipe} without adversary, its fork_at the adversary.begins of "
-                f"recipes.{model.recipe}"
-            )
-
     def _is(self, where: str, entry: Model, name: str) -> None:
         """ValueError unless the entry is about the model of that name: `<<: *NAME` makes it so."""
-        known = self.trained
+        known = self.models
         if name not in known:
             raise ValueError(f"{where}: no {name!r} in models; known: {', '.join(sorted(known))}")
         for field in ("paper", "dataset", "network", "recipe"):
@@ -235,7 +203,6 @@ class Run(Config):
     dataset: Dataset
     network: Network
     training: Training
-    fork: str | None = None  # model whose kept state the training goes on from
     weights: Weights = "last"  # which state of the model is attacked
     evaluation: Evaluation
     analysis: Analysis | None = None

@@ -130,7 +130,6 @@ class Training(Config):
     adversary: Adversary | None = None
     stopping: Stopping | None = None  # the state of its best epoch is kept beside that of `select`
     monitor: Monitor | None = None
-    fork_at: NonNegativeFloat | None = None  # clock time whose epoch's first state is kept for others to go on from
     checkpoint: Checkpoint | None = None  # these weights; nothing is trained
 
     @model_validator(mode="after")
@@ -141,12 +140,6 @@ class Training(Config):
                 raise ValueError(f"{name} needs validation > 0")
         if self.stopping is not None and self.select == "best":
             raise ValueError("stopping keeps the best state beside the last: select must be last")
-        return self
-
-    @model_validator(mode="after")
-    def _fork_is_within_the_run(self) -> Self:
-        if self.fork_at is not None and self.fork_at >= self.length:
-            raise ValueError(f"fork_at must be below the length {self.length:g}, not {self.fork_at:g}")
         return self
 
 

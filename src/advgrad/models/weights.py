@@ -1,7 +1,6 @@
 """Trained weights as a file: safetensors of the network proper (`.core`), the same bytes for the same values.
 
-Other states of a training are in the same file: `best/NAME`, of early stopping's best epoch, and `fork/...`, from which
-another training can go on.
+The state of early stopping's best epoch is in the same file, as `best/NAME`.
 """
 
 from pathlib import Path
@@ -73,13 +72,6 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise InputError(f"{path}: no such file") from None
     except (SafetensorError, OSError) as error:
         raise _unreadable(path, error) from None
-
-
-def load_fork(path: Path) -> dict[str, Tensor]:
-    """The state at a training's `fork_at`, from which others go on; InputError if the file has none."""
-    if not (kept := checkpoint.ungroup("fork", _read(path))):
-        raise InputError(f"{path}: no state to go on from; its recipe wants fork_at")
-    return kept
 
 
 def load_weights(path: Path, model: Normalised, which: Weights = "last") -> None:

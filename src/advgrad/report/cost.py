@@ -8,7 +8,7 @@ from advgrad.config import PaperFile
 from advgrad.provenance import ScaleCost
 
 KINDS = (
-    *("fetch", "train", "fork", "attack", "further", "transfer", "analyse", "curves", "simulate"),
+    *("fetch", "train", "attack", "further", "transfer", "analyse", "curves", "simulate"),
     *("tables", "figures", "claims", "report"),
 )  # in the DAG's order
 SHARED = "shared"  # data sets, and what reads all papers' results

@@ -9,7 +9,7 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from advgrad.errors import InputError
-from advgrad.tables.records import Facts, Record, Tree, leaf, look_up, number
+from advgrad.tables.records import Facts, Record, Tree, leaf, number
 from advgrad.tables.spec import RECORDED, TIMED, Source, Until
 
 
@@ -139,15 +139,11 @@ def _measured(facts: Facts, name: str, of: Literal["training", "epoch", "memory"
     return value, measured.machine
 
 
-def _spent(facts: Facts, model: str, until: Until) -> tuple[float, list[str]]:
-    """Seconds of a training, its trunk's epochs up to the fork included, and the machines they were measured on."""
-    training, begun, parts = facts.trainings[model], 0.0, []
-    if "fork" in training.content:
-        begun = number(training, "fork.epoch")
-        parts.append((begun, *_measured(facts, look_up(training, "fork.model"), "epoch")))
-    times = 1.0 if until == "end" else number(training, "stop.epoch") - begun
-    parts.append((times, *_measured(facts, model, "training" if until == "end" else "epoch")))
-    return sum(times * seconds for times, seconds, _ in parts), [machine for *_, machine in parts]
+def _spent(facts: Facts, model: str, until: Until) -> tuple[float, str]:
+    """Seconds of a training, up to the stop by its share of the operations; and the machine they were measured on."""
+    tree, (seconds, machine) = facts.trainings[model], _measured(facts, model, "training")
+    share = 1.0 if until == "end" else number(tree, "stop.flop.total") / number(tree, "flop.total")
+    return share * seconds, machine
 
 
 def _timed(facts: Facts, source: Source) -> Estimate:
@@ -157,10 +153,10 @@ def _timed(facts: Facts, source: Source) -> Estimate:
     """
     model = source.model or ""
     if source.metric in ("minutes", "saved"):
-        seconds, machines = _spent(facts, model, source.until)
+        seconds, *machines = _spent(facts, model, source.until)
         value = seconds / 60
         if source.metric == "saved":
-            whole, others = _spent(facts, source.baseline or "", "end")
+            whole, *others = _spent(facts, source.baseline or "", "end")
             value, machines = 100 * (1 - seconds / whole), machines + others
     elif source.metric == "seconds":
         value, *machines = _measured(facts, f"{model} {source.outcome}", "training")

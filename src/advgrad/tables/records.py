@@ -90,7 +90,7 @@ class Measurement(BaseModel, extra="forbid", frozen=True):
 
     seconds: PositiveFloat
     machine: str
-    epochs: PositiveInt | None = None  # that the training ran itself: without those of a trunk
+    epochs: PositiveInt | None = None  # of the training
     gib: NonNegativeFloat | None = None  # peak memory of its process; on a GPU, of the tensors there
 
 

@@ -12,8 +12,8 @@ from advgrad.tables.spec import AGAINST, RECORDED, TIMED, TRAINED, Source
 
 ACTIVATIONS = {"relu": "ReLU", "relu6": "ReLU6", "silu": "SiLU", "gelu": "GELU", "hardtanh": "Hardtanh"}
 # Section of a parameter file -> the stage that makes what is read of its entries.
-ATTACKED = {"models": "attack", "forks": "attack-forked", "further": "further", "transfers": "transfer"}
-LEARNT = {"models": "train", "forks": "fork"}
+ATTACKED = {"models": "attack", "further": "further", "transfers": "transfer"}
+LEARNT = {"models": "train"}
 ANALYSED = {"analysed": "analyse", "curves": "curves", "simulations": "simulate"}
 
 

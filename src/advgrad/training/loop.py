@@ -40,7 +40,6 @@ def train(
     checkpoint: Path,
     key: str,
     checkpoint_every: float = EVERY,
-    trunk: dict[str, Tensor] | None = None,
     observe: Observe = lambda model, epoch: {},
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
 ) -> Trained:
@@ -51,25 +50,20 @@ def train(
     there, to the same bits. What `observe` returns is added to the epoch's row; it may use the model and torch's
     generators, but must not change weights or buffers. `on_epoch` gets every row, those from a checkpoint first. A
     training that diverges goes on to its end, with losses of nan or inf in its rows.
-    trunk: the state that another training kept at its `fork_at`, from which this one goes on; to the bits of a run from
-    the start, if both do the same up to there.
     Raises InputError for a recipe that does not fit the network or the data.
     """
     setup = _setup(training, network, model, train_data, seed, device)
     held_out = validation.on_device(training, validation_data, device, setup.layout)
     learner = _learner(setup)
     store = Store(folder=checkpoint, key=key, every=checkpoint_every)
-    progress = Progress.resume(store, learner, trunk)
+    progress = Progress.resume(store, learner)
     for row in progress.curve:
         on_epoch(int(row["epoch"]), row)
-    epochs, fork = setup.plan.epochs, None if training.fork_at is None else setup.plan.epoch_at(training.fork_at)
 
-    for epoch in range(progress.epochs, epochs):
-        if epoch == fork:
-            progress.keep(learner)
+    for epoch in range(len(progress.curve), setup.plan.epochs):
         row = _row(setup, learner, progress, epoch, held_out, observe)
         progress.finish_epoch(row, model.core, training, setup.plan)
-        if epoch + 1 < epochs and store.due():
+        if epoch + 1 < setup.plan.epochs and store.due():
             progress.save(store, learner)
         on_epoch(epoch + 1, row)
 
@@ -79,7 +73,7 @@ def train(
     return Trained(
         state=binary.exported(model.core, state), epoch=epoch, curve=progress.curve, attack=progress.attack,
         update=progress.update, precision=setup.precision, seconds=progress.seconds, stop=progress.stop,
-        best=binary.exported(model.core, progress.best) if progress.stop else {}, kept=progress.kept,
+        best=binary.exported(model.core, progress.best) if progress.stop else {},
     )  # fmt: skip
 
 

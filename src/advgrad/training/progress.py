@@ -14,8 +14,6 @@ from advgrad.training import binary
 from advgrad.training.schedules import Plan
 from advgrad.training.stopping import Stop, is_over, score
 
-COUNTS = "counts"  # epochs, and forward and backward passes of attack and update: one tensor of a kept state
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Learner:
@@ -97,27 +95,24 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tenso
 class Progress:
     """Curve, passes and seconds so far, and the states that are kept besides the present one."""
 
-    begun: int = 0  # epochs before this run: those of the trunk that it forks from
-    curve: list[dict[str, float]] = field(default_factory=list)  # of the run's own epochs
+    curve: list[dict[str, float]] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)  # of each, without what was measured after it
-    attack: Passes = field(default_factory=Passes)  # with the trunk's
+    attack: Passes = field(default_factory=Passes)
     update: Passes = field(default_factory=Passes)
     best_epoch: int = 0
     best_score: float = -1.0
     best: dict[str, Tensor] = field(default_factory=dict)  # `select: best`, and early stopping while it has not stopped
     stop: Stop | None = None
-    kept: dict[str, Tensor] = field(default_factory=dict)  # for forks: see `keep`
 
     @classmethod
-    def resume(cls, store: checkpoint.Store, learner: Learner, trunk: dict[str, Tensor] | None = None) -> "Progress":
-        """From the run's checkpoint, else from the trunk, else new. The learner is set to it."""
+    def resume(cls, store: checkpoint.Store, learner: Learner) -> "Progress":
+        """From the run's checkpoint, to which the learner is set, else new."""
         saved = store.load()
         if saved is None:
-            return cls._forked(trunk, learner) if trunk else cls()
+            return cls()
         tensors, facts = saved
         learner.restore(tensors)
         return cls(
-            begun=facts["begun"],
             curve=facts["curve"],
             seconds=facts["seconds"],
             attack=Passes(**facts["attack"]),
@@ -126,19 +121,10 @@ class Progress:
             best_score=facts["best_score"],
             best=checkpoint.ungroup("best", tensors),
             stop=_stop(facts["stop"]) if facts["stop"] else None,
-            kept=checkpoint.ungroup("kept", tensors),
         )
-
-    @classmethod
-    def _forked(cls, trunk: dict[str, Tensor], learner: Learner) -> "Progress":
-        learner.restore(trunk)
-        epochs, *passes = (int(number) for number in trunk[COUNTS])
-        return cls(begun=epochs, attack=Passes(forward=passes[0], backward=passes[1]),
-                   update=Passes(forward=passes[2], backward=passes[3]))  # fmt: skip
 
     def save(self, store: checkpoint.Store, learner: Learner) -> None:
         facts: dict[str, Any] = {
-            "begun": self.begun,
             "curve": self.curve,
             "seconds": self.seconds,
             "attack": asdict(self.attack),
@@ -147,25 +133,12 @@ class Progress:
             "best_score": self.best_score,
             "stop": asdict(self.stop) if self.stop else None,
         }
-        kept = checkpoint.group("best", self.best) | checkpoint.group("kept", self.kept)
-        store.save(learner.tensors() | kept, facts)
-
-    @property
-    def epochs(self) -> int:
-        """How many are over, the trunk's among them."""
-        return self.begun + len(self.curve)
+        store.save(learner.tensors() | checkpoint.group("best", self.best), facts)
 
     def passes(self) -> dict[str, int]:
         """Images through the network so far, attack and update together."""
         forward = self.attack.forward + self.update.forward
         return {"forward": forward, "backward": self.attack.backward + self.update.backward}
-
-    def keep(self, learner: Learner) -> None:
-        """Copy the state from which a fork goes on."""
-        counts = torch.tensor([self.epochs, self.attack.forward, self.attack.backward, self.update.forward,
-                               self.update.backward])  # fmt: skip
-        state = {name: tensor.detach().to("cpu", copy=True) for name, tensor in learner.tensors().items()}
-        self.kept = state | {COUNTS: counts}
 
     def finish_epoch(self, row: dict[str, float], core: nn.Module, training: config.Training, plan: Plan) -> None:
         """Add the row; keep the state if it is the best so far and wanted; note where early stopping ends."""
@@ -179,7 +152,7 @@ class Progress:
 
     def selected(self, core: nn.Module, training: config.Training) -> tuple[dict[str, Tensor], int]:
         """(state, epoch) of the result; `core` is the network after the last epoch."""
-        return (self.best, self.best_epoch) if training.select == "best" else (snapshot(core), self.epochs)
+        return (self.best, self.best_epoch) if training.select == "best" else (snapshot(core), len(self.curve))
 
 
 def _stop(fields: dict[str, Any]) -> Stop:
@@ -192,17 +165,16 @@ class Trained:
 
     state: dict[str, Tensor]  # of `.core`, on the CPU; binarised weights are exactly +-1
     epoch: int  # whose weights these are, from 1
-    curve: list[dict[str, float]]  # a row for each epoch; of a fork, for those after its trunk's
+    curve: list[dict[str, float]]  # a row for each epoch
     attack: Passes  # cost of the adversary, validation left out
     update: Passes  # cost of the updates
     precision: config.Precision  # of the passes, as they ran
     seconds: list[float]  # of each of the curve's epochs, on this machine, without the measuring after it
     stop: Stop | None = None  # where early stopping ends
     best: dict[str, Tensor] = field(default_factory=dict)  # `.core` at the stop's best epoch, if there is a stop
-    kept: dict[str, Tensor] = field(default_factory=dict)  # all of the training's state at `fork_at`, if there is one
 
     def metrics(self, macs: int) -> dict[str, Any]:
-        """The row of the epoch that the weights are from, and the cost of the whole run, a fork's trunk included.
+        """The row of the epoch that the weights are from, and the cost of the whole run.
 
         macs: multiply-accumulates of one image's forward pass.
         """

@@ -25,10 +25,6 @@ class Plan:
         """Time on the clock after so many whole epochs."""
         return min(epochs * self.steps_per_epoch, self.steps) * self.length / self.steps
 
-    def epoch_at(self, clock: float) -> int:
-        """How many whole epochs are over at a time of the clock."""
-        return math.floor(clock * self.steps / self.length / self.steps_per_epoch)
-
 
 def plan(training: Training, images: int) -> Plan:
     """The plan for `images` training images.
