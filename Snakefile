@@ -19,6 +19,7 @@ for stage in RULES:
         log: stage["log"]
         params: cmd=stage["cmd"], stage=stage["stage"]
         threads: stage["threads"]
+        priority: stage.get("priority", 0)
         resources:
             gpu=0 if stage["local"] else config.get("gpu", stage["gpu"]),
             mem_mb=lambda wildcards, attempt: 8192 * attempt,

@@ -1,7 +1,7 @@
 """Several stages in one process, one after the other: `python -m advgrad.chain NAME`, a rule of the plan.
 
 They load torch and MLflow once, which would take each of them longer than many of them work. A model's stages are
-together, and models whose stages take less than a minute in all.
+together, and models whose stages take a minute or so in all.
 """
 
 import json
@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 
 PLAN = Path(".advgrad/plan.json")
-SHORT = 60  # seconds
+SHORT = 90  # seconds
 Rule = dict[str, Any]
 
 
 def joined(rules: list[Rule], seconds: Mapping[str, float]) -> list[Rule]:
     """The rules, in the DAG's order, with those in one that would run after each other anyway: work for a queue that
-    needs stages of one such rule only, and what that rule waits for. seconds: what stages took before."""
+    needs stages of one such rule only, and what that rule waits for. seconds: what stages took before; the longest rule
+    begins first."""
     chains, chain_of = list[list[Rule]](), dict[str, list[Rule]]()
     for rule in rules:
         chain = next((c for stamp in rule["after"] if fits(rule, c := chain_of[stamp])), [])
@@ -39,6 +40,7 @@ def joined(rules: list[Rule], seconds: Mapping[str, float]) -> list[Rule]:
         chain[0]
         | (chained(chain) if chain[1:] else {})
         | {"after": sorted({done[stamp] for stamp in chain[0]["after"]})}
+        | {"priority": round(sum(seconds.get(rule["stage"], 0.0) for rule in chain))}
         for chain in chains
     ]
 

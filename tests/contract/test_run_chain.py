@@ -72,6 +72,6 @@ def test_a_chain_waits_for_nothing_that_its_first_stage_does_not() -> None:
     assert needs["transfer"] == (["train-a.chain", "train-b"], 10)
     assert needs["train-a"] == (["data"], 40)
     assert needs["table"][0] == ["train-a.chain", "transfer"]
-    short = dict.fromkeys(after, 12.0)
-    assert [len(rule.get("members", [0])) for rule in joined(rules, short)] == [1, 5, 1, 1], "both models, 60 s"
-    assert len(joined(rules, short | {"train-b": 13.0})) == 5, "not where it is more"
+    short = dict.fromkeys(after, 18.0)
+    assert [len(rule.get("members", [0])) for rule in joined(rules, short)] == [1, 5, 1, 1], "both models, 90 s"
+    assert len(joined(rules, short | {"train-b": 19.0})) == 5, "not where it is more"
