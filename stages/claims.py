@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 from advgrad import stage
+from advgrad.claims.evidence import evidence
+from advgrad.claims.findings import claims_json, claims_md, findings_md
+from advgrad.claims.judge import grid_of, judge_claims
+from advgrad.claims.spec import load_claims
 from advgrad.config import load_scale
 from advgrad.files import write_text
 from advgrad.tables.cells import read_paper
-from advgrad.tables.claims import grid_of, judge_claims, load_claims
-from advgrad.tables.findings import claims_json, claims_md, findings_md
 
 
 def claims(paper: str) -> None:
@@ -18,9 +20,9 @@ def claims(paper: str) -> None:
     results, judge = stage.results(settings), load_scale(settings.scale).judge
     file, template = specs / "claims" / f"{paper}.yaml", specs / "findings" / f"{paper}.md"
     inputs = [file, template, *sorted(results.glob(f"tables/{paper}*/cells.csv"))]
-    inputs += sorted(results.glob(f"figures/{paper}/*.csv"))
+    inputs += sorted([*results.glob(f"figures/{paper}/*.csv"), *results.glob(f"outcomes/{paper}/*/*")])
     with stage.tracked("claims", paper, settings, params={"judge": judge}, inputs=inputs, paper=paper) as run:
-        spec, grid = load_claims(file), grid_of(read_paper(results, paper))
+        spec, grid = load_claims(file), grid_of(read_paper(results, paper), evidence(paper, specs, results))
         judged = judge_claims(spec, grid, judge, settings.scale)
         numbers = claims_json(judged)
         texts = {

@@ -87,9 +87,7 @@ def run(rule: Rule) -> int:
             if status == 0:
                 done.touch()
                 continue
-            tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[
-                -19:
-            ]  # with their heading what the Snakefile shows
+            tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-19:]  # what the Snakefile shows
             sys.stderr.write("\n".join([f"{member['stage']} failed; {log} ends with:", *tail, ""]))
             failed.add(member["done"])
             first = first or status

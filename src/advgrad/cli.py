@@ -94,7 +94,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--alpha", type=float, default=0.05, help="level of significance; default: %(default)s")
     command.add_argument("--fail-on", choices=["changed", "significant", "verdict", "never"], default="changed",
                          help="what makes the exit status 1; default: %(default)s")  # fmt: skip
-    command.add_argument("--format", choices=["text", "md", "json", "csv"], default="text")
+    command.add_argument("--format", choices=["text", "md", "csv"], default="text")
     command.add_argument("--out", type=Path, metavar="FILE", help="write it there and print the last line only")
     actions = add(known, "archive", "one file for a submission").add_subparsers(dest="action", required=True)
     command = add(actions, "create", "the last commit and its results; the same commit gives the same bytes")

@@ -94,7 +94,8 @@ def write_cost(root: Path, stage_notes: Mapping[str, Mapping[str, Any]], machine
     cost = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     for scale in sorted({str(value["scale"]) for value in stage_notes.values()}):
         now = {name: value for name, value in stage_notes.items() if value["scale"] == scale}
-        stages = cost.get(scale, {}).get("stages", {}) | {name: spent(value) for name, value in now.items()}
+        stages = cost.get(scale, {}).get("stages", {})
+        stages |= {name: {"seconds": value["seconds"], "gib": peak(value)} for name, value in now.items()}
         cost[scale] = {
             "machine": machine,
             "jobs": max(int(value.get("jobs", 1)) for value in now.values()),
@@ -111,11 +112,6 @@ def read_cost(file: Path, scale: str) -> ScaleCost | None:
 def peak(facts: Mapping[str, Any]) -> float:
     """GiB that a noted stage took at most: of the GPU, if it ran on one."""
     return facts.get("gpu_gib", facts.get("gib", 0.0))
-
-
-def spent(facts: Mapping[str, Any]) -> dict[str, float]:
-    """What reports/cost.json holds of a stage, from its note."""
-    return {"seconds": facts["seconds"], "gib": peak(facts)}
 
 
 def timed(stage: str, facts: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from advgrad.claims.evidence import evidence as images_of
+from advgrad.claims.judge import Grid, grid_of, judge_claims
+from advgrad.claims.spec import load_claims
 from advgrad.config import AttackEntry, Evaluation, PaperFile, load_paper, load_scale
 from advgrad.figures.points import build_figure, points_csv
 from advgrad.figures.spec import Figure, load_figure, tables
@@ -14,7 +17,6 @@ from advgrad.simulation import run, summary
 from advgrad.stage import write_arrays, write_csv, write_json
 from advgrad.tables.build import build_cells
 from advgrad.tables.cells import POINT, frame, read_paper, write_cells
-from advgrad.tables.claims import Grid, grid_of, judge_claims, load_claims
 from advgrad.tables.records import read_facts
 from advgrad.tables.spec import Source, load_specs, wanted
 from advgrad.training import curves as curve_values
@@ -202,6 +204,6 @@ def _write_points(name: str, results: Path, points: dict[str, pd.DataFrame]) -> 
 
 def judged(name: str, results: Path) -> dict[str, pd.DataFrame]:
     """Claim -> its comparisons, all of them held against the paper."""
-    grid: Grid = grid_of(read_paper(results, name))
+    grid: Grid = grid_of(read_paper(results, name), images_of(name, SPECS, results))
     lines = judge_claims(load_claims(SPECS / "claims" / f"{name}.yaml"), grid, "all", "paper")
     return dict(list(lines.groupby("claim", sort=False)))

@@ -5,10 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from advgrad.claims.findings import PLACE, findings_md
+from advgrad.claims.judge import counts, grid_of
+from advgrad.claims.spec import load_claims
 from advgrad.figures.points import build_figure
 from advgrad.tables.cells import read_cells, read_paper
-from advgrad.tables.claims import counts, grid_of, load_claims
-from advgrad.tables.findings import PLACE, findings_md
 from tests.contract.made_up import SPECS, figure, figures, judged, paper, write_nothing, write_paper
 
 
@@ -64,12 +65,11 @@ def test_linbps_tables_are_built_from_what_the_stages_write(linbp: Path):
 def test_linbps_claims_on_numbers_made_up_to_fit_them(linbp: Path):
     """LinBP ahead at first and even at the end, lost at large rates: as `write_curves` makes them."""
     claims = judged("linbp", linbp)
-    for name in (
-        "mnist-faster", "mnist-ends-no-worse", "cifar-faster", "cifar-ends-comparable", "exponential-similar",
-        "large-rate-lenet5", "large-rate-mlp", "large-rate-vgg16", "strategy-1-beats-2", "strategy-2-hurts",
-        "strategy-1-2-at-least-bp", "never-weaker",
-    ):  # fmt: skip
-        assert set(claims[name].verdict) == {"supported"}, name
+    for name in ("mnist-faster", "cifar-faster", "large-rate-lenet5", "large-rate-mlp", "large-rate-vgg16"):
+        assert "one seed" in set(claims[name].reason), name
+        assert set(claims[name].verdict) == {"undecided"}, name
+    for name in ("mnist-ends-no-worse", "cifar-ends-comparable", "exponential-similar", "strategy-2-hurts"):
+        assert (set(claims[name].held) == {"not judged"}) == (linbp.name == "smoke"), name
     simulated = [name for name in claims if "simulation" in name or name.startswith("larger-gradients")]
     assert len(simulated) == 6
     assert not [name for name in simulated if counts(claims[name])["not run"]]
@@ -90,7 +90,7 @@ def test_gaats_claims_find_their_cells_and_findings_are_written(gaat: Path):
     if scale == "paper":
         assert not [name for name, lines in claims.items() if counts(lines)["not run"]]
         for name in ("spares-operations", "mnist-one-step", "hessian-costs-no-pass"):
-            assert set(claims[name].verdict) == {"supported"}, name
+            assert set(claims[name].verdict) == {"passes"}, name
     spec, grid = load_claims(SPECS / "claims" / "gaat.yaml"), grid_of(read_paper(gaat, "gaat"))
     text = findings_md(SPECS / "findings" / "gaat.md", grid, spec, pd.concat(claims.values()), scale)
     assert not PLACE.search(text)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from advgrad.compare.sides import Evidence, Shown, evidence
-from advgrad.compare.significance import assess, fisher, newcombe_paired, paired_t, share
 from advgrad.tables.cells import NOTHING
 from advgrad.tables.estimate import estimate
 from advgrad.tables.records import AttackRun, Facts, Record, Summary
+from advgrad.tables.significance import assess, fisher, newcombe_paired, paired_t, share
 from advgrad.tables.spec import Source
 from tests.unit.compare_toy import outcomes
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from advgrad.claims.findings import PLACE, findings_md
+from advgrad.claims.judge import COLUMNS as JUDGED_COLUMNS
+from advgrad.claims.judge import grid_of
+from advgrad.claims.spec import load_claims
 from advgrad.errors import InputError
 from advgrad.files import write_text
 from advgrad.tables.cells import COLUMNS, frame, read_paper, write_cells
-from advgrad.tables.claims import COLUMNS as JUDGED_COLUMNS
-from advgrad.tables.claims import grid_of, load_claims
-from advgrad.tables.findings import PLACE, findings_md
 
 SPECS = Path(__file__).parents[2] / "reports" / "specs"
 TEMPLATE = """# GAAT at {scale}

@@ -167,9 +167,7 @@ def test_within() -> None:
 @pytest.mark.parametrize(("attack", "package"), [("square", "pyautoattack"), ("deepfool", "foolbox"), ("bba", "numba")])
 def test_a_library_that_is_not_there(attack: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(
-        InputError, match=f"^peer {attack}: needs the package {package}, which cannot be imported here$"
-    ):
+    with pytest.raises(InputError, match=f"^{attack}: needs the package {package}, which cannot be imported here$"):
         run(*subject(), attack, 0.1)
 
 

@@ -272,11 +272,11 @@ def test_every_cell_of_the_specs_has_its_stage():
 
 
 def test_sizes_are_shares_of_the_papers():
-    """At quick, by hand: width 1/8; 5,000 images in 4 epochs of 100,000 iterations of 128; 60,000 in 3 of 50."""
+    """At quick, by hand: width 1/8; 2,500 images in 4 epochs of 100,000 iterations of 128; 60,000 in 2 of 50."""
     bnn, linbp = (read_plan(paper, "quick", ROOT) for paper in ("attack-bnn", "linbp"))
     narrow = about(source("clean", "bnn-resnet18-wq-further"), bnn)
-    assert narrow == ("ResNet-18", 0.125, 5000 * 4 / (100_000 * 128))
-    assert about(source("value", "linbp-mnist-mlp"), linbp) == ("MLP", 1.0, 0.06)
+    assert narrow == ("ResNet-18", 0.125, 2500 * 4 / (100_000 * 128))
+    assert about(source("value", "linbp-mnist-mlp"), linbp) == ("MLP", 1.0, 0.04)
     assert about(source("clean", "linbp-wrn28"), linbp).network == "WideResNet-28-4"
     assert about(source("clean", "linbp-resnet50-silu"), linbp).network == "ResNet-50 (SiLU)"
     for asked in (source("value", "linbp-sim-attack"), Source(metric="parameter", key="a"), Source(model="{x}")):

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from advgrad.attacks.passes import Passes
-from advgrad.attacks.peers import Attack, Counted, _quiet, _quietly, _square, within
+from advgrad.attacks.peers import Attack, Counted, _library, _quietly, _square, within
 from advgrad.attacks.space import sample_noise
 from advgrad.config import AutoAttack
 from advgrad.config.training import Member
@@ -76,7 +76,7 @@ def _clean(shell: Counted, x: Tensor, y: Tensor, batch: int) -> tuple[Tensor, Te
 
 def _runs(member: Member, settings: AutoAttack, classes: int, seed: int) -> list[Attack]:
     """The runs of a member: one, or one for each target."""
-    library, eps, member_seed = _library(), settings.eps / 255, keyed_seed(seed, member)
+    library, eps, member_seed = _library("pyautoattack", "autoattack"), settings.eps / 255, keyed_seed(seed, member)
     ranks = range(2, min(TARGETS, classes - 1) + 2)  # 2: the class with the second highest logit
     match member:
         case "apgd-ce":
@@ -146,16 +146,3 @@ def _running_sums(base: Any) -> Iterator[None]:
         yield
     finally:
         base.projection_linf = projection
-
-
-def _library() -> ModuleType:
-    """pyautoattack, imported when it is needed. InputError: not installed."""
-    try:
-        with _quiet():
-            import pyautoattack.autopgd_base
-            import pyautoattack.fab_pt
-            import pyautoattack.square
-
-            return pyautoattack
-    except ImportError as error:
-        raise InputError(f"autoattack: needs the package pyautoattack, which cannot be imported: {error}") from None

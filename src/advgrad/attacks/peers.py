@@ -130,14 +130,14 @@ def _attack(peer: Peer, seed: int, restart: int) -> Attack:
     attack_seed = keyed_seed(seed, peer.attack)
     match peer.attack:
         case "apgd-dlr":
-            return _apgd(_library("pyautoattack", peer), peer.steps, eps, attack_seed, restart)
+            return _apgd(_library("pyautoattack", peer.attack), peer.steps, eps, attack_seed, restart)
         case "square":
-            return _square(_library("pyautoattack", peer), peer.steps, eps, attack_seed, restart)
+            return _square(_library("pyautoattack", peer.attack), peer.steps, eps, attack_seed, restart)
         case "deepfool":
-            return _deepfool(_library("foolbox", peer), peer.steps)
+            return _deepfool(_library("foolbox", peer.attack), peer.steps)
         case "bba":
-            _library("numba", peer)  # foolbox does not declare it
-            return _bba(_library("foolbox", peer), peer.steps, attack_seed, restart)
+            _library("numba", peer.attack)  # foolbox does not declare it
+            return _bba(_library("foolbox", peer.attack), peer.steps, attack_seed, restart)
 
 
 def _apgd(library: ModuleType, steps: int, eps: float, seed: int, restart: int) -> Attack:
@@ -194,12 +194,13 @@ def _bba(library: ModuleType, steps: int, seed: int, restart: int) -> Attack:
     return attack
 
 
-def _library(name: str, peer: Peer) -> ModuleType:
+def _library(name: str, attack: str) -> ModuleType:
     """The package, imported when needed: foolbox takes seconds. InputError: it or a package it needs is missing."""
     try:
         with _quiet():
             if name == "pyautoattack":
                 import pyautoattack.autopgd_base
+                import pyautoattack.fab_pt
                 import pyautoattack.square
 
                 return pyautoattack
@@ -214,7 +215,7 @@ def _library(name: str, peer: Peer) -> ModuleType:
     except ImportError as error:
         lacking = error.name.split(".")[0] if error.name else name
         needs = name if lacking == name else f"{name}, and that {lacking}"
-        raise InputError(f"peer {peer.attack}: needs the package {needs}, which cannot be imported here") from None
+        raise InputError(f"{attack}: needs the package {needs}, which cannot be imported here") from None
 
 
 def _finite(values: Tensor) -> None:

@@ -1,6 +1,5 @@
 """Two sides, cell by cell: which cells differ, which by more than chance, and how that is written down."""
 
-import json
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,17 +10,17 @@ import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
 from advgrad.compare.sides import read_side
-from advgrad.compare.significance import MEASURED, Difference, assess
 from advgrad.errors import InputError
 from advgrad.markdown import plain
+from advgrad.tables.significance import MEASURED, Difference, assess
 
 FailOn = Literal["changed", "significant", "verdict", "never"]
-Format = Literal["text", "md", "json", "csv"]
+Format = Literal["text", "md", "csv"]
 KEY = ["table", "row", "column"]
 SHOWN = (*MEASURED, "verdict")  # what makes two cells different
 NUMBERS, COUNTS = ["difference", "low", "high", "p", "adjusted"], ["images", "only_a", "only_b"]
 TESTED = [field.name for field in fields(Difference)]
-FIELDS = [*KEY, "a", "b", "changes", *TESTED[:-1], "adjusted", "significant", "verdict_a", "verdict_b"]  # of csv, json
+FIELDS = [*KEY, "a", "b", "changes", *TESTED[:-1], "adjusted", "significant", "verdict_a", "verdict_b"]  # of csv
 READ = (
     "Differences are B - A, over the images that count in both cells where outcomes are paired. McNemar b:c: b images "
     "add 1 in A only, c in B only. A * marks what is significant."
@@ -99,11 +98,6 @@ def summary(comparison: SideComparison) -> str:
 def render(comparison: SideComparison, form: Format, *, all_cells: bool = False) -> str:
     """The text of a file. all_cells: also those that do not differ."""
     cells, only, (a, b) = comparison.cells if all_cells else comparison.changed, comparison.only, comparison.about
-    if form == "json":
-        tree = {"a": a, "b": b, "alpha": comparison.alpha, "family": int(comparison.cells["open"].to_numpy().sum())}
-        facts = _facts(cells).astype(object).where(lambda frame: frame.notna(), None).to_dict("records")
-        tree |= {"summary": summary(comparison), "cells": facts, "only_a": only["A"], "only_b": only["B"]}
-        return json.dumps(tree, indent=2, ensure_ascii=False) + "\n"
     if form == "csv":  # a cell that only one side has is named, with nothing else
         rows = [[*key, f"only in {side}"] for side, keys in only.items() for key in keys]
         alone = pd.DataFrame(rows, columns=[*KEY, "why"]).reindex(columns=FIELDS)

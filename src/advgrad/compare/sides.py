@@ -5,7 +5,6 @@ import re
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +15,10 @@ from dvc.repo import Repo
 from advgrad.config import load_yaml
 from advgrad.errors import InputError
 from advgrad.provenance import file_md5, lock_outputs, read_lock
-from advgrad.tables.cells import NOTHING, printed, read_cells, rows
+from advgrad.tables.cells import printed, read_cells, rows
 from advgrad.tables.estimate import estimate, per_image
 from advgrad.tables.records import Facts, Record, file_of, read_record
+from advgrad.tables.significance import Evidence, Shown
 from advgrad.tables.spec import RECORDED, Source, load_spec, wanted
 
 # Where a side has what is compared; the results are those of the scale in its params.yaml.
@@ -41,30 +41,6 @@ class Side(NamedTuple):
         if not isinstance(settings, dict) or not isinstance(settings.get("scale"), str):
             raise InputError(f"{self.folder / SETTINGS}: scale: wants a name")
         return self.folder / REPORTS / settings["scale"]
-
-
-class Shown(NamedTuple):
-    """What is compared of a cell: its numbers as they are printed."""
-
-    value: str  # NOTHING if it was not run
-    n: int | None = None
-    low: str = ""
-    high: str = ""
-
-    @property
-    def number(self) -> float | None:
-        return None if self.value == NOTHING else float(self.value)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """A cell, and what it was made from as far as that is known."""
-
-    cell: Shown
-    source: Source | None = None
-    md5: str = ""  # of the output that the value is from; "": dvc.lock has none
-    data: Mapping[str, str] = field(default_factory=dict)  # data sets behind it: path -> md5
-    numbers: pd.Series | None = None  # of each image, by its number in the test set; see tables.estimate.per_image
 
 
 def read_side(name: str, root: Path) -> tuple[str, pd.DataFrame]:

@@ -115,16 +115,9 @@ def _run(name: str, paper: str, file: PaperFile, seed: int) -> Run:
     if isinstance(entry, Transfer):
         surrogate = entry.surrogate
     return Run(
-        paper=paper,
-        name=name,
-        model=entry.model if isinstance(entry, Further | Transfer) else name,
-        dataset=entry.dataset,
-        network=file.networks[entry.network],
-        training=file.recipes[entry.recipe],
-        weights=entry.weights if isinstance(entry, Further) else "last",
-        evaluation=file.evaluations[entry.evaluation],
-        analysis=file.analyses[analysed.analysis] if analysed else None,
-        surrogate=surrogate,
+        paper=paper, name=name, model=entry.model if isinstance(entry, Further | Transfer) else name,
+        dataset=entry.dataset, network=file.networks[entry.network], training=file.recipes[entry.recipe],
+        weights=entry.weights if isinstance(entry, Further) else "last", evaluation=file.evaluations[entry.evaluation],
+        analysis=file.analyses[analysed.analysis] if analysed else None, surrogate=surrogate, seed=seed,
         surrogate_network=file.networks[file.models[surrogate].network] if surrogate else None,
-        seed=seed,
-    )
+    )  # fmt: skip

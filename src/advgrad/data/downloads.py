@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from advgrad.data.datasets import DatasetInfo
-from advgrad.data.folder import READ_ERRORS, byte_bar
+from advgrad.data.folder import READ_ERRORS
 
 _START = 10.0  # seconds that the npm client itself may take to start on a slow machine
 _IDLE = 60.0  # seconds without a byte, once npm's registry answers: some fetch the whole package first
@@ -143,46 +143,17 @@ def _options(folder: Path, idle: float, retries: int) -> list[str]:
 
 def _npm(client: str, arguments: list[str], folder: Path, limit: float | None) -> str:
     """Run the client in the folder, without any project's settings; its standard output. limit in seconds."""
-    program = shutil.which(client)
-    if program is None:
+    if (program := shutil.which(client)) is None:
         raise Unavailable("npm is not installed")
-    log, errors = folder / "npm.out", folder / "npm.err"  # files, not pipes: nothing can fill up
-    with (
-        log.open("wb") as out,
-        errors.open("wb") as err,
-        subprocess.Popen(  # noqa: S603 (the client on the path, our own arguments)
-            [program, *arguments], cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=err
-        ) as process,
-    ):
-        try:
-            _wait(process, folder, limit)
-        except BaseException:
-            process.kill()
-            raise
-    if process.returncode != 0:
-        raise Unavailable(_reason(errors.read_text(errors="replace")) or f"npm ended with {process.returncode}")
-    return log.read_text(errors="replace")
-
-
-def _wait(process: subprocess.Popen[bytes], folder: Path, limit: float | None) -> None:
-    if limit is None:
-        with byte_bar("npm pack", None) as bar:
-            while process.poll() is None:
-                bar(_size(folder))
-                time.sleep(0.3)
-        return
     try:
-        process.wait(limit)
+        done = subprocess.run(  # noqa: S603 (the client on the path, our own arguments)
+            [program, *arguments], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=limit, check=False
+        )
     except subprocess.TimeoutExpired:
         raise Unavailable(f"no answer in {limit:g} s") from None
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # moved meanwhile
-            total += path.stat().st_size
-    return total
+    if done.returncode != 0:
+        raise Unavailable(_reason(done.stderr.decode(errors="replace")) or f"npm ended with {done.returncode}")
+    return done.stdout.decode(errors="replace")
 
 
 def _reason(text: str) -> str:

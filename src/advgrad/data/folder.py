@@ -1,10 +1,7 @@
 """A folder that holds copies of data sets: what is in it, whether it is whole, and its arrays."""
 
 import hashlib
-import sys
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -77,36 +74,15 @@ def read(info: DatasetInfo, copy: DatasetCopy) -> Arrays:
     return _mixed(ordered) if info.by_label else ordered
 
 
-@contextmanager
-def byte_bar(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
-    """A progress bar on stderr if that is a terminal; nothing in a log.
-
-    Yields a function that takes the number of bytes done so far; total None: not known.
-    """
-    if not sys.stderr.isatty():
-        yield lambda done: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=total)
-        yield lambda done: progress.update(task, completed=done)
-
-
 def _check_file(path: Path, expected: str) -> None:
     """InputError: the file cannot be read, or its hash is another. A hash of 32 digits is MD5, else SHA-256."""
-    name = "MD5" if len(expected) == 32 else "SHA-256"
-    state = hashlib.new(name.replace("-", ""), usedforsecurity=False)
+    name, kind = ("MD5", hashlib.md5) if len(expected) == 32 else ("SHA-256", hashlib.sha256)
     try:
-        with path.open("rb") as stream, byte_bar(f"checking {path.name}", path.stat().st_size) as bar:
-            while piece := stream.read(1 << 20):
-                state.update(piece)
-                bar(stream.tell())
+        with path.open("rb") as stream:
+            actual = hashlib.file_digest(stream, lambda: kind(usedforsecurity=False)).hexdigest()
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-    if (actual := state.hexdigest()) != expected:
+    if actual != expected:
         raise InputError(f"{path}: damaged or another version: {name} is {actual}, expected {expected}")
 
 

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from advgrad import config, provenance
+from advgrad.claims.judge import HELD
 from advgrad.config.schema import About
 from advgrad.errors import InputError
 from advgrad.report.cost import bill
@@ -24,7 +25,6 @@ from advgrad.report.parts import (
     tally,
 )
 from advgrad.tables.cells import VERDICTS
-from advgrad.tables.claims import HELD
 from advgrad.tables.spec import load_specs
 
 TEMPLATES = Path(__file__).parent / "templates"

@@ -14,12 +14,13 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
+from advgrad.claims.judge import HELD, counts, read_judged
+from advgrad.claims.judge import VERDICTS as CLAIM_VERDICTS
+from advgrad.claims.spec import Claim, Claims, load_claims
 from advgrad.config import PaperFile
 from advgrad.errors import InputError
 from advgrad.figures.spec import Figure, load_figure
 from advgrad.tables.cells import POINT_FORMAT, VERDICTS, printed, read_points, rows
-from advgrad.tables.claims import VERDICTS as CLAIM_VERDICTS
-from advgrad.tables.claims import Claim, Claims, counts, load_claims, read_judged
 from advgrad.tables.spec import TIMED, Source, Spec, place, wanted
 from advgrad.tables.where import stage
 
@@ -123,7 +124,7 @@ class Judgement:
     counts: dict[str, int]  # held -> comparisons
     paper: str  # what the same comparisons come to with the paper's own numbers
     failing: list[Any]  # comparisons that were run and do not hold: those that are contradicted first
-    absent: dict[str, int]  # reason -> comparisons, of what was not run
+    absent: dict[str, int]  # reason -> comparisons, of what was not judged or not run
     exceptions: list[Any]  # comparisons that the paper's own numbers contradict
 
 
@@ -139,7 +140,7 @@ class PaperClaims:
 
 
 def _judgement(name: str, claim: Claim, lines: pd.DataFrame) -> Judgement:
-    papers, missing = counts(lines, "paper_held"), lines.loc[lines.held == "not run", "reason"]
+    papers, missing = counts(lines, "paper_held"), lines.loc[lines.held.isin(HELD[3:]), "reason"]
     known = len(lines) - papers["not run"]
     return Judgement(
         name=name, claim=claim, verdict=next(iter(lines.verdict), "not run"), counts=counts(lines),

@@ -13,7 +13,6 @@ from advgrad.tables.spec import AGAINST, RECORDED, TIMED, TRAINED, Source
 ACTIVATIONS = {"relu": "ReLU", "relu6": "ReLU6", "silu": "SiLU", "gelu": "GELU", "hardtanh": "Hardtanh"}
 # Section of a parameter file -> the stage that makes what is read of its entries.
 ATTACKED = {"models": "attack", "further": "further", "transfers": "transfer"}
-LEARNT = {"models": "train"}
 ANALYSED = {"analysed": "analyse", "curves": "curves", "simulations": "simulate"}
 
 
@@ -72,7 +71,7 @@ def stage(source: Source, file: PaperFile) -> str:
     if source.reason is not None or source.metric == "parameter":
         return "" if source.reason is not None else f"parameter {source.key}"
     learnt = source.metric in (*TIMED, *TRAINED) and source.metric != "seconds"
-    sections = ATTACKED if source.metric in RECORDED else LEARNT if learnt else ANALYSED
+    sections = ATTACKED if source.metric in RECORDED else {"models": "train"} if learnt else ANALYSED
     names = dict.fromkeys([source.model or "", (source.metric in AGAINST and source.baseline) or source.model or ""])
     stages = []
     for name in names:

@@ -60,13 +60,9 @@ def _optimizer(recipe: Optimizer, parameters: list[Tensor]) -> torch.optim.Optim
     if recipe.name == "adam":
         return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
     return torch.optim.SGD(
-        parameters,
-        lr=recipe.lr,
-        momentum=recipe.momentum,
-        nesterov=recipe.nesterov,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
+        parameters, lr=recipe.lr, momentum=recipe.momentum, nesterov=recipe.nesterov,
+        weight_decay=recipe.weight_decay, fused=True,
+    )  # fmt: skip
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -113,26 +109,17 @@ class Progress:
         tensors, facts = saved
         learner.restore(tensors)
         return cls(
-            curve=facts["curve"],
-            seconds=facts["seconds"],
-            attack=Passes(**facts["attack"]),
-            update=Passes(**facts["update"]),
-            best_epoch=facts["best_epoch"],
-            best_score=facts["best_score"],
-            best=checkpoint.ungroup("best", tensors),
-            stop=_stop(facts["stop"]) if facts["stop"] else None,
-        )
+            curve=facts["curve"], seconds=facts["seconds"], attack=Passes(**facts["attack"]),
+            update=Passes(**facts["update"]), best_epoch=facts["best_epoch"], best_score=facts["best_score"],
+            best=checkpoint.ungroup("best", tensors), stop=_stop(facts["stop"]) if facts["stop"] else None,
+        )  # fmt: skip
 
     def save(self, store: checkpoint.Store, learner: Learner) -> None:
         facts: dict[str, Any] = {
-            "curve": self.curve,
-            "seconds": self.seconds,
-            "attack": asdict(self.attack),
-            "update": asdict(self.update),
-            "best_epoch": self.best_epoch,
-            "best_score": self.best_score,
+            "curve": self.curve, "seconds": self.seconds, "attack": asdict(self.attack), "update": asdict(self.update),
+            "best_epoch": self.best_epoch, "best_score": self.best_score,
             "stop": asdict(self.stop) if self.stop else None,
-        }
+        }  # fmt: skip
         store.save(learner.tensors() | checkpoint.group("best", self.best), facts)
 
     def passes(self) -> dict[str, int]:

@@ -17,20 +17,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from advgrad.claims.judge import HELD, VERDICTS, Grid, counts, known, pick
+from advgrad.claims.spec import Claim, Claims
 from advgrad.errors import InputError
 from advgrad.markdown import plain, table
 from advgrad.tables.cells import shown
-from advgrad.tables.claims import HELD, VERDICTS, Claim, Claims, Grid, counts, known, pick
 
 HOW = (
-    "A comparison holds if it holds for the values (where it says throughout: wherever in their 95 % intervals the "
-    "cells lie); it is contradicted if it fails wherever in them the cells lie, and undecided otherwise. A claim is "
-    "supported if all of its comparisons that were run hold (where it says mostly: more than half), contradicted if "
-    "one is contradicted (mostly: no more than half can hold), and undecided otherwise. The last column makes the same "
+    "A comparison is about the gap of two cells, with the interval of a test: of pairs, where both are about the same "
+    "images. It holds if the whole interval is on the claim's side of the margin, is contradicted if it is on the "
+    "other (and p, by Holm over the claim, is at most 0.05), and is undecided otherwise. Not judged is what can decide "
+    "nothing, such as few images. A claim is supported if all of its comparisons that were judged hold (where it says "
+    "mostly: more than half), contradicted if one is contradicted (mostly: no more than half can hold), and undecided "
+    "otherwise. What is true by construction passes or fails: it checks the code. The last column makes the same "
     "comparisons with the paper's own numbers. Thresholds are ours."
 )
-SHOWN = ["claim", "held", "left", "left_value", "relation", "right", "right_value", "reason"]
-HEADS = ["claim", "", "left", "value", "relation", "right", "value", "reason"]
+SHOWN = ["claim", "held", "left", "left_value", "relation", "right", "right_value", "gap", "test", "reason"]
+HEADS = ["claim", "", "left", "value", "relation", "right", "value", "gap", "test", "reason"]
 PLACE = re.compile(r"\{([^{}]*)\}")
 WANTS = (
     "wants {TABLE | ROW | COLUMN}, {TABLE | ROW | COLUMN | paper}, {figure | NUMBER | PANEL / SERIES | X}, "
@@ -49,9 +52,10 @@ def claims_json(judged: pd.DataFrame) -> str:
 
 
 def rate(lines: pd.DataFrame, column: str = "held") -> str:
-    """`1 of 7 hold`, of the comparisons that were run; "" if none was."""
-    run = len(lines) - counts(lines, column)["not run"]
-    return f"{counts(lines, column)['holds']} of {run} hold" if run else ""
+    """`1 of 7 hold`, of the comparisons that were judged; "" if none was."""
+    known = counts(lines, column)
+    run = len(lines) - known["not run"] - known["not judged"]
+    return f"{known['holds']} of {run} hold" if run else ""
 
 
 def says(claim: Claim) -> str:
@@ -68,14 +72,17 @@ def claims_md(claims: Claims, judged: pd.DataFrame, scale: str) -> str:
         texts = {"claim": name, "what it says": says(claim), "where": claim.where, "verdict": lines["verdict"].iloc[0]}
         summary.append({**texts, **counts(lines), "paper": rate(lines, "paper_held") or "gives no numbers"})
     ours = judged.loc[judged["held"].isin(["contradicted", "undecided"])]
-    papers = judged.loc[judged["paper_held"] == "contradicted"].assign(held="exception in the paper", reason="")
+    papers = judged.loc[judged["paper_held"] == "contradicted"].assign(
+        held="exception in the paper", reason="", gap="", test=""
+    )
     papers = papers.assign(left_value=papers["paper_left"], right_value=papers["paper_right"])
     failing = pd.concat([ours, papers]).sort_index(kind="stable").reindex(columns=SHOWN).set_axis(HEADS, axis=1)
-    absent = judged.loc[judged["held"] == "not run"].value_counts(["claim", "reason"], sort=False)
+    out = judged.loc[judged["held"].isin(HELD[3:])]
+    absent = out.value_counts(["claim", "held", "reason"], sort=False)
     note = plain(" ".join(claims.note.split()))
     texts = [f"# {claims.paper}: the paper's claims", f"Scale: {scale}. {plain(HOW)}", note]
-    texts += [table(pd.DataFrame(summary), 4), "## Comparisons that do not hold", table(failing, 8)]
-    texts += ["## Comparisons that were not run", table(absent.reset_index(name="comparisons"), 2)]
+    texts += [table(pd.DataFrame(summary), 4), "## Comparisons that do not hold", table(failing, 10)]
+    texts += ["## Comparisons that were not judged", table(absent.reset_index(name="comparisons"), 3)]
     return "\n\n".join(filter(None, texts)) + "\n"
 
 

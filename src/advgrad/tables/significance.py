@@ -1,17 +1,44 @@
 """Whether two cells differ by more than chance, and by how much. Differences are B - A, intervals 95 %."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as exact_mcnemar
 from statsmodels.stats.proportion import confint_proportions_2indep, proportion_confint
 
-from advgrad.compare.sides import Evidence, Shown
-from advgrad.tables.spec import RECORDED, TIMED
+from advgrad.tables.cells import NOTHING
+from advgrad.tables.spec import RECORDED, TIMED, Source
 
 MEASURED = ("value", "n", "low", "high")  # of a cell
+
+
+class Shown(NamedTuple):
+    """What is compared of a cell: its numbers as they are printed."""
+
+    value: str  # NOTHING if it was not run
+    n: int | None = None
+    low: str = ""
+    high: str = ""
+
+    @property
+    def number(self) -> float | None:
+        return None if self.value == NOTHING else float(self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """A cell, and what it was made from as far as that is known."""
+
+    cell: Shown
+    source: Source | None = None
+    md5: str = ""  # of the output that the value is from; "": dvc.lock has none
+    data: Mapping[str, str] = field(default_factory=dict)  # data sets behind it: path -> md5
+    numbers: pd.Series | None = None  # of each image, by its number in the test set; see tables.estimate.per_image
 
 
 @dataclass(frozen=True, kw_only=True)

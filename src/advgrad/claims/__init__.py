@@ -1,0 +1,1 @@
+"""What the papers claim, judged from cells, and what was found."""
