@@ -6,7 +6,7 @@ from advgrad.config import PaperFile
 from advgrad.figures.spec import reads
 from advgrad.simulation import summary
 from advgrad.training import curves as curve_values
-from tests.contract.made_up import SCALES, attack_of, evaluation, figure, figures, paper, sources
+from tests.contract.made_up import SCALES, attack_of, figure, figures, paper, sources
 
 BNN = [f"attack-bnn-{name}" for name in ("1", "2", "3", "4", "5", "mnist-1", "mnist-3", "mnist-4", "mnist-5")]
 LINBP = [f"linbp-{number}" for number in range(1, 13)]
@@ -46,18 +46,6 @@ def test_the_steps_reach_the_balls_edge():
         assert entry.step * entry.steps[-1] >= entry.eps
         assert "gaat" not in (source.model or "") or entry.step == max(1, entry.eps / 4)
     assert len(radii) == 3 * (7 + 6) + 4 * 7
-
-
-def test_black_box_examples_come_from_the_float_network():
-    file, transfers = paper("attack-bnn", "paper"), set()
-    for source in (source for name in BNN for source in sources(figure(name))):
-        if (source.model or "").endswith("-transfer"):
-            entry = file.transfers[source.model or ""]
-            assert entry.surrogate == entry.model.replace("-wq", "-ref")
-            plain, other = (evaluation(file, at).attacks["pgd_linf"] for at in (entry.model, source.model or ""))
-            assert (plain.eps, plain.step, plain.steps) == (other.eps, other.step, other.steps)
-            transfers.add(source.model)
-    assert len(transfers) == 3
 
 
 def drawn(name: str) -> list[tuple[str, str, str]]:

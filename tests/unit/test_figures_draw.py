@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from advgrad.figures.draw import COLOURS, HEIGHT, WIDTH, caption, draw
+from advgrad.figures.draw import caption, draw
 from advgrad.figures.points import TYPES, build_figure
-from advgrad.figures.spec import Figure, Series, load_figure
+from advgrad.figures.spec import Figure, load_figure
 from tests.unit.figures_site import write_site
 
 
@@ -101,36 +101,6 @@ def test_same_points_same_bytes(figure: Figure, points: pd.DataFrame, site: Path
     assert b"dc:date" not in first and str(site).encode() not in first
     other = points.assign(y=points.y.where((points.panel != "d") | (points.x != 100), 0.5))
     assert draw(figure, other, "quick") != first
-
-
-@pytest.mark.parametrize(
-    ("panels", "grid"), [(1, (1, 2)), (2, (1, 2)), (3, (1, 3)), (4, (2, 2)), (5, (2, 3)), (6, (2, 3))]
-)
-def test_panels_wrap_into_rows_of_three_at_most(figure: Figure, panels: int, grid: tuple[int, int]):
-    """The picture grows by a panel's size for each row and column, two columns at least."""
-    names = [f"p{i}" for i in range(panels)]
-    wrapped = figure.model_copy(update={"panels": dict.fromkeys(names, figure.panels["d"]), "note": ""})
-    svg = draw(wrapped, pd.concat([line(name, "psi") for name in names]), "quick")
-    root = ET.fromstring(svg)
-    inches = [float((root.get(key) or "").removesuffix("pt")) / 72 for key in ("height", "width")]
-    assert inches[1] == pytest.approx(grid[1] * WIDTH)
-    assert grid[0] * HEIGHT < inches[0] < grid[0] * HEIGHT + 1  # title and caption
-    assert text_of(svg).count("beta") >= 2 * panels  # title and label of each
-
-
-def test_epochs_have_no_halves(figure: Figure):
-    text = text_of(draw(only(figure, "e"), line("e", "BP", xs=(1.0, 2.0, 3.0)), "quick")).split()
-    assert {"1", "2", "3"} <= set(text)
-    assert not {"1.5", "1.50", "2.5", "2.50"} & set(text)
-
-
-def test_a_thin_line_has_the_colour_of_the_one_it_goes_with(figure: Figure):
-    series = {name: figure.panels["e"].series[name] for name in ("BP", "BP, now")}
-    svg = draw(only(figure, "e", series=series), line("e", *series), "quick").decode()
-    assert svg.count(f"stroke: {COLOURS[0].lower()}") >= 4  # both, in the plot and in the legend
-    assert COLOURS[1].lower() not in svg
-    apart = series | {"BP, now": Series(column="test_accuracy", of="bp-x0.1")}
-    assert COLOURS[1].lower() in draw(only(figure, "e", series=apart), line("e", *series), "quick").decode()
 
 
 def test_the_last_bits_of_the_layout_do_not_reach_the_picture(figure: Figure, monkeypatch: pytest.MonkeyPatch):

@@ -217,15 +217,6 @@ def test_a_curve(trained: tuple[Simulation, Trajectories]) -> None:
     assert last["gradient_l1"] == last["gradient_l2"] == last["condition"] == ""
 
 
-def test_one_run_has_no_interval() -> None:
-    simulation = training(1)
-    recorded = record(simulation, 0)
-    assert set(values(simulation, recorded)["plain"]["distance"]["bp"]) == {"value"}
-    row = curve(simulation, recorded)[0]
-    assert row["distance"] > 0
-    assert row["distance_low"] == row["loss_high"] == ""
-
-
 def test_a_walk_that_diverges_has_no_number() -> None:
     simulation = training(settings={"far": Setting(rate=1e3)}, steps=300)
     recorded = record(simulation, 0)

@@ -197,15 +197,6 @@ def test_writes_folders_utf8_and_line_ends(tmp_path: Path):
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_a_link_is_replaced_not_followed(tmp_path: Path):
-    kept, link = tmp_path / "kept", tmp_path / "link"
-    kept.write_text("old")
-    link.symlink_to(kept)
-    write_text(link, "new")
-    assert (kept.read_text(), link.read_text()) == ("old", "new")
-    assert not link.is_symlink()
-
-
 def test_a_failure_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     file = tmp_path / "f"
     write_text(file, "old")

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 
 from advgrad.config import load_paper, papers
-from advgrad.errors import InputError
 from advgrad.files import write_text
 from advgrad.tables.cells import COLUMNS, VERDICTS, cells_csv, frame, read_cells, rows, write_cells
 from advgrad.tables.render import COMPARED, document, render, tally, write_together
@@ -165,15 +164,6 @@ def test_the_page_has_a_line_for_each_table_and_paper(results: Path):
     links = [line.split("](")[1].split(")")[0] for line in lines if "](" in line]
     assert all((results / link).is_file() for link in links) and len(set(links)) == 22
     assert "- [Claims of gaat](claims/gaat.md): 3 supported.\n" in text
-
-
-def test_claims_that_were_not_judged_are_named(results: Path):
-    file = results / "claims" / "gaat.json"
-    text = file.read_text()
-    file.unlink()
-    with pytest.raises(InputError, match=r"claims/gaat\.json: no such file"):
-        write_together(results, ROOT / "reports" / "specs", "tiny", ROOT)
-    write_text(file, text)
 
 
 def test_the_document_names_every_table_once_in_order():

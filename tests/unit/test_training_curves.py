@@ -160,13 +160,6 @@ def test_interrupted_and_resumed_is_the_same(stop: int, tmp_path: Path, monkeypa
     assert str(resumed) == str(whole)  # the order of the columns too
 
 
-def test_another_key_starts_over(tmp_path: Path) -> None:
-    first = compared(tmp_path, {"bp": {}})
-    kept = compared(tmp_path, {"bp": {}}, optimizer={"name": "sgd", "lr": 0.3})  # the caller's key says what changed
-    other = compared(tmp_path, {"bp": {}}, optimizer={"name": "sgd", "lr": 0.3}, key="other")
-    assert kept == first != other
-
-
 @pytest.mark.parametrize("interrupt", [False, True])
 def test_a_diverged_training_has_no_losses(interrupt: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     variants = {"bp": {}, "bp-x1e9": {"rate": 1e9}}

@@ -74,7 +74,7 @@ class Comparison(Schema):
             "within": f"within {self.margin:g} of", "closer": "closer to", "spread": "spread at most"
         }.get(self.relation, self.relation)  # fmt: skip
         times = f" {self.times:g} times" if self.times != 1 else " than" if self.relation == "closer" else ""
-        margin = f" (or {self.margin:g} beyond)" if self.margin and self.relation in ("<=", ">=") else ""
+        margin = f", margin {self.margin:g}" if self.margin and self.relation in ("<=", ">=") else ""
         return relation + value + times + margin
 
 
