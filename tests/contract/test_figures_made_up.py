@@ -9,7 +9,7 @@ from advgrad.claims.findings import PLACE, findings_md
 from advgrad.claims.judge import counts, grid_of
 from advgrad.claims.spec import load_claims
 from advgrad.figures.points import build_figure
-from advgrad.tables.cells import read_cells, read_paper
+from advgrad.tables.cells import VERDICTS, read_cells, read_paper
 from tests.contract.made_up import SPECS, figure, figures, judged, paper, write_nothing, write_paper
 
 
@@ -55,7 +55,7 @@ def test_linbps_tables_are_built_from_what_the_stages_write(linbp: Path):
     assert {tuple(row.split(" / ")[1:]) for row in lost.row} == names
     assert {column.split()[-1] for column in lost.column} == {"loss"}
     assert set(cells.n.dropna()) <= {3, 5, 20, 100, 200, 1000}
-    held = cells[cells.verdict.isin(["agrees", "same direction", "differs"])]
+    held = cells[cells.verdict.isin(VERDICTS[:6])]
     networks = {"VGG-16", "ResNet-50", "DenseNet-161", "MobileNetV2"}
     assert {"1", "2"} <= set(held.table) if scale == "paper" else held.empty
     assert networks <= set(held.column) or scale == "smoke"

@@ -1,4 +1,4 @@
-"""The arithmetic of cells: shares with Wilson intervals, restarts and marks, analyses, parameters, verdicts."""
+"""The arithmetic of cells: shares with Wilson intervals, restarts and marks, analyses, parameters."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +8,6 @@ import pytest
 from scipy.stats import binomtest, sem
 
 from advgrad.errors import InputError
-from advgrad.tables.build import verdict
 from advgrad.tables.estimate import Estimate, estimate, share
 from advgrad.tables.records import AttackRun, Facts, Record, Summary, Tree
 from advgrad.tables.spec import Source
@@ -197,85 +196,3 @@ def test_parameters():
     asked = Source(metric="parameter", key="attacks.pgd.steps.1")
     assert estimate(asked, Facts(parameters=tree)) == Estimate(value=50)
     assert estimate(Source(metric="parameter", key="attacks.pgd.eps"), Facts(parameters=tree)) == Estimate(value=8.0)
-
-
-def judged(ours: Estimate, paper: float | None, judge: bool = True, beside=None, **keys: object) -> str:
-    return verdict(ours, paper, Source.model_validate({"metric": "clean", "model": "m", **keys}), judge, beside)
-
-
-@pytest.mark.parametrize(
-    ("value", "paper", "judge", "says"),
-    [
-        (50.0, 44.0, True, "agrees"),  # inside the interval
-        (50.0, 60.0, True, "agrees"),  # on the tolerance
-        (50.0, 60.1, True, "differs"),
-        (50.0, 60.1, False, "not judged at this scale"),
-        (50.0, None, True, "no paper value"),
-        (None, 60.0, True, "not run"),
-        (None, None, False, "not run"),
-    ],
-)
-def test_verdicts(value: float | None, paper: float | None, judge: bool, says: str):
-    ours = Estimate(value=value, low=44.0, high=56.0)
-    assert judged(ours, paper, judge, tolerance=10) == says
-
-
-def test_tolerance_takes_no_binary_dust():
-    assert judged(Estimate(value=0.3), 0.1, tolerance=0.2) == "agrees"
-    assert judged(Estimate(value=0.3), 0.1, tolerance=0.19) == "differs"
-
-
-@pytest.mark.parametrize(
-    ("paper", "tolerance", "relative", "says"),
-    [
-        (10.0, 0.0, 0.2, "agrees"),  # 2 of 10
-        (9.9, 0.0, 0.2, "differs"),  # a share of the paper's value, not of ours: 2.1 of 9.9, 2.1 of 12
-        (15.0, 0.0, 0.2, "agrees"),
-        (15.1, 0.0, 0.2, "differs"),
-        (10.0, 1.0, 0.2, "agrees"),  # the wider of the two
-        (10.0, 2.0, 0.1, "agrees"),
-        (10.0, 1.0, 0.1, "differs"),
-        (-10.0, 0.0, 2.2, "agrees"),
-    ],
-)
-def test_relative_tolerance(paper: float, tolerance: float, relative: float, says: str):
-    ours = Estimate(value=12.0)
-    assert judged(ours, paper, tolerance=tolerance, relative=relative) == says
-
-
-@pytest.mark.parametrize(
-    ("beside", "papers", "says"),
-    [
-        (40.0, 20.0, "same direction"),  # above both
-        (60.0, 90.0, "same direction"),  # below both
-        (50.0, 70.0, "same direction"),  # at both
-        (40.0, 90.0, "differs"),
-        (60.0, 20.0, "differs"),
-        (50.0, 60.0, "differs"),  # the paper has a gap and we have none
-        (40.0, 70.0, "differs"),
-        (None, 20.0, "differs"),
-    ],
-)
-def test_the_side_of_the_cell_that_it_is_read_against(beside: float | None, papers: float, says: str):
-    ours, other = Estimate(value=50.0), (Estimate(value=beside), papers)
-    assert judged(ours, 70.0, beside=other, tolerance=5) == says
-    assert judged(ours, 52.0, beside=other, tolerance=5) == "agrees"
-    assert judged(ours, 70.0, False, other, tolerance=5) == "not judged at this scale"
-
-
-def test_a_cut_attack_gives_no_direction():
-    other = Estimate(value=40.0, full=False), 20.0
-    assert judged(Estimate(value=50.0), 70.0, beside=other, tolerance=5) == "differs"
-
-
-def test_a_cut_attack_is_never_judged():
-    ours = Estimate(value=50.0, low=44.0, high=56.0, full=False)
-    assert judged(ours, 50.0, tolerance=1) == "not judged at this scale"
-
-
-def test_seconds_are_never_judged_and_parameters_always():
-    ours = Estimate(value=50.0)
-    assert judged(ours, 50.0, metric="pace") == "not judged at this scale"
-    assert judged(ours, 50.0, False, metric="parameter") == "agrees"
-    assert judged(ours, 51.0, False, metric="parameter") == "differs"
-    assert judged(ours, 50.0, metric="parameter", judged=False) == "not judged at this scale"

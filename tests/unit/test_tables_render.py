@@ -36,8 +36,11 @@ CELL = dict.fromkeys(COLUMNS, "") | dict.fromkeys(("value", "low", "high", "widt
 CELL |= {"paper": "gaat", "table": "2", "row": "R_18 / RAT*", "column": "minutes", "n": None, "paper_value": 189}
 CELL |= {"verdict": "not run", "reason": "not_measured", "scale": "tiny", "format": ".2f"}
 SHARE = CELL | {"column": "adv_1", "value": 40, "n": 500, "low": 35.79, "high": 44.36, "paper_value": 42.1}
-SHARE |= {"verdict": "agrees", "reason": ""}
+SHARE |= {"verdict": "agrees", "reason": "", "as_if": "agrees"}
 CELLS = [CELL, SHARE, CELL | {"row": "[x] / GAAT", "value": 9, "paper_value": 132, "verdict": "differs"}]
+
+
+SUMS = {"all", "informative", "by chance"}
 
 
 def test_csv_is_wide_and_holds_our_values():
@@ -114,10 +117,12 @@ def made_up(spec: Spec) -> pd.DataFrame:
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every table of the specs, with made-up cells, and claims."""
-    folder = tmp_path_factory.mktemp("tiny")
+    folder = tmp_path_factory.mktemp("reports") / "tiny"
     for group in sorted({spec.group for spec in SPECS}):
         specs = [spec for spec in SPECS if spec.group == group]
-        write_cells(folder / "tables" / group / "cells.csv", pd.concat(map(made_up, specs), ignore_index=True))
+        for scale in ("quick", "tiny"):
+            file = folder.parent / scale / "tables" / group / "cells.csv"
+            write_cells(file, pd.concat(map(made_up, specs), ignore_index=True))
         for spec in specs:
             for form, text in render(spec, made_up(spec), ["A remark."]).items():
                 write_text(folder / "tables" / group / f"{spec.name}.{form}", text)
@@ -145,19 +150,32 @@ def test_cells_are_in_the_papers_order_and_there_once(results: Path):
 def test_every_cell_with_a_papers_value_is_counted_once(results: Path):
     summary = json.loads((results / "summary.json").read_text())
     assert list(summary) == papers(ROOT) == ["attack-bnn", "gaat", "linbp"]
-    assert sum(len(tables) - 1 for tables in summary.values()) == 20 + 2  # the papers' tables, and two texts
+    assert sum(len(tables.keys() - SUMS) for tables in summary.values()) == 20 + 2  # the papers' tables, and two texts
     quoted = [spec for spec in SPECS if spec.quotes]
     for paper, tables in summary.items():
         cells = pd.concat([made_up(spec) for spec in quoted if spec.paper == paper])
         assert tables["all"] == {name: int((cells["verdict"] == name).sum()) for name in COMPARED}
-        assert tables["all"] == {name: sum(tables[t][name] for t in tables if t != "all") for name in COMPARED}
-    assert tally(quoted[:1], made_up(quoted[0])).keys() == {"attack-bnn"}
+        assert tables["all"] == {name: sum(tables[t][name] for t in tables if t not in SUMS) for name in COMPARED}
+    one = made_up(quoted[0])
+    assert tally(quoted[:1], one, one).keys() == {"attack-bnn"}
+
+
+def test_informative_are_the_cells_that_slim_networks_miss():
+    spec = next(spec for spec in SPECS if spec.name == "gaat-4")
+    cells = made_up(spec).assign(verdict="agrees")
+    slim = cells.assign(
+        as_if=(["agrees", "compatible", "same direction", "differs", "opposite direction", ""] * 9)[: len(cells)]
+    )
+    counts = tally([spec], cells, slim)["gaat"]
+    missed = int(slim["as_if"].isin(["differs", "opposite direction"]).sum())
+    assert missed and (counts["informative"]["agrees"], counts["all"]["agrees"]) == (missed, len(cells))
+    assert sum(counts["by chance"].values()) == int((slim["as_if"] != "").sum())
 
 
 def test_the_page_has_a_line_for_each_table_and_paper(results: Path):
     text = (results / "summary.md").read_text()
     lines = [line for line in text.splitlines() if line.startswith("| ")][1:]
-    assert len(lines) == 20 + 2 + 3
+    assert len(lines) == 20 + 2 + 2 * 3
     for line in lines:
         _, _, cells, *counts = line.strip("| ").split(" | ")
         assert int(cells) == sum(map(int, counts))

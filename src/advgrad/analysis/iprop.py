@@ -10,11 +10,11 @@ flip within eps are left out, the targets are weighted, and HiGHS stops at a num
 """
 
 from collections.abc import Callable
-from math import sqrt
 from typing import Any
 
 import numpy as np
 import torch
+from scipy.stats import binomtest
 from torch import Tensor, nn
 
 from advgrad.analysis.clean import ProgressFn, correct_target
@@ -27,15 +27,12 @@ from advgrad.attacks.space import pixel_space, sample_noise
 from advgrad.attacks.target import frozen, pixels
 from advgrad.config import AttackSpec, Evaluation, Iprop
 
-Z95 = 1.959963984540054  # 97.5 % point of the standard normal distribution
-
 
 def _share(hits: np.ndarray) -> dict[str, float]:
     """Share of ones in hits (n,), n > 0, with Wilson's 95 % interval."""
-    n, k = len(hits), int(np.count_nonzero(hits))
-    p, w = k / n, Z95**2 / n
-    centre, half = (p + w / 2) / (1 + w), sqrt(w * p * (1 - p) + w * w / 4) / (1 + w)
-    return {"value": p, "low": 0.0 if k == 0 else centre - half, "high": 1.0 if k == n else centre + half}
+    k, n = int(np.count_nonzero(hits)), len(hits)
+    low, high = binomtest(k, n).proportion_ci(method="wilson")
+    return {"value": k / n, "low": float(low), "high": float(high)}
 
 
 def pgd_spec(eps: float, settings: Iprop) -> AttackSpec:

@@ -30,7 +30,7 @@ HOW = (
     "nothing, such as few images. A claim is supported if all of its comparisons that were judged hold (where it says "
     "mostly: more than half), contradicted if one is contradicted (mostly: no more than half can hold), and undecided "
     "otherwise. What is true by construction passes or fails: it checks the code. The last column makes the same "
-    "comparisons with the paper's own numbers. Thresholds are ours."
+    "comparisons, without margins, with the paper's own numbers. Thresholds are ours."
 )
 SHOWN = ["claim", "held", "left", "left_value", "relation", "right", "right_value", "gap", "test", "reason"]
 HEADS = ["claim", "", "left", "value", "relation", "right", "value", "gap", "test", "reason"]

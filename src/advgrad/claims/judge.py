@@ -18,14 +18,14 @@ import pandas as pd
 from scipy.stats import binomtest
 from statsmodels.stats.multitest import multipletests
 
-from advgrad.claims.evidence import Known
+from advgrad.claims.evidence import Lookup
 from advgrad.claims.spec import Claim, Claims, Comparison
 from advgrad.config import Judge
 from advgrad.errors import InputError
-from advgrad.tables.build import ROUNDING
 from advgrad.tables.cells import NOTHING, printed, read_lines, rows
 from advgrad.tables.significance import Difference, Evidence, Shown, assess, share
 from advgrad.tables.spec import SEPARATOR
+from advgrad.tables.verdict import FULL, ROUNDING
 
 Held = Literal["holds", "contradicted", "undecided", "not judged", "not run"]
 HELD: tuple[Held, ...] = get_args(Held)
@@ -38,7 +38,6 @@ COLUMNS = (
     *("paper_left", "paper_right", "paper_held", "scale"),
 )
 ALPHA = 0.05
-FULL = 0.5  # share of the paper's training from which on what it ends with is judged
 NO_EVIDENCE = Evidence(cell=Shown(NOTHING))
 
 
@@ -48,20 +47,20 @@ class Gap(NamedTuple):
     test: str = ""
 
 
-def grid_of(cells: pd.DataFrame, known: Known = lambda place, row, column: (None, None, "")) -> Grid:
+def grid_of(cells: pd.DataFrame, look_up: Lookup = lambda place, row, column: (None, None, "")) -> Grid:
     """place -> row -> column -> cell, with its name, what its n counts, its Evidence and, as value_text and paper_text,
-    its numbers as they are printed. cells: as `read_paper` gives them; known: see claims.evidence.
+    its numbers as they are printed. cells: as `read_paper` gives them; look_up: see claims.evidence.
     """
     texts, grid = printed(cells), dict[str, dict[str, dict[str, Any]]]()
     names = cells["place"] + ", " + cells["row"] + ", " + cells["column"]
     more = {"value_text": texts["value"], "paper_text": texts["paper_value"], "counted": "", "evidence": None}
     for cell, text in zip(rows(cells.assign(name=names, **more)), rows(texts), strict=True):
-        source, numbers, counted = known(cell.place, cell.row, cell.column)
+        source, numbers, counted = look_up(cell.place, cell.row, cell.column)
         seen = Shown(text.value, None if pd.isna(cell.n) else int(cell.n), text.low, text.high)
         data = {} if numbers is None else {str(numbers.name): ""}
-        of = Evidence(cell=seen, source=source, numbers=numbers, data=data)
+        evidence = Evidence(cell=seen, source=source, numbers=numbers, data=data)
         row = grid.setdefault(cell.place, {}).setdefault(cell.row, {})
-        row[cell.column] = cell._replace(counted=counted, evidence=of)
+        row[cell.column] = cell._replace(counted=counted, evidence=evidence)
     return grid
 
 
@@ -160,7 +159,7 @@ def _gaps(comparison: Comparison, cells: Sequence[Any]) -> list[Gap]:
 
 def _judge(claim: Claim, comparison: Comparison, name: str, lefts: Sequence[Any], right: Any) -> dict[str, Any]:
     """A line of the judged claims, without claim, verdict and scale; its gap is still to be held. Values are texts, as
-    the tables show them.
+    the tables show them. The paper's own numbers get no margin: theirs are of all images.
     """
     cells = [*lefts, *([right] if right else [])]
     papers = [cell._replace(value=cell.paper_value, low=np.nan, high=np.nan, evidence=NO_EVIDENCE) for cell in cells]
@@ -200,7 +199,7 @@ def _compare(claim: Claim, comparison: Comparison, grid: Grid) -> Iterator[dict[
                 yield from (_judge(claim, comparison, left.name, [left], right) for right in rights)
 
 
-def _held_all(claim: Claim, lines: list[dict[str, Any]]) -> None:
+def _decide(claim: Claim, lines: list[dict[str, Any]]) -> None:
     """Fill in what each line's gap says, by Holm's correction over all of them."""
     waiting = [line for line in lines if line["held"] is None]
     tested = [line for line in waiting if line["p"] is not None]
@@ -209,7 +208,7 @@ def _held_all(claim: Claim, lines: list[dict[str, Any]]) -> None:
         line["p"] = float(p)
     for line in waiting:
         line["held"] = _held(line["of"], line["ends"], line["p"], claim.seeds or 0.0)
-        line["test"] += f", p = {line['p']:.2g}" if line["p"] is not None else ""
+        line["test"] += "" if line["p"] is None else f", p = {line['p']:.2g}"
         if line["held"] == "undecided" and _held(line["of"], line["ends"], line["p"]) != "undecided":
             line["reason"] = "; ".join(filter(None, [line["reason"], "one seed"]))
 
@@ -241,7 +240,7 @@ def judge_claims(claims: Claims, grid: Grid, judge: Judge, scale: str) -> pd.Dat
     parts = []
     for name, claim in claims.claims.items():
         found = [line for comparison in claim.comparisons for line in _compare(claim, comparison, grid)]
-        _held_all(claim, found)
+        _decide(claim, found)
         lines = pd.DataFrame(found)
         parts.append(lines.assign(claim=name, verdict=_verdict(claim, lines, judge), scale=scale))
     return pd.concat(parts, ignore_index=True).reindex(columns=COLUMNS)

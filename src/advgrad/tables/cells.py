@@ -10,15 +10,19 @@ from advgrad.errors import InputError
 from advgrad.files import write_text
 from advgrad.tables.spec import SEPARATOR
 
-Verdict = Literal["agrees", "same direction", "differs", "not judged at this scale", "not run", "no paper value"]
+Verdict = Literal[
+    "agrees", "compatible", "same direction", "undecided", "opposite direction", "differs", "not judged at this scale",
+    "not run", "passes", "fails", "no paper value",
+]  # fmt: skip
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 NOTHING = "—"  # the value of a cell that was not run
 # table: the paper's number, or a companion's name; value: the rounded number that is printed; low, high: its 95 %
 # interval; n: images behind it; width: of the paper's network; share: of the paper's training, in epochs x images;
-# format: of the printed numbers, as Python's format() takes it. A number that is not there is NaN.
+# format: of the printed numbers, as Python's format() takes it; as_if: the verdict if it were judged in full, however
+# wide its interval. A number that is not there is NaN.
 COLUMNS = (
     *("paper", "table", "row", "column", "value", "low", "high", "n", "unit", "paper_value", "verdict", "reason"),
-    *("scale", "network", "width", "share", "format"),
+    *("scale", "network", "width", "share", "format", "as_if"),
 )
 NUMBERS = ("value", "low", "high", "paper_value")  # printed by format
 FLOATS = (*NUMBERS, "width", "share")

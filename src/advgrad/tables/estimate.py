@@ -5,6 +5,7 @@ from math import sqrt
 from typing import Literal
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
@@ -78,6 +79,14 @@ def per_image(record: Record, source: Source) -> np.ndarray | None:
         return None
     correct = outcome[min(source.restarts, len(outcome)) - 1, mark].astype(float)
     return np.where(record.clean[: len(correct)] == 1, 1 - correct, np.nan) if source.metric == "success" else correct
+
+
+def by_image(record: Record, source: Source) -> pd.Series | None:
+    """`per_image` by the images' numbers in the test set, named after the data set; None without these numbers."""
+    numbers = per_image(record, source)
+    if numbers is None or record.index is None:
+        return None
+    return pd.Series(numbers, record.index[: len(numbers)], name=record.file.parent.name)
 
 
 def _recorded(record: Record, source: Source) -> Estimate:

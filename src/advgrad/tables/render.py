@@ -6,6 +6,7 @@ Same cells, same bytes. tables.tex \inputs every table: run `pdflatex tables.tex
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,16 +17,35 @@ from advgrad.tables.build import metrics, remarks
 from advgrad.tables.cells import NOTHING, VERDICTS, cells_csv, printed, read_cells, rows
 from advgrad.tables.records import Facts
 from advgrad.tables.spec import SEPARATOR, Spec, load_specs
+from advgrad.tables.verdict import EXPECTED
 
 NO_CELL = "n/a"  # where the paper's table has no cell
-SIGNS = {"agrees": "= ", "same direction": "~ ", "differs": "≠ "}  # before the paper's value
+# before the paper's value
+SIGNS = {"agrees": "= ", "compatible": "≈ ", "same direction": "~ ", "opposite direction": "! ", "differs": "≠ "}
+SIGNS |= {"undecided": "? ", "passes": "= ", "fails": "≠ "}
 COMPARED = [name for name in VERDICTS if name != "no paper value"]
 HOW = (
-    "the paper's value; = agrees: in the interval or the tolerance, ~ same direction: it does not, but lies on the "
-    "paper's side of the cell that it is read against, ≠ differs, no sign: not judged"
+    "the paper's value; = agrees: within the tolerance, ≈ compatible: in the interval only, ~ same direction: beyond "
+    "chance on the paper's side of the cell that it is read against, ! opposite direction, ≠ differs, ? undecided, no "
+    "sign: not judged"
+)
+SLIM = "quick"  # the scale whose CIFAR networks show nothing of the papers
+CELL = ["paper", "table", "row", "column"]
+CHANCE = (
+    f"By chance: the cells that the slim networks of scale {SLIM}, which show nothing of the papers, would have agree, "
+    "be compatible or go in the paper's direction if they were judged as the papers' own. The others are informative: "
+    "agreement there says something."
 )
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
-SPECIAL |= {">": r"\textgreater{}", "|": r"\textbar{}", "=": "$=$", "≠": r"$\neq$", "—": "---", "*": "{*}"}
+SPECIAL |= {
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    "=": "$=$",
+    "≠": r"$\neq$",
+    "≈": r"$\approx$",
+    "—": "---",
+    "*": "{*}",
+}
 SPECIAL |= {"[": "{[}", **{character: f"\\{character}" for character in "&%$#_{}"}}  # \\[ would be an option
 # A table as wide as the line and as high as the page at most.
 FITTED = (
@@ -133,28 +153,51 @@ def document(specs: Sequence[Spec], scale: str, root: Path = Path()) -> str:
     return HEAD + "\n".join([*lines, r"\end{document}"]) + "\n"
 
 
-def tally(specs: Sequence[Spec], cells: pd.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
-    """paper -> "all" or table -> verdict -> how many cells of the tables that quote the paper have it."""
+def tally(specs: Sequence[Spec], cells: pd.DataFrame, slim: pd.DataFrame) -> dict[str, dict[str, dict[str, int]]]:
+    """paper -> table -> verdict -> how many cells of the tables that quote the paper have it; of all tables in "all",
+    in "informative" of those that the slim networks, judged as if they were the paper's, miss, and in "by chance" what
+    they then get. slim: cells of the scale that shows nothing of the papers.
+    """
     counts: dict[str, dict[str, dict[str, int]]] = {}
-    for spec in (spec for spec in specs if spec.quotes):
-        verdicts = list(cells.loc[(cells["paper"] == spec.paper) & (cells["table"] == str(spec.table)), "verdict"])
-        tables = counts.setdefault(spec.paper, {"all": dict.fromkeys(COMPARED, 0)})
-        tables[str(spec.table)] = {name: verdicts.count(name) for name in COMPARED}
-        tables["all"] = {name: n + verdicts.count(name) for name, n in tables["all"].items()}
+    quotes = [(spec.paper, str(spec.table)) for spec in specs if spec.quotes]
+    missed = slim.loc[~slim["as_if"].isin(["", *EXPECTED])]
+    informative = cells.set_index(CELL).index.isin(missed.set_index(CELL).index)
+    for paper in dict.fromkeys(paper for paper, _ in quotes):
+        tables = [table for of, table in quotes if of == paper]
+        own, chance = ((part["paper"] == paper) & part["table"].isin(tables) for part in (cells, slim))
+        parts = {"all": cells.loc[own, "verdict"], "informative": cells.loc[own & informative, "verdict"]}
+        parts |= {table: cells.loc[own & (cells["table"] == table), "verdict"] for table in tables}
+        counts[paper] = {name: {one: int((part == one).sum()) for one in COMPARED} for name, part in parts.items()}
+        counts[paper]["by chance"] = slim.loc[chance & (slim["as_if"] != ""), "as_if"].value_counts().to_dict()
     return counts
 
 
-def summary_md(specs: Sequence[Spec], cells: pd.DataFrame, claims: Mapping[str, Mapping[str, int]], scale: str) -> str:
-    """A line for each table and paper, and what its claims come to. claims: paper -> verdict -> number."""
-    lines, counts = [], tally(specs, cells)
+def summary_md(
+    specs: Sequence[Spec], counts: Mapping[str, Any], claims: Mapping[str, Mapping[str, int]], scale: str
+) -> str:
+    """A line for each table and paper, what slim networks get by chance, and what the paper's claims come to. counts:
+    as `tally` gives them; claims: paper -> verdict -> number.
+    """
+    lines, chances = [], []
     for paper, tables in counts.items():
         for spec in (spec for spec in specs if spec.paper == paper and spec.quotes):
             name = f"Table {spec.table}" if isinstance(spec.table, int) else spec.table
             lines.append((paper, f"[{name}](tables/{spec.group}/{spec.name}.md)", tables[str(spec.table)]))
-        lines.append((f"**{paper}**", "**all**", tables["all"]))
+        lines += [(f"**{paper}**", f"**{name}**", tables[name]) for name in ("all", "informative")]
+        got = tables["by chance"]
+        total, expected = sum(got.values()), sum(got.get(name, 0) for name in EXPECTED)
+        rate = f"{100 * expected / total:.0f} %" if total else NOTHING
+        chances.append(
+            f"- {paper}: {expected} of {total}, {rate} ({', '.join(f'{n} {name}' for name, n in got.items())})."
+        )
     frame = pd.DataFrame([{"paper": paper, "table": name, "cells": sum(n.values()), **n} for paper, name, n in lines])
     known = {paper: ", ".join(f"{n} {name}" for name, n in verdicts.items() if n) for paper, verdicts in claims.items()}
-    texts = [f"Scale: {scale}. Cells that have a value of the paper's, by verdict:", table(frame, 2, escaped=True)]
+    texts = [
+        f"Scale: {scale}. Cells that have a value of the paper's, by verdict:",
+        table(frame, 2, escaped=True),
+        CHANCE,
+    ]
+    texts += ["\n".join(chances)]
     texts.append("\n".join(f"- [Claims of {paper}](claims/{paper}.md): {text}." for paper, text in known.items()))
     return "\n\n".join(texts) + "\n"
 
@@ -162,21 +205,25 @@ def summary_md(specs: Sequence[Spec], cells: pd.DataFrame, claims: Mapping[str, 
 def write_together(results: Path, specs: Path, scale: str, root: Path = Path()) -> list[Path]:
     """What all tables make together, from results/tables and results/claims; the files that it wrote. cells.csv (the
     papers' tables), companions.csv (ours), cells.parquet (both), tables.tex, summary.md, summary.json. results:
-    reports/SCALE; specs: reports/specs; root: folder with params/. InputError: a file is missing or broken.
+    reports/SCALE, beside reports/quick; specs: reports/specs; root: folder with params/. InputError: a file is
+    missing or broken.
     """
     known = load_specs(specs / "tables")
-    cells = read_cells(*(results / "tables" / group / "cells.csv" for group in sorted({spec.group for spec in known})))
+    groups = sorted({spec.group for spec in known})
+    cells = read_cells(*(results / "tables" / group / "cells.csv" for group in groups))
     names, order = cells["paper"] + "-" + cells["table"], [spec.name for spec in known]
     cells = cells.iloc[names.map(order.index).argsort(kind="stable")].reset_index(drop=True)
     numbered = cells["table"].str.isdecimal()
     judged = sorted(file.stem for file in (specs / "claims").glob("*.yaml"))
     claims = {paper: read_json(results / "claims" / f"{paper}.json")["verdicts"] for paper in judged}
+    slim = read_cells(*(results.parent / SLIM / "tables" / group / "cells.csv" for group in groups))
+    counts = tally(known, cells, slim)
     contents = {
         "cells.csv": cells_csv(cells.loc[numbered]),
         "companions.csv": cells_csv(cells.loc[~numbered]),
         "tables.tex": document(known, scale, root),
-        "summary.md": summary_md(known, cells, claims, scale),
-        "summary.json": json.dumps(tally(known, cells), indent=2) + "\n",
+        "summary.md": summary_md(known, counts, claims, scale),
+        "summary.json": json.dumps(counts, indent=2) + "\n",
     }
     for name, text in contents.items():
         write_text(results / name, text)
