@@ -45,13 +45,8 @@ def evaluation(file: PaperFile, name: str) -> Evaluation:
 
 
 def attack_of(file: PaperFile, source: Source) -> AttackEntry:
-    """The one attack of the evaluation that a source asks for by its name, or its family and parameters."""
-    name, attacks = (source.outcome or "").split("/")[0], evaluation(file, source.model or "").attacks
-    if not source.where:
-        return attacks[name]
-    family = [entry for key, entry in attacks.items() if key.startswith((f"{name}_", f"{name}-"))]
-    (entry,) = [at for at in family if all(getattr(at, key) == float(x) for key, x in source.where.items())]
-    return entry
+    """The attack of the evaluation that a source asks for."""
+    return evaluation(file, source.model or "").attacks[(source.outcome or "").split("/")[0]]
 
 
 def write_outcomes(file: PaperFile, name: str, folder: Path) -> None:

@@ -1,5 +1,7 @@
 """Figures ask for what the parameter files make, at every scale, and for all of it."""
 
+import re
+
 import pytest
 
 from advgrad.config import PaperFile
@@ -40,7 +42,12 @@ def test_sources_are_made(name: str, scale: str):
 
 
 def test_the_steps_reach_the_balls_edge():
-    radii = [source for name in [*BNN, "gaat-2"] for source in sources(figure(name)) if "eps" in source.where]
+    radii = [
+        source
+        for name in [*BNN, "gaat-2"]
+        for source in sources(figure(name))
+        if re.match("pgd_radius|eps", source.outcome or "")
+    ]
     for source in radii:
         entry = attack_of(paper("gaat" if "gaat" in (source.model or "") else "attack-bnn", "paper"), source)
         assert entry.step * entry.steps[-1] >= entry.eps

@@ -1,13 +1,14 @@
 """The specs hold the papers' twenty tables, cell by cell, and ask for results that the parameter files make."""
 
 import csv
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from advgrad.config import AttackEntry, Evaluation, PaperFile, load_paper
+from advgrad.config import AttackEntry, Evaluation, PaperFile, load_paper, papers
 from advgrad.tables.records import Tree, number
 from advgrad.tables.spec import AGAINST, Source, Spec, Wanted, load_specs, reads, wanted
 
@@ -177,16 +178,22 @@ def evaluation(paper: PaperFile, name: str | None) -> Evaluation:
 
 
 def entry(source: Source, made: Evaluation) -> AttackEntry:
-    """The attack that the source asks for: by name, or of a family by what it has of parameters."""
-    attack = (source.outcome or "").split("/")[0]
-    fitting = [
-        entry
-        for name, entry in made.attacks.items()
-        if (name.startswith((f"{attack}_", f"{attack}-")) if source.where else name == attack)
-        and all(getattr(entry, key) == float(value) for key, value in source.where.items())
-    ]
-    assert len(fitting) == 1, source
-    return fitting[0]
+    """The attack that the source asks for."""
+    return made.attacks[(source.outcome or "").split("/")[0]]
+
+
+def test_an_attack_that_is_named_after_a_parameter_has_it():
+    """Specs take it at its word: pgd_rho_1e-05, pgd_radius_4, pgd_step_0.25, eps-16, and pgd-0.15 of [0,1]."""
+    fields = {"pgd_rho": "rho", "pgd_prop1": "rho", "pgd_radius": "eps", "pgd_step": "step", "eps": "eps", "pgd": "eps"}
+    name, checked = rf"({'|'.join(fields)})[_-]((?<=pgd.)0[.]\d+|(?<!pgd.)[\d.]+(e-\d+)?)", 0
+    for paper in papers(ROOT):
+        for evaluation in load_paper(paper, root=ROOT).evaluations.values():
+            for attack, made in evaluation.attacks.items():
+                if found := re.fullmatch(name, attack):
+                    value = float(found[2]) * (255 if found[1] == "pgd" else 1)
+                    assert value == pytest.approx(getattr(made, fields[found[1]])), attack
+                    checked += 1
+    assert checked > 50
 
 
 def asks(source: Source, paper: PaperFile) -> None:

@@ -11,7 +11,6 @@ from safetensors.numpy import save_file
 
 from advgrad.errors import InputError
 from advgrad.tables.records import Leaf, Record, Tree, file_of, leaf, look_up, number, read_record, read_tree
-from advgrad.tables.spec import Source
 
 CONTENT = {
     "attacks": {"pgd": {"eps": 8.0, "steps": [1, 5], "loss": "ce"}, "pgd_beta0": {"1": 3}, "pgd_beta0.1": {"eps": 4}},
@@ -179,40 +178,3 @@ def test_a_file_that_is_no_record(tmp_path: Path):
     (tmp_path / "m.safetensors").write_text("[")
     with pytest.raises(InputError, match=r"m\.safetensors: not a safetensors file"):
         read_record(tmp_path, "m")
-
-
-FAMILY = {
-    "pgd/njs": {"rho": 0.01, "eps": 8}, "pgd_rho_1e-05/njs": {"rho": 1e-5, "eps": 8.0, "clip": True},
-    "pgd_rho_1e-02/njs": {"rho": 0.01, "eps": 8, "loss": "dlr"}, "pgd_rho_1e-02/hns": {"eps": 8},
-    "eps-2/plain": {"eps": 2}, "pgd_rhombus/njs": {"rho": 1e-5},
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("outcome", "where", "wants"),
-    [
-        ("pgd_rho/njs", {"rho": 1e-5}, "pgd_rho_1e-05/njs"),
-        ("pgd_rho/njs", {"rho": "1e-05", "eps": 8}, "pgd_rho_1e-05/njs"),  # texts are filled in from fields
-        ("pgd_rho/njs", {"loss": "dlr"}, "pgd_rho_1e-02/njs"),
-        ("pgd_rho/njs", {"clip": True}, "pgd_rho_1e-05/njs"),
-        ("pgd_rho/hns", {"eps": 8}, "pgd_rho_1e-02/hns"),
-        ("eps/plain", {"eps": 2}, "eps-2/plain"),
-        ("pgd_rho_1e-02/njs", {}, "pgd_rho_1e-02/njs"),
-        ("pgd_rho/njs", {"rho": 1e-3}, "pgd_rho/njs where rho 0.001 fits none; has: pgd_rho_1e-02/njs (rho 0.01), pgd"),
-        ("pgd_rho/njs", {"beta": 1}, "pgd_rho/njs where beta 1.0 fits none; has: pgd_rho_1e-02/njs (beta None), "),
-        ("pgd_rho/njs", {"eps": 8}, "where eps 8.0 fits pgd_rho_1e-02/njs and pgd_rho_1e-05/njs; has: "),
-        ("pgd/njs", {"rho": 0.01}, "fits pgd/njs and pgd_rho_1e-02/njs; has: pgd/njs (rho 0.01), "),
-        ("cw/njs", {"eps": 8}, "cw/njs where eps 8.0 fits none; has: eps-2/plain, pgd/njs, "),
-        ("pgd_rho/njs", {}, "m.safetensors: no 'pgd_rho/njs'; has: eps-2/plain, pgd/njs, pgd_rho_1e-02/hns, "),
-    ],
-)
-def test_an_outcome_is_picked_by_its_attacks_parameters(tmp_path: Path, outcome: str, where: dict, wants: str):
-    runs = {name: {"steps": [10], "attack": attack} for name, attack in FAMILY.items()}
-    known = record(tmp_path, {**dict.fromkeys(FAMILY, ARRAYS["pgd/plain"]), "clean": ARRAYS["clean"]}, runs=runs)
-    source = Source(metric="accuracy", model="m", outcome=outcome, where=where)
-    if wants in FAMILY:
-        assert known.outcome(source) == wants
-        return
-    with pytest.raises(InputError) as caught:
-        known.outcome(source)
-    assert wants in str(caught.value) and "\n" not in str(caught.value)

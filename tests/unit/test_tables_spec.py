@@ -121,17 +121,6 @@ def test_numbers_of_analyses_parameters_and_seconds(tmp_path: Path):
     }  # fmt: skip
 
 
-def test_where_is_laid_over_and_filled(tmp_path: Path):
-    text = GOOD.replace("outcome: pgd/plain", "outcome: pgd/plain, where: {rho: 1.0e-5, eps: '{net}'}")
-    text = text.replace("cells: {adv: {mark: 50}}", "cells: {adv: {mark: 50, where: {rho: 0.1}}}")
-    cells = {(cell.row, cell.column): cell.source.where for cell in wanted(load_spec(write(tmp_path, text)))}
-    assert cells["MNIST / RAT", "adv"] == {"rho": 1e-5, "eps": "mnist"}
-    assert cells["MNIST / GAAT", "adv"] == {"rho": 0.1, "eps": "mnist"}
-    wrong = GOOD.replace("{metric: minutes,", "{metric: minutes, where: {rho: 0.1},")
-    with pytest.raises(InputError, match="column 'minutes': where picks an outcome, of which metric minutes has none"):
-        load_spec(write(tmp_path, wrong))
-
-
 def test_tables_are_in_the_order_of_papers_and_numbers(tmp_path: Path):
     for name in ("gaat-10", "gaat-2", "attack-bnn-12", "linbp-1"):
         paper, _, table = name.rpartition("-")

@@ -1,9 +1,7 @@
 """What was run and measured: outcomes, analyses and trainings in reports/SCALE, times in reports/measured.json."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isclose
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -31,7 +29,6 @@ class WeightsOrigin(BaseModel):
 
 class AttackRun(BaseModel):
     steps: tuple[int, ...]  # at each mark
-    attack: dict[str, Any] = {}  # its parameters
 
 
 class Summary(BaseModel):
@@ -60,29 +57,11 @@ class Record:
         return {name: run.steps for name, run in self.summary.runs.items()}
 
     def outcome(self, source: Source) -> str:
-        """The outcome that the source is about; InputError if there is none, or its `where` fits none or several."""
-        name, where, has = source.outcome or "", source.where, sorted(self.outcomes)
-        if not where and name in has:
-            return name
-        if not where:
-            raise InputError(f"{self.file}: no {name!r}; has: {', '.join(has)}")
-        family = re.compile(re.escape(name).replace("/", "([_-].*)?/"))
-        known = {key: self.summary.runs[key].attack for key in has if family.fullmatch(key)}
-        fitting = [key for key, attack in known.items() if all(_same(where[at], attack.get(at)) for at in where)]
-        if len(fitting) != 1:
-            asked = ", ".join(f"{at} {value}" for at, value in where.items())
-            texts = [f"{key} ({', '.join(f'{at} {known[key].get(at)}' for at in where)})" for key in known]
-            fits = f"fits {' and '.join(fitting) or 'none'}; has: {', '.join(texts or has)}"
-            raise InputError(f"{self.file}: {name} where {asked} {fits}")
-        return fitting[0]
-
-
-def _same(asked: float | bool | str, recorded: Any) -> bool:
-    """Whether a recorded parameter is what is asked for; texts that are numbers are compared as such."""
-    try:
-        return isclose(float(asked), float(recorded), rel_tol=1e-9)
-    except (TypeError, ValueError):
-        return asked == recorded
+        """The outcome that the source is about; InputError if there is none."""
+        name = source.outcome or ""
+        if name not in self.outcomes:
+            raise InputError(f"{self.file}: no {name!r}; has: {', '.join(sorted(self.outcomes))}")
+        return name
 
 
 class Measurement(BaseModel, extra="forbid", frozen=True):

@@ -27,7 +27,7 @@ COUNTED: tuple[Metric, ...] = ("trained", "spared")
 TRAINED: tuple[Metric, ...] = (*COUNTED, "minutes", "saved")  # read trainings
 AGAINST: tuple[Metric, ...] = ("spared", "saved")  # ... and the baseline's
 MACHINE: tuple[Metric, ...] = ("minutes", "pace", "memory", "seconds")  # another machine's differ: never judged
-TEMPLATES = ("model", "outcome", "value", "against", "key", "baseline")  # ... and the texts in `where`
+TEMPLATES = ("model", "outcome", "value", "against", "key", "baseline")
 SEPARATOR = " / "  # between the keys of a row's name
 
 
@@ -52,8 +52,6 @@ class Source(Schema):
     metric: Metric | None = None
     model: str | None = None  # of outcomes (also of further attacks), analyses or trainings
     outcome: str | None = None  # ATTACK/GRADIENT in the outcome record; seconds: "MODEL OUTCOME" is measured
-    # ATTACK is then a family, as pgd_rho of pgd_rho_1e-05: the one of its outcomes whose recorded parameters are these
-    where: dict[str, float | bool | str] = {}
     restarts: PositiveInt = 1  # the cell is about the union of this many random restarts
     mark: PositiveInt | None = None  # ... after this many steps
     place: PositiveInt | None = None  # halving: iterations before the step was halved for the 1st, 2nd ... time
@@ -157,18 +155,15 @@ def _filled(source: Source, cell: str) -> Source:
         return source
     try:
         texts = {key: text.format_map(source.fields) for key in TEMPLATES if (text := getattr(source, key)) is not None}
-        where = {key: x.format_map(source.fields) if isinstance(x, str) else x for key, x in source.where.items()}
     except KeyError as error:
         raise ValueError(f"{cell}: no field {error.args[0]!r}") from None
     if source.metric is None:
         raise ValueError(f"{cell}: wants a metric or a reason")
     if absent := [key for key in NEEDS[source.metric] if getattr(source, key) is None]:
         raise ValueError(f"{cell}: metric {source.metric} wants {absent[0]}")
-    if where and (source.outcome is None or source.metric not in RECORDED):
-        raise ValueError(f"{cell}: where picks an outcome, of which metric {source.metric} has none")
     if source.mark is not None and source.marks and source.mark not in source.marks:
         raise ValueError(f"{cell}: mark {source.mark} is not among marks {list(source.marks)}")
-    return source.model_copy(update={**texts, "where": where})
+    return source.model_copy(update=texts)
 
 
 def _reference(spec: Spec, row: str, column: str) -> tuple[str, str] | None:
