@@ -67,6 +67,7 @@ def climb(trial: str, folder: Path) -> None:
     import torch
 
     from advgrad.attacks.evaluate import evaluate
+    from advgrad.attacks.masking import masking
     from advgrad.attacks.target import frozen
     from advgrad.data.batches import to_device
     from advgrad.data.pack import read_split
@@ -89,7 +90,7 @@ def climb(trial: str, folder: Path) -> None:
     images, labels = to_device(*read_split(pack, "test"), device)
     clean = metrics.measure(model, images, labels, batch=500, prefix="clean")["clean_accuracy"]
     with frozen(model):
-        gap = metrics.gaps(model, images[:IMAGES], labels[:IMAGES], divisor=128)
+        gap = masking(model, images[:IMAGES], labels[:IMAGES], divisor=128)
     attacks = {"pgd_linf": run.evaluation.attacks["pgd_linf"].model_copy(
         update={"gradients": {"plain": 1, "njs": 1, "hns": 1}})}  # fmt: skip
     outcomes = evaluate(

@@ -13,7 +13,7 @@ def report(_: str = "") -> None:
     settings = stage.settings()
     results, scale = stage.results(settings), settings.scale
     with stage.tracked("report", "", settings, params={"scale": scale}) as run:
-        files = write_together(results, Path("reports", "specs"), scale, stage.ROOT)
+        files = write_together(results, Path("reports", "specs"), scale)
         cells = read_cells(results / "cells.csv", results / "companions.csv")
         write_text(results / "index.html", page(stage.ROOT, cells, scale=scale))
         files.append(results / "index.html")

@@ -81,15 +81,9 @@ def fingerprint(device: "torch.device", determinism: "Determinism") -> dict[str,
     if device.type != "cuda":
         return {"device": "cpu", **cpu, **common}
     major, minor = torch.cuda.get_device_capability(device)
-    return {
-        "device": "cuda",
-        "gpu": torch.cuda.get_device_name(device),
-        "capability": f"{major}.{minor}",
-        "cuda": str(torch.version.cuda),
-        "cudnn": torch.backends.cudnn.version() or 0,
-        **cpu,
-        **common,
-    }
+    gpu = {"gpu": torch.cuda.get_device_name(device), "capability": f"{major}.{minor}"}
+    libraries = {"cuda": str(torch.version.cuda), "cudnn": torch.backends.cudnn.version() or 0}
+    return {"device": "cuda", **gpu, **libraries, **cpu, **common}
 
 
 def fingerprint_id(fingerprint: Mapping[str, str | int]) -> str:

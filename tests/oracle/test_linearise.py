@@ -18,9 +18,7 @@ from advgrad.models.linearise import (
     LINEARISED,
     LINEARISED_TRAINING,
     activations,
-    activations_from,
     linearised,
-    linearize,
 )
 from advgrad.models.registry import build
 
@@ -182,27 +180,25 @@ def _resnet18() -> nn.Module:
     return models.resnet18(num_classes=10)  # each block's relu, in place, runs twice
 
 
-FOREIGN: dict[str, tuple[Callable[[], nn.Module], str, list[str]]] = {
-    "resnet18": (_resnet18, "layer4", ["layer4.0.relu", "layer4.1.relu"]),
-    "resnet18 within": (_resnet18, "layer3.1", ["layer3.1.relu", "layer4.0.relu", "layer4.1.relu"]),
+FOREIGN: dict[str, tuple[Callable[[], nn.Module], tuple[str, ...], list[str]]] = {
+    "resnet18": (_resnet18, ("layer4",), ["layer4.0.relu", "layer4.1.relu"]),
     "mobilenet_v2": (
-        lambda: models.mobilenet_v2(num_classes=10, width_mult=0.25), "features.17",
+        lambda: models.mobilenet_v2(num_classes=10, width_mult=0.25), ("features.17", "features.18"),
         ["features.17.conv.0.2", "features.17.conv.1.2", "features.18.2"],
     ),
-    "vgg11_bn": (_vgg11_bn, "features.22", ["features.24", "features.27", "classifier.1", "classifier.4"]),
-    "gelu": (_gelu, "3", ["4"]),
-    "gelu all": (_gelu, "1", ["2", "4"]),
+    "vgg11_bn": (_vgg11_bn, ("features.27", "classifier"), ["features.27", "classifier.1", "classifier.4"]),
+    "gelu": (_gelu, ("4",), ["4"]),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_foreign_networks(name: str) -> None:
-    make, from_, expected = FOREIGN[name]
+    make, prefixes, expected = FOREIGN[name]
     torch.manual_seed(0)
     model, x = make(), torch.rand(3, 3, 32, 32, dtype=torch.float64)
     _settled(model, x)
-    assert list(activations_from(model, from_)) == expected
-    _check(model, x, linearize(model, from_), expected)
+    assert list(activations(model, prefixes)) == expected
+    _check(model, x, linearised(model, prefixes), expected)
 
 
 def test_nested_and_left_in_any_order() -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from advgrad.attacks.masking import masking
 from advgrad.attacks.target import frozen
 from advgrad.config import Network
 from advgrad.config.training import Monitor
@@ -35,7 +36,7 @@ def test_gaps_and_zeros_are_those_of_the_logits(factor: float) -> None:
     images, labels = to_device(*toy_data(300), "cpu")
     model = Scaled(factor)
     with frozen(model):
-        measured = metrics.gaps(model, images, labels, divisor=128)
+        measured = masking(model, images, labels, divisor=128)
     logits = np.sort(factor * (images.numpy().reshape(300, -1) / 255.0) @ model.weight.double().numpy().T, axis=1)
     gap = logits[:, -1] - logits[:, -2]
     assert measured["gap_median"] == pytest.approx(np.quantile(gap, 0.5, method="lower"), rel=1e-4)
@@ -49,21 +50,20 @@ def test_gaps_and_zeros_are_those_of_the_logits(factor: float) -> None:
 
 
 def test_recalibrated_statistics_are_the_mean_over_the_batches() -> None:
-    """Of the layer nearest the input, which sees the same inputs whatever the later ones do. Then all is as before."""
+    """Of the layer nearest the input, which sees the same inputs whatever the later ones do."""
     model, (images, _) = toy_network(), to_device(*toy_data(96), "cpu")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    layer, norm = model.core.get_submodule("0"), model.core.get_submodule("1")
-    with metrics.recalibrated(model, images.split(32)):
-        means, variances = [], []
-        for batch in images.split(32):
-            out = layer(model.normalise(as_float(batch))).detach().double()
-            means.append(out.mean((0, 2, 3)))
-            variances.append(out.var((0, 2, 3)))
-        assert torch.allclose(norm.running_mean.double(), torch.stack(means).mean(0), atol=1e-5)  # pyright: ignore
-        assert torch.allclose(norm.running_var.double(), torch.stack(variances).mean(0), atol=1e-5)  # pyright: ignore
+    again = metrics.recalibrated(model, images.split(32))
+    layer, norm = again.get_submodule("core.0"), again.get_submodule("core.1")
+    means, variances = [], []
+    for batch in images.split(32):
+        out = layer(model.normalise(as_float(batch))).detach().double()
+        means.append(out.mean((0, 2, 3)))
+        variances.append(out.var((0, 2, 3)))
+    assert torch.allclose(norm.running_mean.double(), torch.stack(means).mean(0), atol=1e-5)  # pyright: ignore
+    assert torch.allclose(norm.running_var.double(), torch.stack(variances).mean(0), atol=1e-5)  # pyright: ignore
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert model.training
-    assert norm.momentum == 0.1
+    assert model.training and again.training
 
 
 def test_watching_changes_no_weight(tmp_path: Path) -> None:

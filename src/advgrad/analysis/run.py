@@ -118,15 +118,9 @@ def _joined(old: AnalysisResult, new: AnalysisResult) -> AnalysisResult:
 
 
 def analyse(
-    run: Run,
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    *,
-    device: torch.device | str = "cpu",
-    progress: ProgressFn = silent,
-    store: Store | None = None,
-) -> AnalysisResult:
+    run: Run, model: nn.Module, images: Tensor, labels: Tensor, *, device: torch.device | str = "cpu",
+    progress: ProgressFn = silent, store: Store | None = None,
+) -> AnalysisResult:  # fmt: skip
     """The groups of run.analysis, with frozen weights and in evaluation mode.
 
     model: whole network on [0,1] pixels, with `.normalise` and `.core`; moved to `device`. images (N,C,H,W) uint8 and

@@ -115,16 +115,9 @@ def _within(point: Tensor, x: Tensor, spec: AttackSpec, space: Space) -> Tensor:
 
 
 def auto_pgd(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    spec: AttackSpec,
-    *,
-    space: Space,
-    prepare: Prepare,
-    noise: Tensor | None = None,
-    passes: Passes | None = None,
-) -> Ascent:
+    model: nn.Module, x: Tensor, y: Tensor, spec: AttackSpec, *, space: Space, prepare: Prepare,
+    noise: Tensor | None = None, passes: Passes | None = None,
+) -> Ascent:  # fmt: skip
     """One run. x (n,C,H,W) and the input of `model` are in `space`; noise (n,C,H,W) uniform [0,1), None: start none.
 
     Progress is measured by the loss of the raw logits, also where the gradients' source scales them.

@@ -20,11 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from advgrad.attacks.passes import Passes
-from advgrad.attacks.peers import Attack, Counted, _library, _quietly, _square, within
-from advgrad.attacks.space import sample_noise
+from advgrad.attacks.peers import Attack, Counted, _apgd, _library, _quietly, _square, within
 from advgrad.config import AutoAttack
 from advgrad.config.training import Member
-from advgrad.draws import keyed_seed, seeded
+from advgrad.draws import keyed_seed
 from advgrad.errors import InputError
 
 TARGETS = 9  # classes at most that a targeted member aims at
@@ -32,16 +31,9 @@ DLR_CLASSES = 4  # that the targeted DLR loss compares
 
 
 def correct_after(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    settings: AutoAttack,
-    *,
-    seed: int,
-    index: np.ndarray,
-    batch: int,
+    model: nn.Module, x: Tensor, y: Tensor, settings: AutoAttack, *, seed: int, index: np.ndarray, batch: int,
     passes: Passes | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """(k,) bool on the CPU: which images are classified correctly, before the attack and after all its members.
 
     model: whole network on [0,1] pixels with frozen weights, in evaluation mode. x (k,C,H,W) float32 in [0,1] and
@@ -80,36 +72,16 @@ def _runs(member: Member, settings: AutoAttack, classes: int, seed: int) -> list
     ranks = range(2, min(TARGETS, classes - 1) + 2)  # 2: the class with the second highest logit
     match member:
         case "apgd-ce":
-            runs = [_apgd(library, settings.steps, eps, member_seed)]
+            runs = [_apgd(library, settings.steps, eps, member_seed, 0, "ce")]
         case "apgd-t":
             if classes < DLR_CLASSES:
                 raise InputError(f"autoattack: apgd-t needs a network of {DLR_CLASSES} classes or more, not {classes}")
-            runs = [_apgd(library, settings.steps, eps, member_seed, rank) for rank in ranks]
+            runs = [_apgd(library, settings.steps, eps, member_seed, rank, rank=rank) for rank in ranks]
         case "fab-t":
             runs = [_fab(library, settings.steps, eps, rank) for rank in ranks]
         case "square":
             runs = [_square(library, settings.queries, eps, member_seed, 0)]
     return [_quietly(run) for run in runs]
-
-
-def _apgd(library: ModuleType, steps: int, eps: float, seed: int, rank: int = 0) -> Attack:
-    """One start of APGD: on cross-entropy, or on the DLR loss towards the class of that rank."""
-    shared: dict[str, Any] = {"n_iter": steps, "norm": "Linf", "eps": eps, "rho": 0.75}
-
-    def attack(model: Counted, x: Tensor, y: Tensor, index: np.ndarray) -> Tensor:
-        if rank:
-            run = library.autopgd_base.APGDAttack_targeted(model, **shared, device=x.device)
-            with torch.no_grad():
-                run.y_target = model(x).sort(dim=1)[1][:, -rank]
-        else:
-            run = library.autopgd_base.APGDAttack(model, **shared, loss="ce", device=x.device)
-        run.init_hyperparam(x)
-        noise = sample_noise(seed, index, rank, (x.shape[1], x.shape[2], x.shape[3])).to(x.device)
-        start = x + eps * run.normalize(2 * noise - 1)
-        with seeded(seed, device=x.device):  # the library draws a start that is not used
-            return run.attack_single_run(x, y, x_init=start)[3]
-
-    return attack
 
 
 def _fab(library: ModuleType, steps: int, eps: float, rank: int) -> Attack:

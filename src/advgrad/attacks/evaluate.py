@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from advgrad.attacks.masking import masking
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.sources import first_beta, source
 from advgrad.attacks.target import Target, frozen, judged, pixel_target, place, select
@@ -18,7 +19,6 @@ from advgrad.config import AttackEntry, Evaluation, Network, Peer
 from advgrad.errors import InputError
 from advgrad.models.layers import memory_format
 
-HALVINGS = 5  # of Auto-PGD's steps, in the summary
 ProgressFn = Callable[[str, int, int], None]  # "ATTACK/GRADIENT", images done over all restarts, of how many
 
 
@@ -32,6 +32,7 @@ class Outcomes:
     #                                 PEER/LIBRARY -> (restarts, 1, k), of the first k images
     passes: dict[str, Passes]  # clean, beta1/SPACE, ATTACK/GRADIENT, PEER/LIBRARY -> cost
     beta1: dict[str, float]  # SPACE -> NJS's network-wide factor, where an attack needed it
+    masking: dict[str, float]  # of the attacked images before any attack: see attacks.masking
     failed: dict[str, list[int]] = field(default_factory=dict)  # PEER/LIBRARY -> images at which the library gave up
     halvings: dict[str, np.ndarray] = field(default_factory=dict)  # ATTACK/GRADIENT of Auto-PGD -> (n, H) int16, in
     #                                 restart 0: iterations before the 1st, 2nd, ... halving, -1 where it never came
@@ -148,19 +149,10 @@ def _peer(work: _Work, target: Target, clean: np.ndarray, peer_name: str, peer: 
 
 
 def evaluate(
-    model: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    evaluation: Evaluation,
-    network: Network,
-    *,
-    seed: int,
-    device: torch.device | str = "cpu",
-    progress: ProgressFn | None = None,
-    store: Store | None = None,
-    surrogate: nn.Module | None = None,
-    surrogate_network: Network | None = None,
-) -> Outcomes:
+    model: nn.Module, images: Tensor, labels: Tensor, evaluation: Evaluation, network: Network, *, seed: int,
+    device: torch.device | str = "cpu", progress: ProgressFn | None = None, store: Store | None = None,
+    surrogate: nn.Module | None = None, surrogate_network: Network | None = None,
+) -> Outcomes:  # fmt: skip
     """Every attack of `evaluation` on the model, with frozen weights and in evaluation mode.
 
     model: whole network on [0,1] pixels, with `.normalise` and `.core`; moved to `device`. images (N,C,H,W) uint8 and
@@ -191,6 +183,7 @@ def evaluate(
         kept, classified = select(model, images, labels, evaluation, partial.passes["clean"])
         clean = classified.to(torch.uint8).numpy()
         target = pixel_target(attacked, images, labels, kept, seed=seed, batch=evaluation.batch)
+        signs = masking(attacked, target.images, target.labels, divisor=evaluation.divisor)
         for attack, entry in evaluation.attacks.items():
             placed = place(attacked, target, entry.spec)
             _attack(work, placed if surrogate is None else judged(placed, model), attack, entry)
@@ -198,18 +191,9 @@ def evaluate(
             _peer(work, target, clean, name, peer)
     correct = {name: np.stack(rows) for name, rows in partial.correct.items()}
     return Outcomes(
-        index=kept.numpy(), clean=clean, correct=correct, passes=partial.passes, beta1=partial.beta1,
+        index=kept.numpy(), clean=clean, correct=correct, passes=partial.passes, beta1=partial.beta1, masking=signs,
         failed=partial.failed, halvings=partial.halvings,
     )  # fmt: skip
-
-
-def _halvings(array: np.ndarray) -> dict[str, Any]:
-    """For the first HALVINGS of (n, H): mean iterations before it, over the images that had it, and their number."""
-    columns = [column[column >= 0] for column in array.T[:HALVINGS]]
-    return {
-        f"{number}": {"mean": float(column.mean()) if len(column) else None, "images": len(column)}
-        for number, column in enumerate(columns, start=1)
-    }
 
 
 def _rates(outcomes: Outcomes, evaluation: Evaluation, name: str) -> dict[str, Any]:
@@ -225,8 +209,6 @@ def _rates(outcomes: Outcomes, evaluation: Evaluation, name: str) -> dict[str, A
         "restarts": len(correct),
         "accuracy": {f"after_{step}": rate for step, rate in zip(steps, rates, strict=True)},
     }
-    if name in outcomes.halvings:
-        result["halvings"] = _halvings(outcomes.halvings[name])
     return result if peer is None else {**result, "images": correct.shape[2], "failed": len(outcomes.failed[name])}
 
 
@@ -243,6 +225,7 @@ def summary(outcomes: Outcomes, evaluation: Evaluation) -> dict[str, Any]:
         "images": len(outcomes.index),
         "clean": float(outcomes.clean.mean()) if len(outcomes.clean) else None,
         "beta1": outcomes.beta1,
+        "masking": outcomes.masking,
         "passes": {name: asdict(passes) for name, passes in outcomes.passes.items()},
         "runs": {name: _rates(outcomes, evaluation, name) for name in outcomes.correct},
     }

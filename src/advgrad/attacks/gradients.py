@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from advgrad.attacks.jacobian import CHUNK, logits_gram
-from advgrad.attacks.losses import LossFn, cross_entropy, widened
+from advgrad.attacks.losses import LossFn, cross_entropy, log_odds, widened
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.scaling import hns_beta, njs_logits, prop1_logits
 from advgrad.config import AttackSpec
@@ -22,14 +22,9 @@ Scale = Callable[[Tensor], Tensor]  # raw logits -> logits of the loss
 
 
 def _source(
-    model: nn.Module,
-    y: Tensor,
-    passes: Passes,
-    divisor: int,
-    loss: LossFn,
-    scale: Scale = lambda logits: logits,
+    model: nn.Module, y: Tensor, passes: Passes, divisor: int, loss: LossFn, scale: Scale = lambda logits: logits,
     backward: Callable[[], AbstractContextManager[object]] = nullcontext,
-) -> GradientFn:
+) -> GradientFn:  # fmt: skip
     """Gradient of the loss of scaled logits with respect to the input; `backward` is entered around both passes."""
 
     def gradient(point: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,6 +43,17 @@ def plain(divisor: int, *, loss: LossFn = cross_entropy) -> Prepare:
 
     def prepare(model: nn.Module, x: Tensor, x_start: Tensor, y: Tensor, passes: Passes) -> GradientFn:
         return _source(model, y, passes, divisor, loss)
+
+    return prepare
+
+
+def exact(divisor: int, temperature: float = 1.0) -> Prepare:
+    """Cross-entropy's gradient, of logits times the temperature, but for a positive factor of each image; nothing of it
+    rounds away: see `losses.log_odds`.
+    """
+
+    def prepare(model: nn.Module, x: Tensor, x_start: Tensor, y: Tensor, passes: Passes) -> GradientFn:
+        return _source(model, y, passes, divisor, log_odds, lambda logits: logits * temperature)
 
     return prepare
 
@@ -71,14 +77,9 @@ def prop1(divisor: int, *, rho: float = 0.01, loss: LossFn = cross_entropy) -> P
 
 
 def hns(
-    divisor: int,
-    *,
-    beta_at: Literal["start", "clean"] = "start",
-    points: int = 100,
-    rho_low: float = 0.01,
-    rho_high: float = 1e-72,
-    loss: LossFn = cross_entropy,
-) -> Prepare:
+    divisor: int, *, beta_at: Literal["start", "clean"] = "start", points: int = 100, rho_low: float = 0.01,
+    rho_high: float = 1e-72, loss: LossFn = cross_entropy,
+) -> Prepare:  # fmt: skip
     """Hessian norm scaling: one beta per image, found once at the start or at the clean image."""
 
     def prepare(model: nn.Module, x: Tensor, x_start: Tensor, y: Tensor, passes: Passes) -> GradientFn:

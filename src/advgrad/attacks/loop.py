@@ -22,16 +22,9 @@ class Iterate(NamedTuple):
 
 
 def iterates(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    spec: AttackSpec,
-    *,
-    space: Space,
-    prepare: Prepare,
-    noise: Tensor | None = None,
-    passes: Passes | None = None,
-) -> Iterator[Iterate]:
+    model: nn.Module, x: Tensor, y: Tensor, spec: AttackSpec, *, space: Space, prepare: Prepare,
+    noise: Tensor | None = None, passes: Passes | None = None,
+) -> Iterator[Iterate]:  # fmt: skip
     """The iterate at each mark of spec.steps, one run for all of them.
 
     x (n,C,H,W) and the input of `model` are in `space`; noise (n,C,H,W) uniform [0,1), None only for start: none.
@@ -58,16 +51,9 @@ def iterates(
 
 
 def perturb(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    spec: AttackSpec,
-    *,
-    space: Space,
-    prepare: Prepare,
-    noise: Tensor | None = None,
-    passes: Passes | None = None,
-) -> Tensor:
+    model: nn.Module, x: Tensor, y: Tensor, spec: AttackSpec, *, space: Space, prepare: Prepare,
+    noise: Tensor | None = None, passes: Passes | None = None,
+) -> Tensor:  # fmt: skip
     """The last iterate (n,C,H,W), detached."""
     run = iterates(model, x, y, spec, space=space, prepare=prepare, noise=noise, passes=passes)
     *_, last = run

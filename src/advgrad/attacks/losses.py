@@ -47,9 +47,33 @@ def dlr(logits: Tensor, y: Tensor, divisor: int) -> Tensor:
     return -_ratios(logits, y).sum() / divisor
 
 
+def _others(logits: Tensor, y: Tensor) -> Tensor:
+    """logits (n,d) with -inf in place of the label's."""
+    return logits.scatter(1, y[:, None], -torch.inf)
+
+
+def log_odds(logits: Tensor, y: Tensor, divisor: int) -> Tensor:
+    """Scalar: log((1 - p_y) / p_y), the log-sum-exp of the other logits minus the label's, summed and divided like CE.
+
+    Its gradient at the logits is cross-entropy's, p - y, divided by each image's 1 - p_y: the label's entry is -1, and
+    nothing is lost where 1 - p_y rounds to 0 in float32.
+    """
+    return (_others(logits, y).logsumexp(1) - logits.gather(1, y[:, None])[:, 0]).sum() / divisor
+
+
+def _margins(logits: Tensor, y: Tensor) -> Tensor:
+    """(n,) largest other logit minus the label's (Carlini and Wagner 2017, f_6)."""
+    return _others(logits, y).amax(1) - logits.gather(1, y[:, None])[:, 0]
+
+
+def margin(logits: Tensor, y: Tensor, divisor: int) -> Tensor:
+    """Scalar: the largest other logit minus the label's, summed and divided like CE."""
+    return _margins(logits, y).sum() / divisor
+
+
 def loss_of(spec: AttackSpec) -> LossFn:
     """The loss of an attack, on logits times its temperature."""
-    loss, temperature = (dlr if spec.loss == "dlr" else cross_entropy), spec.temperature
+    loss, temperature = {"ce": cross_entropy, "dlr": dlr, "margin": margin}[spec.loss], spec.temperature
     if temperature == 1:
         return loss
     return lambda logits, y, divisor: loss(logits * temperature, y, divisor)
@@ -60,6 +84,8 @@ def losses_of(spec: AttackSpec) -> LossesFn:
 
     def losses(logits: Tensor, y: Tensor) -> Tensor:
         logits = logits * spec.temperature
-        return -_ratios(logits, y) if spec.loss == "dlr" else F.cross_entropy(logits, y, reduction="none")
+        if spec.loss == "ce":
+            return F.cross_entropy(logits, y, reduction="none")
+        return _margins(logits, y) if spec.loss == "margin" else -_ratios(logits, y)
 
     return losses

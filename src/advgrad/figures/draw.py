@@ -24,20 +24,11 @@ DASHES = ("-", "--", "-.", ":")
 DENSE = 25  # more points than this in a series: a line without markers
 STYLE: dict[str, Any] = {
     "svg.hashsalt": "advgrad",  # ids of clip paths and markers, else random
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#dddddd",
-    "grid.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
+    "svg.fonttype": "none", "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 9,
+    "axes.titlesize": 10, "axes.grid": True, "axes.axisbelow": True, "axes.spines.top": False,
+    "axes.spines.right": False, "grid.color": "#dddddd", "grid.linewidth": 0.6, "legend.frameon": False,
     "legend.fontsize": 8,
-}
+}  # fmt: skip
 WIDTH, HEIGHT = 4.2, 3.6  # of one panel, inches
 ABREAST = 3  # panels in a row at most
 LINE = 0.17  # height of a line of text, inches

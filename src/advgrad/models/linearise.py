@@ -48,7 +48,8 @@ def activations(model: nn.Module, prefixes: tuple[str, ...]) -> dict[str, nn.Mod
     A prefix is one or more whole components of a name: `layer4` covers `layer4.0.act1`, not `layer40.act1`.
     Raises InputError for a prefix without activations.
     """
-    named = ((name.removeprefix("core."), module) for name, module in model.named_modules())
+    modules = model.named_modules(remove_duplicate=False)  # one that has several names may be asked for by any
+    named = ((name.removeprefix("core."), module) for name, module in modules)
     known = {name: module for name, module in named if isinstance(module, ACTIVATIONS)}
     chosen: dict[str, nn.Module] = {}
     for prefix in prefixes:
@@ -59,25 +60,6 @@ def activations(model: nn.Module, prefixes: tuple[str, ...]) -> dict[str, nn.Mod
             raise InputError(f"linearised: no activation under {prefix!r}; the network has activations in: {tops}")
         chosen |= matches
     return chosen
-
-
-def activations_from(model: nn.Module, from_: str) -> dict[str, nn.Module]:
-    """Activation modules in the module named `from_` and in those registered after it, under all of their names.
-
-    A leading `core.` may be left out. Raises InputError for an unknown name or if no activation is left from there on.
-    """
-    order = dict(list(model.named_modules(remove_duplicate=False))[1:])
-    names, wanted = list(order), from_ if from_ in order else f"core.{from_}"
-    known = [name for name, module in order.items() if isinstance(module, ACTIVATIONS)]
-    if not known:
-        raise InputError("linearize: the network has no activation modules")
-    allowed = names[: names.index(known[-1]) + 1]
-    if wanted not in allowed:
-        what = f"no activation in {from_!r} or after it" if wanted in order else f"no module {from_!r}"
-        tops = dict.fromkeys(name.removeprefix("core.").split(".")[0] for name in allowed if name != "core")
-        last = known[-1].removeprefix("core.")
-        raise InputError(f"linearize: {what}; allowed: what lies in {', '.join(tops)}, up to {last}")
-    return {name: order[name] for name in names[names.index(wanted) :] if name in known}
 
 
 @contextmanager
@@ -104,22 +86,10 @@ def _passing(modules: Iterable[nn.Module]) -> Iterator[None]:
 def linearised(model: nn.Module, prefixes: tuple[str, ...]) -> Iterator[None]:
     """Inside, the activations under the prefixes have identity as their gradient; their forward does not change.
 
-    May be nested, and left in any order. In-place modules work too.
+    Any torch module: the activations are ReLU, ReLU6, SiLU, GELU and Hardtanh modules; those called as functions are no
+    modules and stay as they are. One that runs several times in a forward pass is linear in all of its runs. May be
+    nested, and left in any order. In-place modules work too. InputError for a prefix without activations.
     Source: LinBP (Guo et al. 2020; arXiv 2112.11018), without rescaling of residual branches.
     """
     with _passing(activations(model, prefixes).values()):
-        yield
-
-
-@contextmanager
-def linearize(model: nn.Module, from_: str) -> Iterator[None]:
-    """`linearised` for any torch module: inside, every activation from the module named `from_` on.
-
-    Those are the ReLU, ReLU6, SiLU, GELU and Hardtanh modules in it and registered after it: in the order of
-    `model.named_modules()`, which is that of execution in networks that register their layers as they use them, such as
-    torchvision's. Activations called as functions are no modules and stay as they are. A module that runs several
-    times in a forward pass is linear in all of its runs or in none: also in those before `from_`, if it is registered
-    (under any of its names) in `from_` or later. Raises InputError as `activations_from`.
-    """
-    with _passing(activations_from(model, from_).values()):
         yield

@@ -185,6 +185,10 @@ def estimate(source: Source, facts: Facts) -> Estimate:
             return _timed(facts, source)
         if source.metric in RECORDED:
             return _recorded(facts.records[model], source)
+        if source.metric == "masking":
+            record = facts.records[model]
+            tree = Tree(record.file, record.summary.masking)
+            return Estimate(value=source.times * number(tree, source.value or ""), n=len(record.clean))
         if source.metric == "value":
             return _analysed(facts.analyses[model], source)
         if source.metric == "parameter":

@@ -36,6 +36,7 @@ class Summary(BaseModel):
 
     model: str = ""  # whose weights were attacked; "": those of the file's name
     training: WeightsOrigin = WeightsOrigin()
+    masking: dict[str, float] = {}  # see attacks.masking
     runs: dict[str, AttackRun]  # by ATTACK/GRADIENT
 
 

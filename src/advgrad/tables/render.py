@@ -1,6 +1,6 @@
 r"""Tables as CSV (our values), Markdown and LaTeX (ours beside the paper's), and what all of them make together.
 
-Same cells, same bytes. tables.tex \inputs every table: run `pdflatex tables.tex` in reports/SCALE, twice for the list.
+Same cells, same bytes. tables.tex \inputs every table: run `pdflatex tables.tex` in reports/SCALE.
 """
 
 import json
@@ -10,7 +10,6 @@ from typing import Any
 
 import pandas as pd
 
-from advgrad.config import load_paper
 from advgrad.files import read_json, write_text
 from advgrad.markdown import plain, table
 from advgrad.tables.build import metrics, remarks
@@ -52,18 +51,14 @@ FITTED = (
     r"\providecommand{\fitted}[1]{\sbox0{#1}\ifdim\wd0>\linewidth\sbox0{\resizebox{\linewidth}{!}{\usebox0}}\fi"
     r"\ifdim\dimexpr\ht0+\dp0>.7\textheight\resizebox*{!}{.7\textheight}{\usebox0}\else\usebox0\fi}"
 )
-HEAD = r"""% every table of this folder: `pdflatex tables.tex` here, twice for the list of tables
+HEAD = r"""% every table of this folder: `pdflatex tables.tex` here
 \documentclass[10pt]{article}
-\usepackage[a4paper,landscape,margin=16mm,includefoot]{geometry}
+\usepackage[a4paper,landscape,margin=16mm]{geometry}
 \usepackage[T1]{fontenc}
-\usepackage{lmodern}
 \usepackage{booktabs,float,graphicx}
-\usepackage[font=scriptsize,labelformat=empty,skip=6pt,width=220mm]{caption}
-\usepackage[hidelinks]{hyperref}
+\usepackage[font=scriptsize,labelformat=empty]{caption}
 \floatplacement{table}{H}
-\setcounter{secnumdepth}{0}
 \begin{document}
-\renewcommand{\numberline}[1]{} % a title has the paper's own number in it
 """
 
 
@@ -137,18 +132,15 @@ def group_files(specs: Sequence[Spec], cells: pd.DataFrame, facts: Facts) -> dic
     return files
 
 
-def document(specs: Sequence[Spec], scale: str, root: Path = Path()) -> str:
+def document(specs: Sequence[Spec], scale: str) -> str:
     r"""The LaTeX document; it needs tables/GROUP/NAME.tex, and no package outside TeX Live's recommended ones. specs:
     in their order; companions come last. Tables stand where they are named; floats would pass the headings.
     """
-    lines = [rf"\section*{{Tables at scale {tex(scale)}}}", r"\listoftables"]
+    lines = [rf"\section*{{Tables at scale {tex(scale)}}}"]
     for companion in (False, True):
         for paper in dict.fromkeys(spec.paper for spec in specs):
-            about = load_paper(paper, None, root).about
-            title = f"{about.name}: {about.title} (arXiv {about.arxiv})"
-            title = tex(f"{about.name}, companions" if companion else title)
             part = [spec for spec in specs if spec.paper == paper and isinstance(spec.table, str) == companion]
-            lines += [r"\clearpage", rf"\section{{{title}}}", rf"\addcontentsline{{lot}}{{section}}{{{title}}}"]
+            lines += [r"\clearpage", rf"\section*{{{tex(paper + ', companions' * companion)}}}"]
             lines += [rf"\input{{tables/{spec.group}/{spec.name}.tex}}" for spec in part]
     return HEAD + "\n".join([*lines, r"\end{document}"]) + "\n"
 
@@ -202,10 +194,10 @@ def summary_md(
     return "\n\n".join(texts) + "\n"
 
 
-def write_together(results: Path, specs: Path, scale: str, root: Path = Path()) -> list[Path]:
+def write_together(results: Path, specs: Path, scale: str) -> list[Path]:
     """What all tables make together, from results/tables and results/claims; the files that it wrote. cells.csv (the
     papers' tables), companions.csv (ours), cells.parquet (both), tables.tex, summary.md, summary.json. results:
-    reports/SCALE, beside reports/quick; specs: reports/specs; root: folder with params/. InputError: a file is
+    reports/SCALE, beside reports/quick; specs: reports/specs. InputError: a file is
     missing or broken.
     """
     known = load_specs(specs / "tables")
@@ -221,7 +213,7 @@ def write_together(results: Path, specs: Path, scale: str, root: Path = Path()) 
     contents = {
         "cells.csv": cells_csv(cells.loc[numbered]),
         "companions.csv": cells_csv(cells.loc[~numbered]),
-        "tables.tex": document(known, scale, root),
+        "tables.tex": document(known, scale),
         "summary.md": summary_md(known, counts, claims, scale),
         "summary.json": json.dumps(counts, indent=2) + "\n",
     }

@@ -12,7 +12,7 @@ from advgrad.errors import InputError
 
 Metric = Literal[
     "accuracy", "success", "clean", "halving", "value", "parameter", "trained", "spared", "minutes", "saved", "pace",
-    "memory", "seconds",
+    "memory", "seconds", "masking",
 ]  # fmt: skip
 Until = Literal["end", "stop"]
 NEEDS: dict[Metric, tuple[str, ...]] = {
@@ -20,6 +20,7 @@ NEEDS: dict[Metric, tuple[str, ...]] = {
     "halving": ("model", "outcome", "place"), "value": ("model", "value"), "parameter": ("key",),
     "trained": ("model", "value"), "spared": ("model", "value", "baseline"), "minutes": ("model",),
     "saved": ("model", "baseline"), "pace": ("model",), "memory": ("model",), "seconds": ("model", "outcome"),
+    "masking": ("model", "value"),
 }  # fmt: skip
 RECORDED: tuple[Metric, ...] = ("accuracy", "success", "clean", "halving")  # read outcomes
 TIMED: tuple[Metric, ...] = ("minutes", "saved", "pace", "memory", "seconds")  # read reports/measured.json
@@ -56,11 +57,12 @@ class Source(Schema):
     mark: PositiveInt | None = None  # ... after this many steps
     place: PositiveInt | None = None  # halving: iterations before the step was halved for the 1st, 2nd ... time
     marks: tuple[PositiveInt, ...] = ()  # all step counts the paper's attack records; empty: only `mark`
-    # value: dotted path in the analysis, its first key the group with n; trained and spared: in the training
+    # value: dotted path in the analysis, its first key the group with n; trained and spared: in the training; masking:
+    # one of what the attack stage measures of the clean images (attacks.masking)
     value: str | None = None
     # trained: path of the number that it is divided by; spared: path of the baseline's number, if it is another
     against: str | None = None
-    times: PositiveFloat = 1.0  # value, trained, pace and seconds: factor on it and on its interval
+    times: PositiveFloat = 1.0  # value, masking, trained, pace and seconds: factor on it and on its interval
     key: str | None = None  # parameter: dotted path in params/PAPER.yaml, before any scale
     baseline: str | None = None  # saved and spared: the model whose whole training is 100 %
     until: Until = "end"  # minutes and saved; stop: of the model's training, up to where early stopping ends it
@@ -202,7 +204,7 @@ def reads(*specs: Spec) -> dict[str, list[str]]:
         return sorted({name for source in asked for key in keys if (name := getattr(source, key))})
 
     return {
-        "outcomes": names(RECORDED, "model"), "analyses": names(("value",), "model"),
+        "outcomes": names((*RECORDED, "masking"), "model"), "analyses": names(("value",), "model"),
         "trainings": sorted({*names(TRAINED, "model"), *names(AGAINST, "baseline")}),
         "parameters": names(("parameter",), "key"), "measured": names(TIMED, "model"),
     }  # fmt: skip

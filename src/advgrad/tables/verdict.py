@@ -55,13 +55,9 @@ def compare(
 
 
 def verdict(
-    ours: Estimate,
-    paper_value: float | None,
-    source: Source,
-    judge: bool,
-    network: CellNetwork,
+    ours: Estimate, paper_value: float | None, source: Source, judge: bool, network: CellNetwork,
     towards: Verdict | None,
-) -> Verdict:
+) -> Verdict:  # fmt: skip
     """judge: whether the scale's values are held against the paper's; towards: what `direction` says. Parameters are no
     results, but checked at every scale. Another machine's seconds and what is not full are never judged; of a narrower
     network, or one of less than FULL of the paper's training, only the direction.

@@ -71,7 +71,7 @@ def stage(source: Source, file: PaperFile) -> str:
     if source.reason is not None or source.metric == "parameter":
         return "" if source.reason is not None else f"parameter {source.key}"
     learnt = source.metric in (*TIMED, *TRAINED) and source.metric != "seconds"
-    sections = ATTACKED if source.metric in RECORDED else {"models": "train"} if learnt else ANALYSED
+    sections = ATTACKED if source.metric in (*RECORDED, "masking") else {"models": "train"} if learnt else ANALYSED
     names = dict.fromkeys([source.model or "", (source.metric in AGAINST and source.baseline) or source.model or ""])
     stages = []
     for name in names:

@@ -59,16 +59,9 @@ def gradient_source(adversary: Adversary, divisor: int, linearised: tuple[str, .
 
 
 def adversarial(
-    model: nn.Module,
-    x: Tensor,
-    y: Tensor,
-    adversary: Adversary,
-    *,
-    divisor: int,
-    noise: Tensor | None,
-    passes: Passes,
+    model: nn.Module, x: Tensor, y: Tensor, adversary: Adversary, *, divisor: int, noise: Tensor | None, passes: Passes,
     linearised: tuple[str, ...] = (),
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """Adversarial images (n,C,H,W) for x in [0,1]; noise (n,C,H,W) uniform [0,1), None for start: none.
 
     linearised: as the network's parameters name them, for an adversary with `linbp`.

@@ -63,16 +63,9 @@ def recipe(training: Training, variant: Variant) -> Training:
 
 
 def compare(
-    run: CurvesRun,
-    train_data: Data,
-    test_data: Data,
-    *,
-    device: torch.device | str,
-    folder: Path,
-    key: str,
-    every: float = EVERY,
-    report: Report = lambda variant, epoch, row: None,
-) -> Compared:
+    run: CurvesRun, train_data: Data, test_data: Data, *, device: torch.device | str, folder: Path, key: str,
+    every: float = EVERY, report: Report = lambda variant, epoch, row: None,
+) -> Compared:  # fmt: skip
     """Train every variant, one after the other. train_data, test_data: the data set's, uint8 (n,H,W,C).
 
     Curves of finished variants are saved in `folder`, and the state of the present one below it (the caller removes

@@ -29,20 +29,11 @@ Observe = Callable[[Normalised, int], dict[str, float]]  # model after an epoch,
 
 
 def train(
-    training: config.Training,
-    network: config.Network,
-    model: Normalised,
-    train_data: Data,
-    validation_data: Data | None,
-    *,
-    seed: int,
-    device: torch.device | str,
-    checkpoint: Path,
-    key: str,
-    checkpoint_every: float = EVERY,
-    observe: Observe = lambda model, epoch: {},
+    training: config.Training, network: config.Network, model: Normalised, train_data: Data,
+    validation_data: Data | None, *, seed: int, device: torch.device | str, checkpoint: Path, key: str,
+    checkpoint_every: float = EVERY, observe: Observe = lambda model, epoch: {},
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
-) -> Trained:
+) -> Trained:  # fmt: skip
     """Train `model` in place. validation_data may be None if `training.validation` is 0.
 
     The state after an epoch is kept in `checkpoint` (the caller removes it) once `checkpoint_every` seconds have

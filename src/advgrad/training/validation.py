@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from advgrad import config
+from advgrad.attacks.masking import masking
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.target import frozen
 from advgrad.data.batches import to_device
@@ -12,7 +13,7 @@ from advgrad.draws import generator
 from advgrad.errors import InputError
 from advgrad.models.layers import Normalised
 from advgrad.training.adversaries import adversarial, for_validation, start_noise
-from advgrad.training.metrics import gaps, measure, recalibrated
+from advgrad.training.metrics import measure, recalibrated
 from advgrad.training.probe import under_pgd
 
 Data = tuple[np.ndarray, np.ndarray]  # images (n,H,W,C) uint8, labels (n,) uint8
@@ -63,11 +64,10 @@ def validate(
             for name, spec in monitor.attacks.items():
                 row[f"{name}_accuracy"] = under_pgd(model, images[first], labels[first], spec, seed)
             if monitor.gaps:
-                row |= gaps(model, images[first], labels[first], divisor=training.batch)
+                row |= masking(model, images[first], labels[first], divisor=training.batch)
         if monitor.recalibrate:
-            with recalibrated(model, train_images.split(training.batch)[: monitor.recalibrate]):
-                name = "recalibrated"
-                row |= measure(model, images[first], labels[first], batch=training.batch, prefix=name)
+            again = recalibrated(model, train_images.split(training.batch)[: monitor.recalibrate])
+            row |= measure(again, images[first], labels[first], batch=training.batch, prefix="recalibrated")
     if training.adversary is None or training.select != "best":
         return row
     adversary = for_validation(training.adversary)
