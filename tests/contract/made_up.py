@@ -64,7 +64,8 @@ def write_outcomes(file: PaperFile, name: str, folder: Path) -> None:
                 halvings = np.array([22, 40, 60, 80], np.int16) - 2 * (gradient == "linbp")
                 arrays[f"halvings/{attack}/{gradient}"] = np.tile(halvings.astype(np.int16), (IMAGES, 1))
     write_arrays(folder / f"{name}.safetensors", arrays)
-    write_json(folder / f"{name}.json", {"runs": runs})
+    signs = dict.fromkeys(("gap_median", "gap_over_17", "gap_over_100", "zero_gradient"), 0.5)
+    write_json(folder / f"{name}.json", {"runs": runs, "masking": signs})
 
 
 def write_training(file: PaperFile, name: str, folder: Path) -> None:

@@ -10,7 +10,8 @@ from advgrad.simulation import summary
 from advgrad.training import curves as curve_values
 from tests.contract.made_up import SCALES, attack_of, figure, figures, paper, sources
 
-BNN = [f"attack-bnn-{name}" for name in ("1", "2", "3", "4", "5", "mnist-1", "mnist-3", "mnist-4", "mnist-5")]
+NAMES = ("1", "2", "3", "4", "5", "mnist-1", "mnist-3", "mnist-4", "mnist-5", "mnist-masking")
+BNN = [f"attack-bnn-{name}" for name in NAMES]
 LINBP = [f"linbp-{number}" for number in range(1, 13)]
 PANELS = (2, 2, 3, 2, 4, 4, 6, 6, 6, 6, 2, 2)  # of LinBP's figures: the paper's, and Figures 1 and 3 one of ours
 

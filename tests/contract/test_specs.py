@@ -24,9 +24,13 @@ KEY_COLUMNS = {"linbp-1": 3, "linbp-2": 2, "gaat-2": 3, "gaat-3": 2, "gaat-4": 2
     f"attack-bnn-{table}": 2 for table in (2, 3, 6, 13)
 }  # all others have one, but attack-bnn-7
 NAMES = [f"{paper}-{table}" for paper, count in TABLES.items() for table in range(1, count + 1)]
-COMPANIONS = [f"attack-bnn-{name}" for name in ("apgd", "l2", "mnist", "mnist-12", "mnist-13", "mnist-14", "passes")]
-COMPANIONS += [f"linbp-{name}" for name in ("1-readings", "adversarial", "mnist", "simulations", "text", "training")]
-OURS = ("3-passes", "3-variants", "best", "controls", "cost", "mnist", "residual", "seconds", "text")
+COMPANIONS = [
+    f"attack-bnn-{name}" for name in ("apgd", "l2", "masking", "mnist", "mnist-12", "mnist-13", "mnist-14", "passes")
+]
+COMPANIONS += [
+    f"linbp-{name}" for name in ("1-readings", "adversarial", "masking", "mnist", "simulations", "text", "training")
+]
+OURS = ("3-passes", "3-variants", "best", "controls", "cost", "masking", "mnist", "residual", "seconds", "text")
 COMPANIONS += [f"gaat-{name}" for name in OURS]
 REASONS = {  # of companions' cells that are none
     "linbp-simulations": {"all of its 100 steps are early"},
@@ -185,6 +189,7 @@ def entry(source: Source, made: Evaluation) -> AttackEntry:
 def test_an_attack_that_is_named_after_a_parameter_has_it():
     """Specs take it at its word: pgd_rho_1e-05, pgd_radius_4, pgd_step_0.25, eps-16, and pgd-0.15 of [0,1]."""
     fields = {"pgd_rho": "rho", "pgd_prop1": "rho", "pgd_radius": "eps", "pgd_step": "step", "eps": "eps", "pgd": "eps"}
+    fields |= {"pgd_c": "temperature"}
     name, checked = rf"({'|'.join(fields)})[_-]((?<=pgd.)0[.]\d+|(?<!pgd.)[\d.]+(e-\d+)?)", 0
     for paper in papers(ROOT):
         for evaluation in load_paper(paper, root=ROOT).evaluations.values():

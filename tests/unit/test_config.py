@@ -41,7 +41,7 @@ def change(file: Path, old: str, new: str) -> None:
          "recipes.std.precision: .*'float32', 'tf32' or 'bf16', not 'fp16'"),
         ("params/gaat.yaml", "length: 200", "length: long", "recipes.std.length: .* number.*, not 'long'"),
         ("params/gaat.yaml", "pgd: {eps: 8, step: 1, steps: [10]}", "pgd: {eps: 8, step: 1, steps: [10], method: apgd}",
-         "recipes.rat.stopping: .*must be method pgd in space pixel, not apgd in pixel"),
+         "recipes.rat.stopping: .*must be method pgd in float32 in space pixel, not apgd float32 pixel"),
         ("params/gaat.yaml", "model: gaat-vgg16-rat, weights: best}", "model: gaat-vgg16-std, weights: best}",
          "further.gaat-vgg16-rat-best: another recipe than gaat-vgg16-std has: std"),
         ("params/gaat.yaml", "recipe: rat-mnist, evaluation", "recipe: std, evaluation",

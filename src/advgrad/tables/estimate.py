@@ -187,8 +187,10 @@ def estimate(source: Source, facts: Facts) -> Estimate:
             return _recorded(facts.records[model], source)
         if source.metric == "masking":
             record = facts.records[model]
-            tree = Tree(record.file, record.summary.masking)
-            return Estimate(value=source.times * number(tree, source.value or ""), n=len(record.clean))
+            if len(record.clean) == 0:
+                raise _Unknown("no image to look at")
+            signs = Tree(record.file, record.summary.masking)
+            return Estimate(value=source.times * number(signs, source.value or ""), n=len(record.clean))
         if source.metric == "value":
             return _analysed(facts.analyses[model], source)
         if source.metric == "parameter":
