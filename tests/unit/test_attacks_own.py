@@ -41,6 +41,14 @@ def test_a_scaled_network_masks_plain_gradients_and_not_the_exact_ones():
         assert (result.x_adv - X).abs().max() <= 0.4 + 1e-6 and result.x_adv.min() >= 0 and result.x_adv.max() <= 1
 
 
+@pytest.mark.parametrize("name", ["njs", "hns"])
+def test_what_pgd_plus_plus_does_is_the_same_whatever_the_scale_of_the_logits(name: str):
+    """By construction: beta is in units of 1 / the logits. But for signs of entries that are next to 0."""
+    y = network().eval()(X).argmax(1)
+    first, second = (pgd(network(scale), X, y, eps=0.1, gradient=name).x_adv for scale in (1.0, 1e4))
+    assert ((first - second).abs() < 1e-5).double().mean() > 0.99
+
+
 def test_the_network_is_as_before():
     """In train mode with dropout: attacked in evaluation mode; modes, also of single layers, and weights are kept."""
     model = network(dropout=0.9).train()
