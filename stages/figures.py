@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from advgrad import stage
+from advgrad.config import load_scale
 from advgrad.figures.draw import draw
 from advgrad.figures.points import build_figure, inputs, points_csv
 from advgrad.figures.spec import load_figure
@@ -13,7 +14,8 @@ def figures(paper: str) -> None:
     settings = stage.settings()
     results, files = Path("reports", settings.scale), sorted(Path("reports/specs/figures", paper).glob("*.yaml"))
     specs = [load_figure(file) for file in files]
-    reads = sorted({file for spec in specs for file in inputs(spec, results)})
+    partial = load_scale(settings.scale).partial
+    reads = sorted({file for spec in specs for file in inputs(spec, results, partial=partial)})
     params = {"paper": paper, "scale": settings.scale}
     with stage.tracked("figures", paper, settings, params=params, inputs=[*files, *reads], paper=paper) as run:
         shown = []

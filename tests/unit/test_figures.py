@@ -143,5 +143,14 @@ def test_a_file_that_is_missing_or_none(site: Path, path: str, text: str | None,
     if text is not None:
         (site / path).write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=says) as error:
+        inputs(figure(site), site)
         build_figure(figure(site), site)
     assert "\n" not in str(error.value)
+
+
+def test_what_a_partial_scale_has_not_made_yet_is_a_reason(site: Path):
+    for path in ("analyses/attack-bnn/walk.csv", "trainings/attack-bnn/mnist/rat.csv"):
+        (site / path).unlink()
+    points = build_figure(figure(site), site)
+    assert list(points.loc[points.y.isna(), "reason"]).count("not trained yet at this scale") >= 2
+    assert {file.name for file in inputs(figure(site), site, partial=True)}.isdisjoint({"walk.csv", "rat.csv"})

@@ -169,7 +169,22 @@ def test_missing_and_broken_files_are_named(site: Path, file: str, says: str):
         build(site)
     (site / file).unlink()
     with pytest.raises(InputError, match=says):
+        inputs(load_specs(site / "gaat"), site / "quick")
         build(site)
+
+
+def test_what_a_partial_scale_has_not_made_yet_is_a_reason(site: Path):
+    specs, gone = (
+        load_specs(site / "gaat"),
+        [f"outcomes/gaat/cifar10/{GAAT}.json", f"trainings/gaat/cifar10/{GAAT}.json"],
+    )
+    for name in [*gone, f"outcomes/gaat/cifar10/{GAAT}.safetensors", f"analyses/gaat/{RAT}.json"]:
+        (site / "quick" / name).unlink()
+    assert {file.stem for file in inputs(specs, site / "quick", partial=True)} == {RAT}
+    seen = shown(build(site))
+    for at in (("R_18 / GAAT", "nat"), ("R_18 / GAAT", "saved"), ("R_18 / RAT", "range")):
+        assert seen[at] == ("—", "not run", "not trained yet at this scale")
+    assert seen["R_18 / RAT", "nat"] == ("80.00", "agrees", "")
 
 
 @pytest.mark.parametrize(

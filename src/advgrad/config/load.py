@@ -48,10 +48,11 @@ def load_scale(name: str, root: Path = Path()) -> ScaleFile:
     if not file.is_file():
         raise InputError(f"params.yaml: scale: no scale {name!r}; known: {', '.join(scales(root))}")
     raw, known = load_yaml(file), papers(root)
-    sections = {key: raw[key] for key in raw if key not in ("about", "judge")}
+    own = {key: raw[key] for key in ("about", "judge", "partial") if key in raw}
+    sections = {key: raw[key] for key in raw if key not in own}
     if unknown := [key for key in sections if key not in known]:
-        raise InputError(f"{file}: {unknown[0]}: unknown key; allowed: about, judge, {', '.join(known)}")
-    return parse(ScaleFile, {"about": raw.get("about"), "judge": raw.get("judge"), "papers": sections}, file)
+        raise InputError(f"{file}: {unknown[0]}: unknown key; allowed: about, judge, partial, {', '.join(known)}")
+    return parse(ScaleFile, own | {"papers": sections}, file)
 
 
 def load_paper(paper: str, scale: ScaleFile | None = None, root: Path = Path()) -> PaperFile:
@@ -79,13 +80,9 @@ def load_curves(name: str, settings: Settings, root: Path = Path()) -> CurvesRun
     paper, file = _paper_with(name, ("curves",), "curves", settings, root)
     curves = file.curves[name]
     return CurvesRun(
-        paper=paper,
-        name=name,
-        network=file.networks[curves.network],
-        training=file.recipes[curves.recipe],
-        curves=curves,
-        seed=settings.seed,
-    )
+        paper=paper, name=name, network=file.networks[curves.network], training=file.recipes[curves.recipe],
+        curves=curves, seed=settings.seed,
+    )  # fmt: skip
 
 
 def load_simulation(name: str, settings: Settings, root: Path = Path()) -> SimulationRun:

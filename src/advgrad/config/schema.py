@@ -165,6 +165,7 @@ class ScaleFile(Config):
 
     about: str
     judge: Judge  # what is held against the papers: all cells and claims; claims about our companions only; nothing
+    partial: bool = False  # trained bit by bit: what is not there yet is "—" in the tables, not an error
     papers: dict[str, ScaleOverrides]  # in the file a section for each, on the same level as `judge`
 
 

@@ -15,7 +15,7 @@ from advgrad.errors import InputError
 from advgrad.figures.spec import Figure, Panel, Series, reads, tables
 from advgrad.tables.cells import POINT, POINT_FORMAT
 from advgrad.tables.estimate import estimate
-from advgrad.tables.records import Facts, file_of, look_up, read_facts
+from advgrad.tables.records import Facts, file_of, is_there, look_up, read_facts
 from advgrad.tables.spec import Source, Spec, wanted
 
 TYPES = {name: float if name in ("y", "low", "high") else str for name in POINT} | {"x": object, "n": "Int64"}
@@ -34,10 +34,11 @@ def points_csv(points: pd.DataFrame) -> str:
     return points.assign(x=x).to_csv(index=False, float_format=f"%{POINT_FORMAT}", lineterminator="\n")
 
 
-def inputs(figure: Figure, results: Path) -> list[Path]:
-    """The files that the figure reads. results: reports/SCALE; InputError if one is missing."""
-    places = [(name, *FILES[place]) for place, names in reads(figure).items() for name in names]
-    return [file_of(results / folder, name, suffix) for name, folder, suffix in places]
+def inputs(figure: Figure, results: Path, *, partial: bool = False) -> list[Path]:
+    """The files that the figure reads. results: reports/SCALE; InputError if one is missing. partial: those there."""
+    named = [(FILES[place], name) for place, names in reads(figure).items() for name in names]
+    places = [(results / folder, name, suffix) for (folder, suffix), name in named]
+    return [file_of(*place) for place in places if not partial or is_there(*place)]
 
 
 def read_lines(file: Path, kind: str) -> pd.DataFrame:
@@ -68,11 +69,10 @@ def _missing(reason: str) -> pd.DataFrame:
 def _line(panel: Panel, series: Series, results: Path) -> pd.DataFrame:
     """A series of a sweep, curves or a training where it was measured, or the row that says why there is none."""
     folder, name = ("trainings", series.of) if panel.kind == "trainings" else ("analyses", panel.model)
-    file, column, times = (
-        file_of(results / folder, name or "", ".csv"),
-        series.column or "",
-        series.times or panel.times,
-    )
+    if not is_there(results / folder, name or "", ".csv"):
+        return _missing("not trained yet at this scale")
+    file, column = file_of(results / folder, name or "", ".csv"), series.column or ""
+    times = series.times or panel.times
     lines = read_lines(file, panel.kind)
     x = lines.columns[1 if panel.kind == "curves" else 0]
     if column not in lines:
@@ -91,10 +91,9 @@ def _line(panel: Panel, series: Series, results: Path) -> pd.DataFrame:
 def _ran(source: Source, x: str, facts: Facts) -> bool:
     """Whether the scale, which may shrink a grid, has this very x. Another step count is no point at this one."""
     model, path = source.model or "", source.value or ""
-    if source.marks:
-        record = facts.records[model]
+    if source.marks and (record := facts.records.get(model)):
         return source.mark in record.steps[record.outcome(source)]
-    if path.endswith(f".{x}"):
+    if path.endswith(f".{x}") and model in facts.analyses:
         return x in look_up(facts.analyses[model], path.removesuffix(f".{x}"))
     return True
 

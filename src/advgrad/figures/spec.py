@@ -128,12 +128,8 @@ def tables(figure: Figure) -> dict[str, Spec]:
     """Panels of cells and bars as tables without paper values."""
     return {
         name: Spec.model_validate({
-            "paper": figure.paper,
-            "table": f"{figure.figure}{name}",
-            "title": panel.title,
-            "keys": ("series",),
-            "defaults": panel.defaults,
-            "columns": panel.columns(),
+            "paper": figure.paper, "table": f"{figure.figure}{name}", "title": panel.title, "keys": ("series",),
+            "defaults": panel.defaults, "columns": panel.columns(),
             "rows": {label: {"source": series.source} for label, series in panel.series.items()},
         })
         for name, panel in figure.panels.items()

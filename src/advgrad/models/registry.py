@@ -15,22 +15,12 @@ from advgrad.models.layers import Normalise, Normalised
 
 Builder = Callable[[Network, tuple[int, int, int], int], nn.Module]
 BUILDERS: dict[str, Builder] = {
-    "resnet18": resnet.resnet,
-    "resnet50": resnet.resnet,
-    "vgg16": vgg.vgg,
-    "densenet121": densenet.densenet,
-    "densenet161": densenet.densenet,
-    "mobilenet_v2": mobilenet.mobilenet,
-    "wide_resnet28": wideresnet.wide_resnet,
-    "lenet5": small.lenet5,
-    "mlp": small.mlp,
-    "conv_relu": small.conv_relu,
-    "resnet18_waq": waq.resnet18_waq,
-    "vgg16_waq": waq.vgg16_waq,
-    "resnet50_waq": waq.resnet50_waq,
-    "densenet121_waq": waq.densenet121_waq,
+    "resnet18": resnet.resnet, "resnet50": resnet.resnet, "vgg16": vgg.vgg, "densenet121": densenet.densenet,
+    "densenet161": densenet.densenet, "mobilenet_v2": mobilenet.mobilenet, "wide_resnet28": wideresnet.wide_resnet,
+    "lenet5": small.lenet5, "mlp": small.mlp, "conv_relu": small.conv_relu, "resnet18_waq": waq.resnet18_waq,
+    "vgg16_waq": waq.vgg16_waq, "resnet50_waq": waq.resnet50_waq, "densenet121_waq": waq.densenet121_waq,
     "mlp_waq": waq.mlp_waq,
-}
+}  # fmt: skip
 # Which architectures read each of the fields that not all of them do.
 READ_BY = {
     "family": {"resnet18", "resnet50", "vgg16", "densenet121", "densenet161", "mobilenet_v2"},

@@ -105,13 +105,9 @@ def spec_cells(spec: Spec, cells: pd.DataFrame, file: PaperFile) -> SpecCells:
         made=[_made(cell.source, spec.paper, file) for cell in asked],
     )
     return SpecCells(
-        spec=spec,
-        cells=dict(zip(names, rows(texts), strict=True)),
-        verdicts=known.verdict,
-        reasons=reasons,
-        n=_extent(known.n.dropna().to_list(), spec.counted),
-        stage=made_by,
-    )
+        spec=spec, cells=dict(zip(names, rows(texts), strict=True)), verdicts=known.verdict, reasons=reasons,
+        n=_extent(known.n.dropna().to_list(), spec.counted), stage=made_by,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)

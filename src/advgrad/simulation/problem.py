@@ -61,12 +61,9 @@ def _attack(simulation: AttackSimulation, seed: int) -> Problem:
         teacher=teacher,
     )
     return Problem(
-        start=start,
-        teacher=teacher,
-        losses=repeat(loss, simulation.steps),
-        factor=attack_factor(simulation.inputs, hidden, outputs),
-        eps=simulation.eps,
-    )
+        start=start, teacher=teacher, losses=repeat(loss, simulation.steps),
+        factor=attack_factor(simulation.inputs, hidden, outputs), eps=simulation.eps,
+    )  # fmt: skip
 
 
 def _training(simulation: TrainingSimulation, seed: int) -> Problem:

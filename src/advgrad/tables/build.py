@@ -46,8 +46,9 @@ def build_cells(specs: Sequence[Spec], facts: Facts, scale: str, root: Path = Pa
 def remarks(spec: Spec, facts: Facts) -> list[str]:
     """Lines below a table: which models were not trained in float32, and which not here."""
     names = reads(spec)
-    records = [facts.records[name].summary for name in names["outcomes"]]
-    known = {name: str(facts.trainings[name].content.get("precision", FLOAT32)) for name in names["trainings"]}
+    records = [facts.records[name].summary for name in names["outcomes"] if name in facts.records]
+    trainings = {name: facts.trainings[name].content for name in names["trainings"] if name in facts.trainings}
+    known = {name: str(content.get("precision", FLOAT32)) for name, content in trainings.items()}
     kinds = {
         "Trained in {}": known | {record.model: record.training.precision for record in records},
         "Weights of {}, not trained here": {record.model: record.training.origin for record in records},

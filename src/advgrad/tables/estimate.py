@@ -1,8 +1,9 @@
 """A cell's value from what was recorded: share of images, their mean, number of an analysis, parameter, or cost."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,8 @@ from statsmodels.stats.proportion import proportion_confint
 from advgrad.errors import InputError
 from advgrad.tables.records import Facts, Record, Tree, leaf, number
 from advgrad.tables.spec import RECORDED, TIMED, Source, Until
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +31,12 @@ class Estimate:
 
 class _Unknown(Exception):
     """There is no such number; the text says why."""
+
+
+def _known(named: Mapping[str, T], name: str | None) -> T:
+    if (name or "") not in named:
+        raise _Unknown("not trained yet at this scale")
+    return named[name or ""]
 
 
 def share(hits: np.ndarray) -> Estimate:
@@ -128,10 +137,10 @@ def _analysed(tree: Tree, source: Source) -> Estimate:
 def _counted(facts: Facts, source: Source) -> Estimate:
     """A number of a training, or the percentage of it that is spared against the baseline's."""
     spared, path = source.metric == "spared", source.value or ""
-    counted = number(facts.trainings[source.model or ""], path)
+    counted = number(_known(facts.trainings, source.model), path)
     if not spared and source.against is None:
         return Estimate(value=source.times * counted)
-    tree, below = facts.trainings[(source.baseline if spared else source.model) or ""], source.against or path
+    tree, below = _known(facts.trainings, source.baseline if spared else source.model), source.against or path
     if (whole := number(tree, below)) <= 0:
         raise InputError(f"{tree.file}: {below}: must be above 0 to divide by, not {whole:g}")
     return Estimate(value=100 * (1 - counted / whole) if spared else source.times * counted / whole)
@@ -150,7 +159,7 @@ def _measured(facts: Facts, name: str, of: Literal["training", "epoch", "memory"
 
 def _spent(facts: Facts, model: str, until: Until) -> tuple[float, str]:
     """Seconds of a training, up to the stop by its share of the operations; and the machine they were measured on."""
-    tree, (seconds, machine) = facts.trainings[model], _measured(facts, model, "training")
+    tree, (seconds, machine) = _known(facts.trainings, model), _measured(facts, model, "training")
     share = 1.0 if until == "end" else number(tree, "stop.flop.total") / number(tree, "flop.total")
     return share * seconds, machine
 
@@ -184,15 +193,15 @@ def estimate(source: Source, facts: Facts) -> Estimate:
         if source.metric in TIMED:
             return _timed(facts, source)
         if source.metric in RECORDED:
-            return _recorded(facts.records[model], source)
+            return _recorded(_known(facts.records, model), source)
         if source.metric == "masking":
-            record = facts.records[model]
+            record = _known(facts.records, model)
             if len(record.clean) == 0:
                 raise _Unknown("no image to look at")
             signs = Tree(record.file, record.summary.masking)
             return Estimate(value=source.times * number(signs, source.value or ""), n=len(record.clean))
         if source.metric == "value":
-            return _analysed(facts.analyses[model], source)
+            return _analysed(_known(facts.analyses, model), source)
         if source.metric == "parameter":
             return Estimate(value=number(facts.parameters, source.key or ""))
         return _counted(facts, source)

@@ -91,7 +91,7 @@ class Tree(NamedTuple):
 
 
 class Facts(NamedTuple):
-    """What tables read, by name; of the paper's parameters without a scale."""
+    """What tables read, by name, as far as it is there; of the paper's parameters without a scale."""
 
     records: Mapping[str, Record] = {}
     analyses: Mapping[str, Tree] = {}
@@ -179,22 +179,31 @@ def read_measurements(file: Path, scale: str) -> dict[str, Measurement]:
     return parse(dict[str, dict[str, Measurement]], read_json(file), file).get(scale, {})
 
 
-def inputs(specs: Sequence[Spec], results: Path) -> list[Path]:
-    """The files of results that the tables read; InputError if one is missing."""
+def is_there(folder: Path, name: str, suffix: str) -> bool:
+    return any(folder.rglob(f"{name}{suffix}"))
+
+
+def inputs(specs: Sequence[Spec], results: Path, *, partial: bool = False) -> list[Path]:
+    """The files of results that the tables read; InputError if one is missing. partial: only those that are there."""
     names = reads(*specs)
-    return [file_of(results / folder, name, end) for folder, end in FOLDERS.items() for name in names[folder]]
+    places = [(results / folder, name, end) for folder, end in FOLDERS.items() for name in names[folder]]
+    return [file_of(*place) for place in places if not partial or is_there(*place)]
 
 
 def read_facts(specs: Sequence[Spec], results: Path, measured: Path, scale: str, root: Path = Path()) -> Facts:
-    """All that tables of one paper read, and no other file. results: folder with outcomes/, analyses/ and trainings/;
-    measured: reports/measured.json; root: with params/. InputError if a file that is needed is missing or broken.
+    """What tables of one paper read of the results that are there (`inputs` says what is not), and no other file.
+
+    results: folder with outcomes/, analyses/ and trainings/; measured: reports/measured.json; root: with params/.
+    InputError if a file is broken.
     """
     names, paper = reads(*specs), specs[0].paper if specs else ""
-    file = root / "params" / f"{paper}.yaml"
+    file, known = root / "params" / f"{paper}.yaml", dict[str, list[str]]()
+    for folder, end in FOLDERS.items():
+        known[folder] = [name for name in names[folder] if is_there(results / folder, name, end)]
     return Facts(
-        records={name: read_record(results / "outcomes", name) for name in names["outcomes"]},
-        analyses={name: read_tree(results / "analyses", name) for name in names["analyses"]},
-        trainings={name: read_tree(results / "trainings", name) for name in names["trainings"]},
+        records={name: read_record(results / "outcomes", name) for name in known["outcomes"]},
+        analyses={name: read_tree(results / "analyses", name) for name in known["analyses"]},
+        trainings={name: read_tree(results / "trainings", name) for name in known["trainings"]},
         measured=read_measurements(measured, scale) if names["measured"] else {},
         parameters=Tree(file, load_paper(paper, None, root).model_dump() if names["parameters"] else {}),
     )
