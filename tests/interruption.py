@@ -11,8 +11,8 @@ class Interrupted(Exception):
 
 
 def stopping(saves: int) -> Callable[..., None]:
-    """`checkpoint.save` that is interrupted right after so many."""
-    save, done = checkpoint.save, [0]
+    """`Store.save` that is interrupted right after so many."""
+    save, done = checkpoint.Store.save, [0]
 
     def stop(*args: Any) -> None:
         save(*args)

@@ -31,32 +31,22 @@ class Store:
         return time.monotonic() - self._saved >= self.every
 
     def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """`save` below, of this run; the seconds to the next one count from its end."""
-        save(self.folder, self.key, tensors, facts)
+        """Write tensors, and facts as JSON in the file's header; the seconds to the next save count from its end."""
+        plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        header = json.dumps({"key": self.key, "facts": facts})  # in the order given: rows become CSV columns
+        write_bytes(self.folder / FILE, to_safetensors(plain, metadata={"checkpoint": header}))
         self._saved = time.monotonic()
 
     def load(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """`load` below, of this run."""
-        return load(self.folder, self.key)
-
-
-def save(folder: Path, key: str, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write tensors, and facts as JSON in the file's header. `key` says which run the state belongs to."""
-    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    header = json.dumps({"key": key, "facts": facts})  # in the order given: rows become CSV columns
-    write_bytes(folder / FILE, to_safetensors(plain, metadata={"checkpoint": header}))
-
-
-def load(folder: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """(tensors, facts), or None if there is no readable checkpoint with this key: then a run starts over."""
-    try:
-        with safe_open(folder / FILE, framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("checkpoint", "{}"))
-            if header.get("key") != key:
-                return None
-            return {name: file.get_tensor(name) for name in file.keys()}, header["facts"]  # noqa: SIM118
-    except (FileNotFoundError, SafetensorError, json.JSONDecodeError):
-        return None
+        """(tensors, facts), or None if there is no readable checkpoint with this key: then a run starts over."""
+        try:
+            with safe_open(self.folder / FILE, framework="pt") as file:
+                header = json.loads((file.metadata() or {}).get("checkpoint", "{}"))
+                if header.get("key") != self.key:
+                    return None
+                return {name: file.get_tensor(name) for name in file.keys()}, header["facts"]  # noqa: SIM118
+        except (FileNotFoundError, SafetensorError, json.JSONDecodeError):
+            return None
 
 
 def remove(folder: Path) -> None:

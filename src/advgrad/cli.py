@@ -34,17 +34,10 @@ def record(_: argparse.Namespace) -> int:
 
 
 def compare(arguments: argparse.Namespace) -> int:
-    from advgrad.compare.compare import compare, render, summary
-    from advgrad.files import write_text
+    from advgrad.compare.compare import compare, render
 
     comparison = compare(arguments.a, arguments.b, ROOT, tables=arguments.tables, alpha=arguments.alpha)
-    text = render(comparison, arguments.format, all_cells=arguments.all)
-    if arguments.out:
-        try:
-            write_text(arguments.out, text)
-        except OSError as error:
-            raise InputError(f"--out: {arguments.out}: cannot be written: {error.strerror}") from None
-    say(summary(comparison) if arguments.out else text.rstrip("\n"))
+    say(render(comparison, arguments.format, all_cells=arguments.all).rstrip("\n"))
     return int(comparison.fails(arguments.fail_on))
 
 
@@ -95,7 +88,6 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--fail-on", choices=["changed", "significant", "verdict", "never"], default="changed",
                          help="what makes the exit status 1; default: %(default)s")  # fmt: skip
     command.add_argument("--format", choices=["text", "md", "csv"], default="text")
-    command.add_argument("--out", type=Path, metavar="FILE", help="write it there and print the last line only")
     actions = add(known, "archive", "one file for a submission").add_subparsers(dest="action", required=True)
     command = add(actions, "create", "the last commit and its results; the same commit gives the same bytes")
     command.set_defaults(does=archive_create)

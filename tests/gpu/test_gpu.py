@@ -189,7 +189,7 @@ def test_a_resumed_training_is_an_uninterrupted_one(
     changes = RECIPES[recipe] | {"precision": precision, "epochs": 3}
     whole = trained("vgg16", device, tmp_path / "whole", **changes)  # dropout too
     with pytest.raises(Interrupted), monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", stopping(2))
+        patch.setattr(checkpoint.Store, "save", stopping(2))
         trained("vgg16", device, tmp_path / "cut", **changes)
     assert facts(trained("vgg16", device, tmp_path / "cut", **changes)) == facts(whole)
 
@@ -200,7 +200,7 @@ def test_a_resumed_evaluation_is_an_uninterrupted_one(
 ) -> None:
     store = checkpoint.Store(folder=tmp_path, key="key", every=0.0)
     with pytest.raises(Interrupted), monkeypatch.context() as patch:
-        patch.setattr(checkpoint, "save", stopping(saves))
+        patch.setattr(checkpoint.Store, "save", stopping(saves))
         attacked("resnet18", device, store=store)
     assert record(attacked("resnet18", device, store=store)) == record(attacked("resnet18", device))
 

@@ -75,14 +75,14 @@ def test_another_key_or_a_damaged_checkpoint_starts_over(tmp_path: Path) -> None
 
 
 def test_a_checkpoint_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkpoint.save(tmp_path, "key", {"a": torch.ones(3)}, {"n": 1})
+    checkpoint.Store(folder=tmp_path, key="key").save({"a": torch.ones(3)}, {"n": 1})
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, "replace", Mock(side_effect=KeyboardInterrupt))
-        checkpoint.save(tmp_path, "key", {"a": torch.zeros(3)}, {"n": 2})
-    tensors, facts = checkpoint.load(tmp_path, "key") or ({}, {})
+        checkpoint.Store(folder=tmp_path, key="key").save({"a": torch.zeros(3)}, {"n": 2})
+    tensors, facts = checkpoint.Store(folder=tmp_path, key="key").load() or ({}, {})
     assert (tensors["a"].tolist(), facts) == ([1, 1, 1], {"n": 1})
     checkpoint.remove(tmp_path)
-    assert checkpoint.load(tmp_path, "key") is None
+    assert checkpoint.Store(folder=tmp_path, key="key").load() is None
     checkpoint.remove(tmp_path)
 
 
@@ -99,7 +99,7 @@ def test_a_killed_process_is_resumed(tmp_path: Path) -> None:
         assert process.stdout.readline() == "1\n"
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    _, facts = checkpoint.load(tmp_path / "cut", "key") or ({}, {})
+    _, facts = checkpoint.Store(folder=tmp_path / "cut", key="key").load() or ({}, {})
     assert 1 <= len(facts["curve"]) < 4
     with start(tmp_path / "cut") as process:
         last = process.communicate(timeout=60)[0].splitlines()[-1]

@@ -108,3 +108,28 @@ def test_passes_in_float64_see_what_float32_rounds_away():
     assert outcomes.masking["zero_gradient"] == 1.0 and outcomes.masking["gap_over_17"] == 1.0
     assert outcomes.masking == masking(model, images, labels, divisor=128)
     assert all(weight.dtype == torch.float32 for weight in model.state_dict().values())
+
+
+class Broken(nn.Module):
+    """Gradients of inf at images whose first pixel is above a half, logits of NaN at those below a quarter."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = x[:, 0, 0, 0]
+        z = torch.where(first > 0.5, (first - first.detach()).clamp_min(0).sqrt() + 1, 2 * first)
+        return torch.stack([torch.where(first < 0.25, torch.nan, z), torch.zeros_like(z)], 1)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("gradient", ["plain", "njs", "exact"])
+def test_what_is_not_finite_is_no_step_and_no_right_answer(norm: str, gradient: str):
+    """Label 0, which argmax would give to NaN: wrong; where the gradient is not finite, a step of zero, counted."""
+    model = Normalised(Normalise((0.0,), (1.0,)), Broken())
+    images = torch.tensor([230, 100, 30], dtype=torch.uint8)[:, None, None, None].expand(3, 1, 2, 2).contiguous()
+    attack = {"norm": norm, "eps": 4, "step": 4, "steps": [2], "start": "none", "gradients": {gradient: 1}}
+    evaluation = Evaluation.model_validate({"attacks": {"a": attack}, "order_seed": None})
+    outcomes = evaluate(
+        model, images, torch.zeros(3, dtype=torch.int64), evaluation, Network(architecture="mlp"), seed=0
+    )
+    assert outcomes.clean.tolist() == [1, 1, 0]
+    assert outcomes.correct[f"a/{gradient}"][0, 0].tolist() == [1, 1, 0]
+    assert outcomes.passes[f"a/{gradient}"].lost >= 2

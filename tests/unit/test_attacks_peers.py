@@ -150,7 +150,7 @@ def test_interrupted_after_any_save(fake: Fake, tmp_path: Path, monkeypatch: pyt
         folder = tmp_path / str(stop)
         fake.calls.clear()
         with monkeypatch.context() as patch, pytest.raises(Interrupted):
-            patch.setattr(checkpoint, "save", stopping(stop))
+            patch.setattr(checkpoint.Store, "save", stopping(stop))
             attack(folder=folder)
         left: dict[str, int] = {}
         resumed = attack(folder=folder, progress=lambda n, done, all, left=left: left.update({n: all - done}))
@@ -169,7 +169,7 @@ def test_interrupted_within_a_part(fake: Fake, tmp_path: Path) -> None:
 
     with pytest.raises(Interrupted):
         attack(folder=tmp_path, progress=stop)
-    tensors, _ = checkpoint.load(tmp_path, "key") or ({}, {})
+    tensors, _ = checkpoint.Store(folder=tmp_path, key="key").load() or ({}, {})
     expected = [2 * (image % 5 != 0) if image > 7 else image % 5 != 0 and not breaks(image, 0) for image in range(40)]
     assert tensors["begun/square/pyautoattack"].tolist() == [expected]
     same(attack(folder=tmp_path), whole)

@@ -34,7 +34,7 @@ def attack(folder: Path | None, key: str = "key", progress: ProgressFn | None = 
 
 def interrupt_after(saves: int, folder: Path, monkeypatch: pytest.MonkeyPatch, key: str = "key") -> None:
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(checkpoint, "save", stopping(saves))
+        patch.setattr(checkpoint.Store, "save", stopping(saves))
         attack(folder, key)
 
 
@@ -54,7 +54,7 @@ def test_interrupted_after_any_restart(
     saves: int, whole: Outcomes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_after(saves, tmp_path, monkeypatch)
-    tensors, facts = checkpoint.load(tmp_path, "key") or ({}, {})
+    tensors, facts = checkpoint.Store(folder=tmp_path, key="key").load() or ({}, {})
     assert sum(len(tensors[name]) for name in facts["correct"]) == saves
     # With restart 0 of an Auto-PGD its halvings are known, and not before.
     begun = {name.replace("halvings/", "") for name in tensors if name.startswith("halvings/")}

@@ -101,7 +101,7 @@ def test_bc_latent_values_stay_within_one(method: binary.Method, tmp_path: Path)
     """Those of gd-tanh go where they want. The checkpoint shows them."""
     optimizer = Optimizer(name="adam", lr=0.5)
     run(recipe(optimizer=optimizer, binary=Binary(method=method)), tmp_path, model=toy_network(dropout=0.0))
-    tensors, _ = checkpoint.load(tmp_path, "key") or ({}, {})
+    tensors, _ = checkpoint.Store(folder=tmp_path, key="key").load() or ({}, {})
     largest = max(float(u.abs().max()) for u in checkpoint.ungroup("latent", tensors).values())
     assert largest == 1 if method == "bc" else largest > 1
 

@@ -109,7 +109,7 @@ def test_selection_under_attack_measures_pgd(tmp_path: Path) -> None:
     assert metrics["epoch"] == trained.epoch
     assert metrics["validation_accuracy"] == trained.curve[trained.epoch - 1]["validation_accuracy"]
     assert metrics["precision"] == "float32"
-    assert metrics["passes"] == {of: {"forward": 600, "backward": 600} for of in ("attack", "update")}
+    assert metrics["passes"] == {of: {"forward": 600, "backward": 600, "lost": 0} for of in ("attack", "update")}
 
 
 def test_an_observer_adds_to_the_rows_and_disturbs_nothing(tmp_path: Path) -> None:

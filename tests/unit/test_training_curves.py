@@ -148,7 +148,7 @@ def test_interrupted_and_resumed_is_the_same(stop: int, tmp_path: Path, monkeypa
     variants = {name: STRATEGIES[name] for name in ("bp", "strategy-1-2", "strategy-2")}
     whole = compared(tmp_path / "whole", variants, PROBE, adversary=ADVERSARY)
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        patch.setattr(checkpoint, "save", stopping(stop))
+        patch.setattr(checkpoint.Store, "save", stopping(stop))
         compared(tmp_path / "cut", variants, PROBE, adversary=ADVERSARY)
     train, epochs = Mock(wraps=curves.train), list[tuple[str, int]]()
     monkeypatch.setattr(curves, "train", train)
@@ -165,20 +165,19 @@ def test_a_diverged_training_has_no_losses(interrupt: bool, tmp_path: Path, monk
     variants = {"bp": {}, "bp-x1e9": {"rate": 1e9}}
     if interrupt:
         with monkeypatch.context() as patch, pytest.raises(Interrupted):
-            patch.setattr(checkpoint, "save", stopping(5))  # after the second epoch of the diverging one
+            patch.setattr(checkpoint.Store, "save", stopping(5))  # after the second epoch of the diverging one
             compared(tmp_path / "c", variants, PROBE)
     curves = compared(tmp_path / "c", variants, PROBE)
     last = curves.values["bp-x1e9"]["last"]
     assert last["train_loss"] == last["test_loss"] == {"value": None}
-    zeros = int((TEST[1] == 0).sum()) / 60  # argmax of nan
-    assert last["test_accuracy"]["value"] == zeros
+    assert last["test_accuracy"]["value"] == 0
     assert 0 <= last["train_accuracy"]["value"] <= 1
-    assert curves.values["bp-x1e9"]["robust"]["pgd"]["value"] == int((TEST[1][:20] == 0).sum()) / 20
+    assert curves.values["bp-x1e9"]["robust"]["pgd"]["value"] == 0
     assert curves.values["bp"]["last"]["test_loss"]["value"] is not None
     stage.write_csv(tmp_path / "curve.csv", curves.rows)
     rows = pd.read_csv(tmp_path / "curve.csv").set_index(["series", "epoch"])
     assert rows.loc[("bp-x1e9", 3), ["train_loss", "test_loss"]].isna().all()
-    assert rows.loc[("bp-x1e9", 3), "test_accuracy"] == zeros
+    assert rows.loc[("bp-x1e9", 3), "test_accuracy"] == 0
     json.dumps(curves.values, allow_nan=False)
 
 

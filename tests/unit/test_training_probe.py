@@ -113,14 +113,12 @@ def test_it_leaves_the_model_and_torch_s_generators_as_they_were() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_diverged_network_has_the_accuracy_of_its_argmax() -> None:
+def test_a_diverged_network_is_right_about_nothing() -> None:
     model = victim()
     for parameter in model.parameters():
         parameter.data.fill_(torch.nan)
-    _, labels = image_set(victim())
     accuracy = probed(model, images=40, autoattack=AUTO | {"images": 40})
-    assert accuracy == dict.fromkeys(("pgd_accuracy", "autoattack_accuracy"), int((labels == 0).sum()) / 40)
-    assert 0 < accuracy["pgd_accuracy"] < 1
+    assert accuracy == dict.fromkeys(("pgd_accuracy", "autoattack_accuracy"), 0.0)
 
 
 def test_other_attacks_are_refused() -> None:

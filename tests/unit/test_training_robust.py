@@ -53,8 +53,8 @@ def test_the_cost_up_to_the_stop_is_that_of_a_run_that_ends_there(tmp_path: Path
     assert (trained.stop.epoch, trained.stop.best) == (1, 1)
     metrics = trained.metrics(macs=7)
     assert metrics["epochs"] == 4
-    assert metrics["stop"]["passes"]["update"] == {"forward": 150, "backward": 150}
-    assert metrics["stop"]["passes"]["attack"] == {"forward": 450, "backward": 450}
+    assert metrics["stop"]["passes"]["update"] == {"forward": 150, "backward": 150, "lost": 0}
+    assert metrics["stop"]["passes"]["attack"] == {"forward": 450, "backward": 450, "lost": 0}
     assert metrics["stop"]["flop"] == {"attack": 2 * 7 * 900, "update": 2 * 7 * 450, "total": 2 * 7 * 1350}
     assert metrics["flop"]["total"] == 4 * metrics["stop"]["flop"]["total"]
 

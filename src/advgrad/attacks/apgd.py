@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advgrad.attacks.gradients import GradientFn, Prepare
-from advgrad.attacks.losses import losses_of, widened
+from advgrad.attacks.losses import is_right, losses_of, widened
 from advgrad.attacks.norms import start
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import Space
@@ -124,13 +124,13 @@ def auto_pgd(
     """
     passes, losses, steps = Passes() if passes is None else passes, losses_of(spec), spec.steps[-1]
     walk, logits, gradient = _first_iterate(model, x, y, spec, space, prepare, noise, passes)
-    control, correct = begin(losses(logits, y)), logits.argmax(1) == y
+    control, correct = begin(losses(logits, y)), is_right(logits, y)
     periods, when = checkpoints(steps), list[Tensor]()
     for done in range(1, steps + 1):
         walk = _moved(walk, MOMENTUM if done > 1 else 1.0, x, spec, space)
         # Nothing goes on from the last iterate, so no gradient is taken there.
         grad, logits = _evaluated(model, gradient if done < steps else None, walk, passes)
-        correct &= logits.argmax(1) == y
+        correct &= is_right(logits, y)
         control, better = after_step(control, losses(logits, y))
         walk = walk._replace(grad=grad).switched(better, best=walk.point, best_grad=grad)
         if done in periods:

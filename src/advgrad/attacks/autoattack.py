@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from advgrad.attacks.losses import is_right
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.peers import Attack, Counted, _apgd, _library, _quietly, _square, within
 from advgrad.config import AutoAttack
@@ -53,7 +54,7 @@ def correct_after(
                 return correct
             x_adv = attack(shell, x[part], y[part], index[part.numpy()])
             with torch.no_grad():
-                correct[part] = (shell(within(x_adv, x[part], settings.eps / 255)).argmax(1) == y[part]).cpu()
+                correct[part] = is_right(shell(within(x_adv, x[part], settings.eps / 255)), y[part]).cpu()
         standing &= correct
     return correct
 
@@ -62,7 +63,7 @@ def correct_after(
 def _clean(shell: Counted, x: Tensor, y: Tensor, batch: int) -> tuple[Tensor, Tensor, int]:
     """(k,) bool classified correctly, (k,) bool to be attacked, and the number of classes."""
     logits = torch.cat([shell(part) for part in x.split(batch)]).cpu()
-    correct = logits.argmax(1) == y.cpu()
+    correct = is_right(logits, y.cpu())
     return correct, correct & logits.isfinite().all(1), logits.shape[1]
 
 

@@ -25,7 +25,10 @@ def _source(
     model: nn.Module, y: Tensor, passes: Passes, divisor: int, loss: LossFn, scale: Scale = lambda logits: logits,
     backward: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> GradientFn:  # fmt: skip
-    """Gradient of the loss of scaled logits with respect to the input; `backward` is entered around both passes."""
+    """Gradient of the loss of scaled logits with respect to the input; `backward` is entered around both passes.
+
+    Where an image's is not finite it is 0, and `passes` counts it.
+    """
 
     def gradient(point: Tensor) -> tuple[Tensor, Tensor]:
         point = point.detach().requires_grad_()
@@ -33,6 +36,9 @@ def _source(
             logits = widened(model(point))
             (grad,) = torch.autograd.grad(loss(scale(logits), y, divisor), point)
         passes.add(forward=len(point), backward=len(point))
+        if not bool((finite := grad.isfinite().flatten(1).all(1)).all()):
+            passes.lost += int((~finite).sum())
+            grad = grad.where(finite[:, None, None, None], 0.0)
         return grad, logits.detach()
 
     return gradient

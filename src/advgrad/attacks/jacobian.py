@@ -43,8 +43,12 @@ def logits_gram(
 
 
 def singular_values(gram: Tensor) -> Tensor:
-    """(n,d) singular values of J from G = J J^T (n,d,d), descending; on the CPU, where small matrices are quick."""
-    return torch.linalg.eigvalsh(gram.cpu()).clamp_min(0).sqrt().flip(-1)
+    """(n,d) singular values of J from G = J J^T (n,d,d), descending; on the CPU, where small matrices are quick.
+
+    Zeros for an image whose Jacobian is not finite.
+    """
+    gram = gram.cpu().where(gram.isfinite().flatten(1).all(1).cpu()[:, None, None], 0.0)
+    return torch.linalg.eigvalsh(gram).clamp_min(0).sqrt().flip(-1)
 
 
 def mean_singular_value(model: nn.Module, x: Tensor, *, chunk: int = CHUNK, passes: Passes | None = None) -> float:

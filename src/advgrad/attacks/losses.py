@@ -18,6 +18,11 @@ def widened(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
+def is_right(logits: Tensor, y: Tensor) -> Tensor:
+    """(n,) bool: classified as y. Logits with a NaN are wrong, whatever the label."""
+    return (logits.argmax(1) == y) & ~logits.isnan().any(1)
+
+
 def cross_entropy(logits: Tensor, y: Tensor, divisor: int) -> Tensor:
     """Scalar: cross-entropy of logits (n,d) and labels (n,), summed over the images and divided by `divisor`.
 

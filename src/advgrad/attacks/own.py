@@ -10,6 +10,7 @@ from advgrad.attacks import gradients
 from advgrad.attacks.gradients import Prepare
 from advgrad.attacks.jacobian import mean_singular_value
 from advgrad.attacks.loop import perturb
+from advgrad.attacks.losses import is_right
 from advgrad.attacks.masking import resolution
 from advgrad.attacks.space import pixel_space, sample_noise
 from advgrad.attacks.target import frozen
@@ -65,7 +66,7 @@ def pgd(
                 noise = sample_noise(seed, part.tolist(), 0, (x.shape[1], x.shape[2], x.shape[3]))
                 advs.append(perturb(model, x[part], y[part], spec, space=space, prepare=prepare, noise=noise))
             x_adv = torch.cat(advs)
-            right = torch.cat([model(x_adv[part]).argmax(1) == y[part] for part in parts])
+            right = torch.cat([is_right(model(x_adv[part]), y[part]) for part in parts])
             best[correct] = x_adv[correct]
             correct = correct & right
             outcomes[source if isinstance(source, str) else "linbp"] = right
@@ -74,13 +75,10 @@ def pgd(
 
 
 def _prepare(source: Source, model: nn.Module, first: Tensor, batch: int) -> Prepare:
-    match source:
-        case "njs":
-            mean = mean_singular_value(model, first, chunk=batch)
-            return gradients.njs(1, 1 / mean if mean > 0 else 1.0)
-        case "plain" | "hns" | "exact":
-            return {"plain": gradients.plain, "hns": gradients.hns, "exact": gradients.exact}[source](1)
-    return source
+    if source == "njs":
+        mean = mean_singular_value(model, first, chunk=batch)
+        return gradients.njs(1, 1 / mean if mean > 0 else 1.0)
+    return getattr(gradients, source)(1) if isinstance(source, str) else source
 
 
 def _check(x: Tensor, y: Tensor, sources: list[Source], numbers: dict[str, float]) -> None:

@@ -9,6 +9,7 @@ class Passes:
 
     forward: int = 0
     backward: int = 0
+    lost: int = 0  # gradients of an image that were not finite: its step was zero
 
     def add(self, *, forward: int = 0, backward: int = 0) -> None:
         self.forward += forward

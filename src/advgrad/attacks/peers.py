@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from advgrad.attacks.losses import is_right
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import sample_noise
 from advgrad.config import Peer
@@ -86,7 +87,7 @@ def correct_after(
         else:
             x_adv = attack(shell, inputs, labels, numbers)
         with torch.no_grad():
-            correct[part] = (shell(within(x_adv, inputs, peer.eps / 255)).argmax(1) == labels).cpu()
+            correct[part] = is_right(shell(within(x_adv, inputs, peer.eps / 255)), labels).cpu()
         progress(len(part))
     if gave_up:
         _log.warning("%s: gave up at %d of %d images, which count as correct", peer.attack, len(gave_up), len(x))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from advgrad.attacks.losses import is_right
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import Space, normalised_space, pixel_space
 from advgrad.config import AttackSpec, Evaluation
@@ -63,7 +64,7 @@ def classify(model: nn.Module, images: Tensor, labels: Tensor, evaluation: Evalu
     correct: list[Tensor] = []
     hits = 0
     for x, y in zip(images.split(evaluation.batch), labels.split(evaluation.batch), strict=True):
-        correct.append((model(pixels(x)).argmax(1) == y).cpu())
+        correct.append(is_right(model(pixels(x)), y).cpu())
         hits += int(correct[-1].sum())
         if hits >= wanted:
             break

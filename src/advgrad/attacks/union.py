@@ -9,6 +9,7 @@ from torch import Tensor
 from advgrad.attacks.apgd import auto_pgd, checkpoints
 from advgrad.attacks.gradients import Prepare
 from advgrad.attacks.loop import iterates
+from advgrad.attacks.losses import is_right
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import sample_noise
 from advgrad.attacks.target import Target
@@ -33,12 +34,12 @@ def _rows(
         ascent = auto_pgd(target.model, x, y, spec, space=target.space, prepare=prepare, noise=noise, passes=passes)
         if target.judge is None:
             return ascent.correct[None], ascent.halvings
-        return (_judging_logits(target, ascent.best, passes).argmax(1) == y)[None], ascent.halvings
+        return is_right(_judging_logits(target, ascent.best, passes), y)[None], ascent.halvings
     rows: list[Tensor] = []
     run = iterates(target.model, x, y, spec, space=target.space, prepare=prepare, noise=noise, passes=passes)
     for iterate in run:
         logits = iterate.logits if target.judge is None else None  # the attacked network's, not the judge's
-        rows.append((_judging_logits(target, iterate.x_adv, passes) if logits is None else logits).argmax(1) == y)
+        rows.append(is_right(_judging_logits(target, iterate.x_adv, passes) if logits is None else logits, y))
     return torch.stack(rows), None
 
 

@@ -21,7 +21,7 @@ Loss = Literal["ce", "dlr", "margin"]
 class Config(BaseModel):
     """Base of every schema: unknown keys are errors, values never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
 
 class AttackSpec(Config):

@@ -188,7 +188,7 @@ class Settings(Config):
     """params.yaml."""
 
     scale: str
-    seed: int = Field(default=0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63, strict=True)  # true is no seed
     device: Literal["auto", "cpu", "cuda"] = "auto"
     determinism: Determinism = Determinism()
     data: DataSettings = DataSettings()

@@ -12,21 +12,26 @@ _FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's: dvc.lock tak
 
 
 class _Loader(_FAST):  # pyright: ignore[reportGeneralTypeIssues]
-    pass
+    def flatten_mapping(self, node: Any) -> None:
+        """Refuse a key that is there twice, as DVC does; what `<<` merges may be there again."""
+        if not hasattr(node, "own"):  # an anchor's is flattened at each use
+            node.own = [key.value for key, _ in node.value if isinstance(key.value, str)]
+            if twice := next((key for place, key in enumerate(node.own) if key in node.own[:place]), None):
+                raise yaml.MarkedYAMLError(problem=f"key {twice!r} is there twice", problem_mark=node.start_mark)
+        super().flatten_mapping(node)
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, regexp) for tag, regexp in pairs if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")]
+    first: [(tag, regexp) for tag, regexp in pairs if tag.rpartition(":")[2] not in ("float", "bool", "int")]
     for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9]*)$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.(inf|Inf|INF)$|^\.(nan|NaN|NAN)$"),
     list("-+0123456789."),
 )
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^([tT]rue|TRUE|[fF]alse|FALSE)$"), list("tTfF"))
 
 
 def parse_yaml(text: str, name: str) -> Any:
@@ -43,8 +48,9 @@ def load_yaml(file: Path) -> Any:
     """The file's content; InputError if it is missing or not YAML."""
     try:
         return parse_yaml(file.read_text(encoding="utf-8"), str(file))
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = "not UTF-8" if isinstance(error, ValueError) else (error.strerror or "cannot be read").lower()
+        raise InputError(f"{file}: {'no such file' if isinstance(error, FileNotFoundError) else reason}") from None
 
 
 def merge(base: Any, over: Any) -> Any:

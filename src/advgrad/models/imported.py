@@ -44,8 +44,9 @@ class Imported:
 def read(checkpoint: Checkpoint, network: config.Network, model: Normalised) -> Imported:
     """The file's weights for `model`, the built `network`.
 
-    RobustBench (Croce et al. 2021): a WideResNet on images in [0,1], its state_dict alone or under "state_dict".
-    InputError: no file, another sha256 (the file is then not opened), not tensors only, or another network's.
+    RobustBench (Croce et al. 2021): a WideResNet on images in [0,1], its state_dict alone or under "state_dict" or
+    "model", with or without counts of batches. InputError: no file, another sha256 (the file is then not opened), not
+    finite tensors only, or another network's.
     """
     path = Path(checkpoint.file)
     if network.architecture != "wide_resnet28" or network.normalise:
@@ -55,6 +56,7 @@ def read(checkpoint: Checkpoint, network: config.Network, model: Normalised) -> 
         )
     weights = _renamed(_tensors(_verified(path, checkpoint.sha256), path))
     needed = model.core.state_dict()
+    weights |= {name: needed[name] for name in needed.keys() - weights.keys() if name.endswith("num_batches_tracked")}
     for name in sorted(needed.keys() | weights.keys()):
         shape, wanted = _shape(weights, name), _shape(needed, name)
         if shape != wanted:
@@ -80,9 +82,11 @@ def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:
         raw = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"checkpoint {path}: not readable as tensors alone: {_first_line(error)}") from None
-    state = raw.get("state_dict", raw) if isinstance(raw, dict) else raw
+    state = raw.get("state_dict", raw.get("model", raw)) if isinstance(raw, dict) else raw
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"checkpoint {path}: wants names and tensors, alone or under 'state_dict'")
+        raise InputError(f"checkpoint {path}: wants names and tensors, alone or under 'state_dict' or 'model'")
+    if lost := next((name for name, value in state.items() if not bool(value.isfinite().all())), None):
+        raise InputError(f"checkpoint {path}: {lost}: not finite")
     return {str(name): value for name, value in state.items()}
 
 

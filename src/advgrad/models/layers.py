@@ -12,12 +12,8 @@ from torch.nn import functional as F
 from advgrad.config import Network, Precision
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
-    "relu": nn.ReLU,
-    "relu6": nn.ReLU6,
-    "silu": nn.SiLU,
-    "gelu": nn.GELU,
-    "hardtanh": nn.Hardtanh,
-}
+    "relu": nn.ReLU, "relu6": nn.ReLU6, "silu": nn.SiLU, "gelu": nn.GELU, "hardtanh": nn.Hardtanh,
+}  # fmt: skip
 
 
 class _FrozenFast(nn.modules.batchnorm._BatchNorm):

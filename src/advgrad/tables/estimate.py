@@ -120,6 +120,8 @@ def _recorded(record: Record, source: Source) -> Estimate:
         raise _Unknown("not run at this scale")
     estimate = share(numbers[~np.isnan(numbers)])
     part = f"first {k} of {n} images" if k < n else ""
+    lost = record.summary.passes[name].lost if name in record.summary.passes else 0
+    part = "; ".join(filter(None, [part, f"{lost} gradients were not finite" if lost else ""]))
     short = [f"{has} of {source.restarts} restarts"] if has < source.restarts else []
     short += [f"{steps[mark]} of {source.mark} steps"] if steps[mark] != source.mark else []
     return replace(estimate, reason="; ".join(filter(None, [estimate.reason, part, *short])), full=not short)

@@ -31,6 +31,10 @@ class AttackRun(BaseModel):
     steps: tuple[int, ...]  # at each mark
 
 
+class Cost(BaseModel):
+    lost: int = 0  # gradients of an image that were not finite
+
+
 class Summary(BaseModel):
     """outcomes/PAPER/DATASET/NAME.json."""
 
@@ -38,6 +42,7 @@ class Summary(BaseModel):
     training: WeightsOrigin = WeightsOrigin()
     masking: dict[str, float] = {}  # see attacks.masking
     runs: dict[str, AttackRun]  # by ATTACK/GRADIENT
+    passes: dict[str, Cost] = {}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -133,9 +133,7 @@ def group_files(specs: Sequence[Spec], cells: pd.DataFrame, facts: Facts) -> dic
 
 
 def document(specs: Sequence[Spec], scale: str) -> str:
-    r"""The LaTeX document; it needs tables/GROUP/NAME.tex, and no package outside TeX Live's recommended ones. specs:
-    in their order; companions come last. Tables stand where they are named; floats would pass the headings.
-    """
+    r"""The LaTeX document, of tables/GROUP/NAME.tex, within TeX Live's recommended packages; companions come last."""
     lines = [rf"\section*{{Tables at scale {tex(scale)}}}"]
     for companion in (False, True):
         for paper in dict.fromkeys(spec.paper for spec in specs):

@@ -70,16 +70,9 @@ def adversarial(
     code of Rice et al. (2020) for robust overfitting.
     """
     with attacked(model, train=adversary.batch_norm == "train"):
-        return perturb(
-            model,
-            x,
-            y,
-            attack_spec(adversary),
-            space=pixel_space(x.shape[1], x.device),
-            prepare=gradient_source(adversary, divisor, linearised),
-            noise=noise,
-            passes=passes,
-        )
+        spec, prepare = attack_spec(adversary), gradient_source(adversary, divisor, linearised)
+        space = pixel_space(x.shape[1], x.device)
+        return perturb(model, x, y, spec, space=space, prepare=prepare, noise=noise, passes=passes)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import update_bn
 
-from advgrad.attacks.losses import widened
+from advgrad.attacks.losses import is_right, widened
 from advgrad.data.batches import as_float
 
 Perturb = Callable[[Tensor, Tensor, int], Tensor]  # x, y, number of the batch -> x_adv
@@ -25,7 +25,7 @@ class Sums:
     def add(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
         """loss: mean over the batch. logits (n, classes), y (n,)."""
         self.loss += loss.detach() * len(y)
-        self.correct += (logits.detach().argmax(1) == y).sum()
+        self.correct += is_right(logits.detach(), y).sum()
         self.images += len(y)
 
     def means(self, prefix: str) -> dict[str, float]:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from advgrad.attacks import autoattack
 from advgrad.attacks.gradients import plain
 from advgrad.attacks.loop import perturb
-from advgrad.attacks.losses import loss_of, widened
+from advgrad.attacks.losses import is_right, loss_of, widened
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import pixel_space, sample_noise
 from advgrad.attacks.target import frozen, pixels
@@ -63,7 +63,7 @@ def under_pgd(model: nn.Module, images: Tensor, labels: Tensor, spec: AttackSpec
         noise = None if spec.start == "none" else sample_noise(seed, part.numpy(), 0, shape)
         x_adv = perturb(model, x, y, spec, space=space, prepare=plain(1, loss=loss_of(spec)), noise=noise)
         with torch.no_grad():
-            correct += int((model(x_adv).argmax(1) == y).sum())
+            correct += int(is_right(model(x_adv), y).sum())
     return correct / len(images)
 
 

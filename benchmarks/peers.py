@@ -1,0 +1,306 @@
+"""This project's attacks beside what one would use instead: other libraries, or a plain loop.
+
+    PYTHONPATH=src python benchmarks/peers.py [--settings pgd20 row] [--images 128] [--pairs 5] [--width 0.25]
+
+Libraries: foolbox, torchattacks, adv-lib, adversarial-robustness-toolbox (ART), pyautoattack; one that is not installed
+is skipped. Ours and the peer run in turn on the same network and images, from the same starts where the library takes
+them. Peers get frozen weights in evaluation mode, which is fastest; `weights learn`: as a training leaves a network.
+
+The network is random, the ball 8/255 in L-infinity (but for the row's L2 attack). Its last bias is set so that about
+half of the images withstand PGD-20; all are of class 0. Accuracies in % must agree within 0.5 points, or one image if
+there are few, unless `why` says why they need not. For `hns` they are shares of images with the beta that ours finds.
+
+rate: images x steps per second of ours, all restarts counted. ratio: the peer's time by ours. With one thread seconds
+are those that this process computed, since others may be using the machine.
+"""
+
+import argparse
+import copy
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import mean, median
+from typing import Any, NamedTuple
+
+import pandas as pd
+import torch
+from adversarial_training import EPS, STEP, STEPS, plain_pgd, update
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from advgrad import attacks, config, determinism
+from advgrad.attacks.evaluate import evaluate
+from advgrad.attacks.jacobian import logits_gram, logits_jacobian
+from advgrad.attacks.passes import Passes
+from advgrad.attacks.scaling import beta_of, hns_beta, njs_logits
+from advgrad.attacks.space import sample_noise
+from advgrad.config.schema import Determinism
+from advgrad.config.training import Adversary
+from advgrad.data.datasets import DATASETS
+from advgrad.draws import seeded
+from advgrad.models import registry
+from advgrad.training.adversaries import adversarial
+
+Attack = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (n,C,H,W), y (n,), starts (n,C,H,W) -> x_adv (n,C,H,W)
+Works = dict[str, Callable[[], float]]  # "ours" or a peer -> what gives the accuracy
+
+RADIUS, SIZE = 8 / 255, 2 / 255
+PGD = {"norm": "linf", "eps": 8, "step": 2, "steps": [20], "clip_start": True}
+ROW = {"fgsm": PGD | {"step": 8, "steps": [1]}, "pgd": PGD, "pgd_l2": PGD | {"norm": "l2", "eps": 120, "step": 15}}
+COLUMNS = [(attack, source) for attack in ROW for source in ("plain", "njs", "hns")]
+NORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # J (d,D), S (d,d) -> norm of the Hessian J^T S J
+    "plain loop, Hessian formed": lambda rows, s: (rows.T @ s @ rows).norm(),
+    "plain loop, traces": lambda rows, s: (s @ rows @ rows.T).matrix_power(2).trace().clamp_min(0).sqrt(),
+}
+WHY = {
+    "torchattacks": "draws starts of its own",
+    "adv-lib": "draws starts of its own; any iterate but the last may break an image",
+    "ART": "draws starts of its own",
+    "plain training": "rounding decides the signs of tiny gradients, and training amplifies that",
+}
+say = partial(print, flush=True)
+
+
+class Case(NamedTuple):
+    """A network with frozen weights in evaluation mode, and images that it classifies as y."""
+
+    network: config.Network
+    model: nn.Module
+    images: Tensor  # (n,C,H,W) uint8
+    x: Tensor  # the same in [0,1]
+    y: Tensor
+
+    def noise(self, chosen: Tensor | None = None, restart: int = 0) -> Tensor:
+        """In [0,1), as our attacks draw it."""
+        numbers = range(len(self.y)) if chosen is None else chosen.tolist()
+        return sample_noise(0, numbers, restart, tuple(self.x.shape[1:]))
+
+    def evaluate(self, entries: dict[str, dict[str, Any]]) -> float:
+        """The mean accuracy of our attacks."""
+        evaluation = config.Evaluation.model_validate({"batch": len(self.y), "attacks": entries})
+        found = evaluate(self.model, self.images, self.y, evaluation, self.network, seed=0).correct
+        return 100 * mean(float(rows[-1, -1].mean()) for rows in found.values())
+
+
+def correct(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    with torch.no_grad():
+        return model(x).argmax(1) == y
+
+
+def percent(flags: Tensor) -> float:
+    return 100 * float(flags.float().mean())
+
+
+def build(network: config.Network, dataset: str, n: int) -> Case:
+    """Images stay so far from 0 and 255 that no start leaves the box."""
+    with seeded(0, "peers"):
+        model = registry.build(network, dataset)
+        images = torch.randint(16, 240, (n, *DATASETS[dataset].shape), dtype=torch.uint8)
+    registry.check_device(network, model, torch.device("cpu"))
+    images = images.contiguous(memory_format=torch.channels_last)
+    x, y = images.float() / 255, torch.zeros(n, dtype=torch.int64)
+    for _ in range(30):  # for the statistics of batch normalisation
+        correct(model.train(), x, y)
+    model.eval().requires_grad_(False)
+    last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
+    for _ in range(3):  # the way to a rival class depends on the bias
+        logits = model(attacks.pgd(model, x, y, eps=RADIUS, step=SIZE).x_adv)
+        last.bias[0] += (logits[:, 1:].amax(1) - logits[:, 0]).median()
+    return Case(network, model, images, x, y)
+
+
+def library(name: str, model: nn.Module, x: Tensor, steps: int) -> Attack:
+    """The PGD of a library, of pyautoattack Auto-PGD; x: images of the attack's shape. ImportError: not installed."""
+    if name == "torchattacks":
+        import torchattacks
+
+        attack = torchattacks.PGD(model, eps=RADIUS, alpha=SIZE, steps=steps)
+        return lambda x, y, starts: attack(x, y)
+    if name == "adv-lib":
+        from adv_lib.attacks import pgd_linf
+
+        return lambda x, y, starts: pgd_linf(model, x, y, RADIUS, steps=steps, absolute_step_size=SIZE)
+    if name == "ART":
+        from art.attacks.evasion import ProjectedGradientDescentPyTorch
+        from art.estimators.classification import PyTorchClassifier
+
+        classifier = PyTorchClassifier(model, nn.CrossEntropyLoss(), x.shape[1:], 10, clip_values=(0, 1))
+        options = {"eps": RADIUS, "eps_step": SIZE, "max_iter": steps, "num_random_init": 1, "verbose": False}
+        run = ProjectedGradientDescentPyTorch(classifier, batch_size=len(x), **options)
+        return lambda x, y, starts: torch.from_numpy(run.generate(x.numpy(), y.numpy()))
+    if name == "pyautoattack":
+        from pyautoattack.autopgd_base import APGDAttack
+
+        auto = APGDAttack(model, n_iter=steps, eps=RADIUS, loss="ce", device="cpu")
+        auto.init_hyperparam(x)
+        return lambda x, y, starts: auto.attack_single_run(x, y, x + RADIUS * auto.normalize(starts - x))[3]
+    os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # foolbox imports GitPython, which wants a git
+    import eagerpy
+    import foolbox
+
+    started, bounded = foolbox.attacks.LinfPGD(abs_stepsize=SIZE, steps=steps), foolbox.PyTorchModel(model, (0, 1))
+
+    def attack_from(x: Tensor, y: Tensor, starts: Tensor) -> Tensor:
+        started.get_random_start = lambda x0, epsilon: eagerpy.astensor(starts)
+        return started.run(bounded, x, y, epsilon=RADIUS)
+
+    return attack_from
+
+
+def against(case: Case, steps: int, names: tuple[str, ...], restarts: int = 1, **fields: object) -> Works:
+    """PGD with these fields against libraries; a restart is made of the images that none before has broken."""
+    entry = PGD | {"steps": [steps // restarts], "gradients": {"plain": restarts}} | fields
+
+    def peer(attack: Attack, learn: bool) -> float:
+        left = torch.arange(len(case.y))
+        case.model.requires_grad_(learn)
+        for restart in range(restarts):
+            x, y, starts = case.x[left], case.y[left], 2 * case.noise(left, restart) - 1
+            left = left[correct(case.model, attack(x, y, x + RADIUS * starts), y)]
+        case.model.requires_grad_(False)
+        return 100 * len(left) / len(case.y)
+
+    works: Works = {"ours": lambda: case.evaluate({"attack": entry})}
+    for name in names:
+        try:
+            attack = library(name, case.model, case.x, steps // restarts)
+        except ImportError as error:
+            say(f"{name}: skipped: {error}")
+            continue
+        works |= {name: partial(peer, attack, False), f"{name}, weights learn": partial(peer, attack, True)}
+    return works
+
+
+def plain_betas(case: Case, x: Tensor, plain: str) -> Tensor:
+    """HNS's betas (n,), one Hessian's norm after the other."""
+    found = []
+    for z, rows, label in zip(*(values.double() for values in logits_jacobian(case.model, x)), case.y, strict=True):
+        first, second = z.topk(2).values
+        ends = (beta_of(rho, len(z)) for rho in (1 - 1 / len(z) - 0.01, 1e-72))
+        grid, norms = torch.linspace(*ends, 100, dtype=torch.float64) / (first - second), []
+        for beta in grid:
+            p = (beta * z).softmax(0)
+            norms.append(beta**2 * NORMS[plain](rows, p.diag() - p.outer(p)))
+        best = int(torch.stack(norms).argmax())
+        found.append(float(grid[best]) if z.argmax() == label and 0 < best < 99 else 1.0)
+    return torch.tensor(found, dtype=torch.float64)
+
+
+def betas(case: Case, steps: int) -> Works:
+    """HNS's betas of a batch."""
+    finds = {name: partial(plain_betas, case, case.x, name) for name in NORMS}
+    finds = {"ours": lambda: hns_beta(*logits_gram(case.model, case.x), case.y)} | finds
+    found = finds["ours"]()
+    return {name: lambda find=find: percent((find() / found - 1).abs() < 1e-3) for name, find in finds.items()}
+
+
+def plain_column(case: Case, attack: str, source: str, plain: str) -> float:
+    """An attack with one gradient source, for which it computes everything itself."""
+    spec, x, y, beta, beta1 = config.AttackSpec(**ROW[attack]), case.x, case.y, torch.ones(len(case.y)), 1.0
+    radius, linf = spec.eps / 255, spec.norm == "linf"
+
+    def inside(delta: Tensor) -> Tensor:
+        return (x + (delta.clamp(-radius, radius) if linf else delta.renorm(2, 0, radius))).clamp(0, 1)
+
+    x_adv = inside(radius * (2 * case.noise() - 1))
+    if source == "njs":
+        beta1 = 1 / float(torch.linalg.svdvals(logits_jacobian(case.model, x[:101])[1]).mean())
+    if source == "hns":
+        beta = plain_betas(case, x_adv, plain).float()
+    for _ in range(spec.steps[-1]):
+        logits = case.model(x_adv.requires_grad_()) * beta[:, None]
+        logits = njs_logits(logits, y, beta1=beta1, rho=0.01) if source == "njs" else logits
+        (grad,) = torch.autograd.grad(F.cross_entropy(logits, y), x_adv)
+        move = grad.sign() if linf else F.normalize(grad.flatten(1)).view_as(grad)
+        x_adv = inside(x_adv.detach() + spec.step / 255 * move - x)
+    return percent(correct(case.model, x_adv, y))
+
+
+def row(case: Case, steps: int) -> Works:
+    """The mean of nine attacks, a row of attack-bnn's tables."""
+    nine = {name: fields | {"gradients": {"plain": 1, "njs": 1, "hns": 1}} for name, fields in ROW.items()}
+    works: Works = {"ours": lambda: case.evaluate(nine)}
+    return works | {name: lambda name=name: mean(plain_column(case, *c, name) for c in COLUMNS) for name in NORMS}
+
+
+def rat(case: Case, steps: int) -> Works:
+    """Four updates of adversarial training."""
+    adversary = Adversary(kind="pgd", eps=EPS, step=STEP, steps=steps)
+    ours = partial(adversarial, adversary=adversary, divisor=128, passes=Passes())
+    y = torch.arange(len(case.y)) % 10
+
+    def train(attack: Callable[..., Tensor]) -> float:
+        model = copy.deepcopy(case.model).requires_grad_(True).train()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
+        for part in torch.arange(len(y)).tensor_split(4):
+            update(model, optimizer, attack(model, case.x[part], y[part], noise=case.noise(part)), y[part])
+        return percent(correct(model.eval(), case.x, y))
+
+    return {"ours": partial(train, ours), "plain training": partial(train, plain_pgd)}
+
+
+ALL, RESTARTS = partial(against, names=("foolbox", "torchattacks", "adv-lib", "ART")), 5
+SETTINGS: dict[str, tuple[Callable[[Case, int], Works], int]] = {  # with the number of steps
+    "pgd20": (ALL, 20),
+    "pgd20-mlp": (ALL, 20),
+    "pgd100x5": (partial(against, names=("foolbox", "torchattacks"), restarts=RESTARTS), 100 * RESTARTS),
+    "row": (row, sum(ROW[attack]["steps"][-1] for attack, _ in COLUMNS)),
+    "hns": (betas, 1),
+    "apgd": (partial(against, names=("pyautoattack",), method="apgd", step=16), 20),
+    "rat": (rat, STEPS),
+}
+
+
+def compare(works: Works, pairs: int, threads: int, n: int) -> Iterator[dict[str, Any]]:
+    """A row's cells for each peer."""
+    clock = time.process_time if threads == 1 else time.perf_counter
+    ours = works.pop("ours")
+    for name, peer in works.items():
+        spans: dict[Callable[[], float], list[float]] = {ours: [], peer: []}
+        with seeded(0, name):
+            left, left_by_peer = ours(), peer()  # warms up
+            for run in (ours, peer) * pairs:
+                begun = clock()
+                run()
+                spans[run].append(clock() - begun)
+        ratios = [theirs / own for own, theirs in zip(*spans.values(), strict=True)]
+        differ = "" if abs(left - left_by_peer) <= max(0.5, 100 / n) + 1e-6 else "DIFFERS"
+        yield {
+            "peer": name, "seconds": median(spans[ours]), "ratio": median(ratios), "min": min(ratios),
+            "max": max(ratios), "accuracy": left, "peers": left_by_peer, "why": WHY.get(name.split(", ")[0], differ),
+        }  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", nargs="+", choices=list(SETTINGS), default=list(SETTINGS), metavar="SETTING")
+    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--hessians", type=int, default=8, help="at most so many images in row and hns (default: 8)")
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--width", type=float, default=0.25, help="of the ResNet-18 (default: 0.25; full: 1)")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("reports/benchmarks/peers.csv"))
+    told = parser.parse_args()
+    torch.set_num_threads(told.threads)
+    machine = determinism.fingerprint(torch.device("cpu"), Determinism(threads=told.threads))
+    told.out.parent.mkdir(parents=True, exist_ok=True)
+    rows = list[dict[str, Any]]()
+    for name in told.settings:
+        (make, steps), mlp = SETTINGS[name], name.endswith("mlp")
+        n = min(told.images, told.hessians) if name in ("row", "hns") else told.images
+        resnet = config.Network(architecture="resnet18", width=told.width)
+        network = config.Network(architecture="mlp", hidden=(256,) * 5) if mlp else resnet
+        case = build(network, "mnist" if mlp else "cifar10", n)
+        for cells in compare(make(case, steps), told.pairs, told.threads, n):
+            first = {"setting": name, "width": network.width, "images": n, "steps": steps, "pairs": told.pairs}
+            rows.append(first | {"rate": n * steps / cells.pop("seconds")} | cells)
+            say(pd.DataFrame(rows[-1:]).round(2).to_string(index=False, header=len(rows) == 1))
+        pd.DataFrame([cells | machine for cells in rows]).round(3).to_csv(told.out, index=False)
+    return int(any(cells["why"] == "DIFFERS" for cells in rows))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
