@@ -2,9 +2,9 @@
 
     PYTHONPATH=src python benchmarks/peers.py [--settings pgd20 row] [--images 128] [--pairs 5] [--width 0.25]
 
-Libraries: foolbox, torchattacks, adv-lib, adversarial-robustness-toolbox (ART), pyautoattack; one that is not installed
-is skipped. Ours and the peer run in turn on the same network and images, from the same starts where the library takes
-them. Peers get frozen weights in evaluation mode, which is fastest; `weights learn`: as a training leaves a network.
+ART is the adversarial-robustness-toolbox. A library that is not installed is skipped. Ours and the peer run in turn on
+the same network and images, from the same starts where the library takes them. Peers get frozen weights in evaluation
+mode, which is fastest; `weights learn`: as a training leaves a network.
 
 The network is random, the ball 8/255 in L-infinity (but for the row's L2 attack). Its last bias is set so that about
 half of the images withstand PGD-20; all are of class 0. Accuracies in % must agree within 0.5 points, or one image if
@@ -19,7 +19,7 @@ import copy
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from statistics import mean, median
@@ -39,28 +39,25 @@ from advgrad.attacks.scaling import beta_of, hns_beta, njs_logits
 from advgrad.attacks.space import sample_noise
 from advgrad.config.schema import Determinism
 from advgrad.config.training import Adversary
-from advgrad.data.datasets import DATASETS
 from advgrad.draws import seeded
 from advgrad.models import registry
 from advgrad.training.adversaries import adversarial
 
 Attack = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (n,C,H,W), y (n,), starts (n,C,H,W) -> x_adv (n,C,H,W)
-Works = dict[str, Callable[[], float]]  # "ours" or a peer -> what gives the accuracy
+Works = dict[str, Callable[[], float]]  # "ours", then peers -> what gives the accuracy
 
 RADIUS, SIZE = 8 / 255, 2 / 255
 PGD = {"norm": "linf", "eps": 8, "step": 2, "steps": [20], "clip_start": True}
 ROW = {"fgsm": PGD | {"step": 8, "steps": [1]}, "pgd": PGD, "pgd_l2": PGD | {"norm": "l2", "eps": 120, "step": 15}}
-COLUMNS = [(attack, source) for attack in ROW for source in ("plain", "njs", "hns")]
+SOURCES = ("plain", "njs", "hns")
 NORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # J (d,D), S (d,d) -> norm of the Hessian J^T S J
     "plain loop, Hessian formed": lambda rows, s: (rows.T @ s @ rows).norm(),
-    "plain loop, traces": lambda rows, s: (s @ rows @ rows.T).matrix_power(2).trace().clamp_min(0).sqrt(),
+    "plain loop, traces": lambda rows, s: (s @ rows @ rows.T).matrix_power(2).trace().relu().sqrt(),
 }
-WHY = {
-    "torchattacks": "draws starts of its own",
-    "adv-lib": "draws starts of its own; any iterate but the last may break an image",
-    "ART": "draws starts of its own",
-    "plain training": "rounding decides the signs of tiny gradients, and training amplifies that",
-}
+PGDS = ("foolbox", "torchattacks", "adv-lib", "ART")
+WHY = dict.fromkeys(PGDS[1:], "draws starts of its own")
+WHY["adv-lib"] += "; any iterate but the last may break an image"
+WHY["plain training"] = "rounding decides the signs of tiny gradients, and training amplifies that"
 say = partial(print, flush=True)
 
 
@@ -73,10 +70,9 @@ class Case(NamedTuple):
     x: Tensor  # the same in [0,1]
     y: Tensor
 
-    def noise(self, chosen: Tensor | None = None, restart: int = 0) -> Tensor:
+    def noise(self, chosen: Tensor, restart: int = 0) -> Tensor:
         """In [0,1), as our attacks draw it."""
-        numbers = range(len(self.y)) if chosen is None else chosen.tolist()
-        return sample_noise(0, numbers, restart, tuple(self.x.shape[1:]))
+        return sample_noise(0, chosen.tolist(), restart, tuple(self.x.shape[1:]))
 
     def evaluate(self, entries: dict[str, dict[str, Any]]) -> float:
         """The mean accuracy of our attacks."""
@@ -85,25 +81,18 @@ class Case(NamedTuple):
         return 100 * mean(float(rows[-1, -1].mean()) for rows in found.values())
 
 
-def correct(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    with torch.no_grad():
-        return model(x).argmax(1) == y
-
-
-def percent(flags: Tensor) -> float:
-    return 100 * float(flags.float().mean())
-
-
-def build(network: config.Network, dataset: str, n: int) -> Case:
+def build(mlp: bool, width: float, n: int) -> Case:
     """Images stay so far from 0 and 255 that no start leaves the box."""
+    resnet = config.Network(architecture="resnet18", width=width)
+    network = config.Network(architecture="mlp", hidden=(256,) * 5) if mlp else resnet
     with seeded(0, "peers"):
-        model = registry.build(network, dataset)
-        images = torch.randint(16, 240, (n, *DATASETS[dataset].shape), dtype=torch.uint8)
+        model = registry.build(network, "mnist" if mlp else "cifar10")
+        images = torch.randint(16, 240, (n, 1, 28, 28) if mlp else (n, 3, 32, 32), dtype=torch.uint8)
     registry.check_device(network, model, torch.device("cpu"))
     images = images.contiguous(memory_format=torch.channels_last)
     x, y = images.float() / 255, torch.zeros(n, dtype=torch.int64)
     for _ in range(30):  # for the statistics of batch normalisation
-        correct(model.train(), x, y)
+        accuracy(model.train(), x, y)
     model.eval().requires_grad_(False)
     last = [layer for layer in model.modules() if isinstance(layer, nn.Linear)][-1]
     for _ in range(3):  # the way to a rival class depends on the bias
@@ -112,13 +101,18 @@ def build(network: config.Network, dataset: str, n: int) -> Case:
     return Case(network, model, images, x, y)
 
 
+@torch.no_grad()
+def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
+    return 100 * float((model(x).argmax(1) == y).double().mean())
+
+
 def library(name: str, model: nn.Module, x: Tensor, steps: int) -> Attack:
-    """The PGD of a library, of pyautoattack Auto-PGD; x: images of the attack's shape. ImportError: not installed."""
+    """A library's PGD, pyautoattack's Auto-PGD. x: images of the attack's shape. ImportError: it is not installed."""
     if name == "torchattacks":
         import torchattacks
 
-        attack = torchattacks.PGD(model, eps=RADIUS, alpha=SIZE, steps=steps)
-        return lambda x, y, starts: attack(x, y)
+        run = torchattacks.PGD(model, eps=RADIUS, alpha=SIZE, steps=steps)
+        return lambda x, y, starts: run(x, y)
     if name == "adv-lib":
         from adv_lib.attacks import pgd_linf
 
@@ -129,8 +123,8 @@ def library(name: str, model: nn.Module, x: Tensor, steps: int) -> Attack:
 
         classifier = PyTorchClassifier(model, nn.CrossEntropyLoss(), x.shape[1:], 10, clip_values=(0, 1))
         options = {"eps": RADIUS, "eps_step": SIZE, "max_iter": steps, "num_random_init": 1, "verbose": False}
-        run = ProjectedGradientDescentPyTorch(classifier, batch_size=len(x), **options)
-        return lambda x, y, starts: torch.from_numpy(run.generate(x.numpy(), y.numpy()))
+        generate = ProjectedGradientDescentPyTorch(classifier, batch_size=len(x), **options).generate
+        return lambda x, y, starts: torch.from_numpy(generate(x.numpy(), y.numpy()))
     if name == "pyautoattack":
         from pyautoattack.autopgd_base import APGDAttack
 
@@ -141,50 +135,50 @@ def library(name: str, model: nn.Module, x: Tensor, steps: int) -> Attack:
     import eagerpy
     import foolbox
 
-    started, bounded = foolbox.attacks.LinfPGD(abs_stepsize=SIZE, steps=steps), foolbox.PyTorchModel(model, (0, 1))
+    linf, bounded = foolbox.attacks.LinfPGD(abs_stepsize=SIZE, steps=steps), foolbox.PyTorchModel(model, (0, 1))
 
-    def attack_from(x: Tensor, y: Tensor, starts: Tensor) -> Tensor:
-        started.get_random_start = lambda x0, epsilon: eagerpy.astensor(starts)
-        return started.run(bounded, x, y, epsilon=RADIUS)
+    def attack(x: Tensor, y: Tensor, starts: Tensor) -> Tensor:
+        linf.get_random_start = lambda x0, epsilon: eagerpy.astensor(starts)
+        return linf.run(bounded, x, y, epsilon=RADIUS)
 
-    return attack_from
+    return attack
 
 
-def against(case: Case, steps: int, names: tuple[str, ...], restarts: int = 1, **fields: object) -> Works:
+def against(case: Case, steps: int, names: tuple[str, ...] = PGDS, restarts: int = 1, **fields: object) -> Works:
     """PGD with these fields against libraries; a restart is made of the images that none before has broken."""
     entry = PGD | {"steps": [steps // restarts], "gradients": {"plain": restarts}} | fields
 
     def peer(attack: Attack, learn: bool) -> float:
         left = torch.arange(len(case.y))
-        case.model.requires_grad_(learn)
         for restart in range(restarts):
-            x, y, starts = case.x[left], case.y[left], 2 * case.noise(left, restart) - 1
-            left = left[correct(case.model, attack(x, y, x + RADIUS * starts), y)]
-        case.model.requires_grad_(False)
+            if len(left):
+                x, y, starts = case.x[left], case.y[left], 2 * case.noise(left, restart) - 1
+                case.model.requires_grad_(learn)
+                x_adv = attack(x, y, x + RADIUS * starts).detach()
+                left = left[case.model.requires_grad_(False)(x_adv).argmax(1) == y]
         return 100 * len(left) / len(case.y)
 
     works: Works = {"ours": lambda: case.evaluate({"attack": entry})}
     for name in names:
         try:
             attack = library(name, case.model, case.x, steps // restarts)
+            works[name] = partial(peer, attack, False)
+            if restarts == 1:
+                works[f"{name}, weights learn"] = partial(peer, attack, True)
         except ImportError as error:
             say(f"{name}: skipped: {error}")
-            continue
-        works |= {name: partial(peer, attack, False), f"{name}, weights learn": partial(peer, attack, True)}
     return works
 
 
-def plain_betas(case: Case, x: Tensor, plain: str) -> Tensor:
+def plain_betas(case: Case, x: Tensor, name: str) -> Tensor:
     """HNS's betas (n,), one Hessian's norm after the other."""
     found = []
     for z, rows, label in zip(*(values.double() for values in logits_jacobian(case.model, x)), case.y, strict=True):
         first, second = z.topk(2).values
         ends = (beta_of(rho, len(z)) for rho in (1 - 1 / len(z) - 0.01, 1e-72))
-        grid, norms = torch.linspace(*ends, 100, dtype=torch.float64) / (first - second), []
-        for beta in grid:
-            p = (beta * z).softmax(0)
-            norms.append(beta**2 * NORMS[plain](rows, p.diag() - p.outer(p)))
-        best = int(torch.stack(norms).argmax())
+        grid = torch.linspace(*ends, 100, dtype=torch.float64) / (first - second)
+        shares = (grid[:, None] * z).softmax(1)
+        best = int((grid**2 * torch.stack([NORMS[name](rows, p.diag() - p.outer(p)) for p in shares])).argmax())
         found.append(float(grid[best]) if z.argmax() == label and 0 < best < 99 else 1.0)
     return torch.tensor(found, dtype=torch.float64)
 
@@ -193,43 +187,46 @@ def betas(case: Case, steps: int) -> Works:
     """HNS's betas of a batch."""
     finds = {name: partial(plain_betas, case, case.x, name) for name in NORMS}
     finds = {"ours": lambda: hns_beta(*logits_gram(case.model, case.x), case.y)} | finds
-    found = finds["ours"]()
-    return {name: lambda find=find: percent((find() / found - 1).abs() < 1e-3) for name, find in finds.items()}
+    ours = finds["ours"]()
+    return {k: lambda find=find: 100 * float(torch.isclose(find(), ours).double().mean()) for k, find in finds.items()}
 
 
-def plain_column(case: Case, attack: str, source: str, plain: str) -> float:
+def plain_column(case: Case, attack: str, source: str, name: str) -> float:
     """An attack with one gradient source, for which it computes everything itself."""
-    spec, x, y, beta, beta1 = config.AttackSpec(**ROW[attack]), case.x, case.y, torch.ones(len(case.y)), 1.0
-    radius, linf = spec.eps / 255, spec.norm == "linf"
+    spec, model, x, y, beta1 = config.AttackSpec(**ROW[attack]), case.model, case.x, case.y, 1.0
+    radius, linf, beta = spec.eps / 255, spec.norm == "linf", torch.ones(len(y), 1)
 
     def inside(delta: Tensor) -> Tensor:
         return (x + (delta.clamp(-radius, radius) if linf else delta.renorm(2, 0, radius))).clamp(0, 1)
 
-    x_adv = inside(radius * (2 * case.noise() - 1))
+    x_adv = inside(radius * (2 * case.noise(torch.arange(len(y))) - 1))
     if source == "njs":
-        beta1 = 1 / float(torch.linalg.svdvals(logits_jacobian(case.model, x[:101])[1]).mean())
+        beta1 = 1 / float(torch.linalg.svdvals(logits_jacobian(model, x[:101])[1]).mean())
     if source == "hns":
-        beta = plain_betas(case, x_adv, plain).float()
+        beta = plain_betas(case, x_adv, name).float()[:, None]
     for _ in range(spec.steps[-1]):
-        logits = case.model(x_adv.requires_grad_()) * beta[:, None]
+        logits = model(x_adv.requires_grad_()) * beta
         logits = njs_logits(logits, y, beta1=beta1, rho=0.01) if source == "njs" else logits
         (grad,) = torch.autograd.grad(F.cross_entropy(logits, y), x_adv)
         move = grad.sign() if linf else F.normalize(grad.flatten(1)).view_as(grad)
         x_adv = inside(x_adv.detach() + spec.step / 255 * move - x)
-    return percent(correct(case.model, x_adv, y))
+    return accuracy(model, x_adv, y)
 
 
 def row(case: Case, steps: int) -> Works:
     """The mean of nine attacks, a row of attack-bnn's tables."""
-    nine = {name: fields | {"gradients": {"plain": 1, "njs": 1, "hns": 1}} for name, fields in ROW.items()}
-    works: Works = {"ours": lambda: case.evaluate(nine)}
-    return works | {name: lambda name=name: mean(plain_column(case, *c, name) for c in COLUMNS) for name in NORMS}
+    nine = {attack: fields | {"gradients": dict.fromkeys(SOURCES, 1)} for attack, fields in ROW.items()}
+
+    def peer(name: str) -> float:
+        return mean(plain_column(case, attack, source, name) for attack in ROW for source in SOURCES)
+
+    return {"ours": lambda: case.evaluate(nine)} | {name: partial(peer, name) for name in NORMS}
 
 
 def rat(case: Case, steps: int) -> Works:
     """Four updates of adversarial training."""
     adversary = Adversary(kind="pgd", eps=EPS, step=STEP, steps=steps)
-    ours = partial(adversarial, adversary=adversary, divisor=128, passes=Passes())
+    ours = partial(adversarial, adversary=adversary, divisor=len(case.y), passes=Passes())
     y = torch.arange(len(case.y)) % 10
 
     def train(attack: Callable[..., Tensor]) -> float:
@@ -237,41 +234,16 @@ def rat(case: Case, steps: int) -> Works:
         optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
         for part in torch.arange(len(y)).tensor_split(4):
             update(model, optimizer, attack(model, case.x[part], y[part], noise=case.noise(part)), y[part])
-        return percent(correct(model.eval(), case.x, y))
+        return accuracy(model.eval(), case.x, y)
 
     return {"ours": partial(train, ours), "plain training": partial(train, plain_pgd)}
 
 
-ALL, RESTARTS = partial(against, names=("foolbox", "torchattacks", "adv-lib", "ART")), 5
 SETTINGS: dict[str, tuple[Callable[[Case, int], Works], int]] = {  # with the number of steps
-    "pgd20": (ALL, 20),
-    "pgd20-mlp": (ALL, 20),
-    "pgd100x5": (partial(against, names=("foolbox", "torchattacks"), restarts=RESTARTS), 100 * RESTARTS),
-    "row": (row, sum(ROW[attack]["steps"][-1] for attack, _ in COLUMNS)),
-    "hns": (betas, 1),
+    "pgd20": (against, 20), "pgd20-mlp": (against, 20), "row": (row, 123), "hns": (betas, 1), "rat": (rat, STEPS),
+    "pgd100x5": (partial(against, names=("foolbox", "torchattacks"), restarts=5), 500),
     "apgd": (partial(against, names=("pyautoattack",), method="apgd", step=16), 20),
-    "rat": (rat, STEPS),
-}
-
-
-def compare(works: Works, pairs: int, threads: int, n: int) -> Iterator[dict[str, Any]]:
-    """A row's cells for each peer."""
-    clock = time.process_time if threads == 1 else time.perf_counter
-    ours = works.pop("ours")
-    for name, peer in works.items():
-        spans: dict[Callable[[], float], list[float]] = {ours: [], peer: []}
-        with seeded(0, name):
-            left, left_by_peer = ours(), peer()  # warms up
-            for run in (ours, peer) * pairs:
-                begun = clock()
-                run()
-                spans[run].append(clock() - begun)
-        ratios = [theirs / own for own, theirs in zip(*spans.values(), strict=True)]
-        differ = "" if abs(left - left_by_peer) <= max(0.5, 100 / n) + 1e-6 else "DIFFERS"
-        yield {
-            "peer": name, "seconds": median(spans[ours]), "ratio": median(ratios), "min": min(ratios),
-            "max": max(ratios), "accuracy": left, "peers": left_by_peer, "why": WHY.get(name.split(", ")[0], differ),
-        }  # fmt: skip
+}  # fmt: skip
 
 
 def main() -> int:
@@ -285,18 +257,29 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("reports/benchmarks/peers.csv"))
     told = parser.parse_args()
     torch.set_num_threads(told.threads)
+    clock = time.process_time if told.threads == 1 else time.perf_counter
     machine = determinism.fingerprint(torch.device("cpu"), Determinism(threads=told.threads))
     told.out.parent.mkdir(parents=True, exist_ok=True)
     rows = list[dict[str, Any]]()
     for name in told.settings:
-        (make, steps), mlp = SETTINGS[name], name.endswith("mlp")
+        make, steps = SETTINGS[name]
         n = min(told.images, told.hessians) if name in ("row", "hns") else told.images
-        resnet = config.Network(architecture="resnet18", width=told.width)
-        network = config.Network(architecture="mlp", hidden=(256,) * 5) if mlp else resnet
-        case = build(network, "mnist" if mlp else "cifar10", n)
-        for cells in compare(make(case, steps), told.pairs, told.threads, n):
-            first = {"setting": name, "width": network.width, "images": n, "steps": steps, "pairs": told.pairs}
-            rows.append(first | {"rate": n * steps / cells.pop("seconds")} | cells)
+        works = make(build(name.endswith("mlp"), told.width, n), steps)
+        ours = works.pop("ours")
+        for peer, work in works.items():
+            spans = list[float]()
+            with seeded(0, peer):
+                accuracy, accuracy_peer = ours(), work()  # warms up
+                for run in (ours, work) * told.pairs:
+                    begun = clock()
+                    run()
+                    spans.append(clock() - begun)
+            ratios = [theirs / own for own, theirs in zip(spans[::2], spans[1::2], strict=True)]
+            agree = abs(accuracy - accuracy_peer) <= max(0.5, 100 / n) + 1e-6
+            cells = {"setting": name, "peer": peer, "width": told.width, "images": n, "steps": steps}
+            cells |= {"rate": n * steps / median(spans[::2]), "pairs": told.pairs, "ratio": median(ratios)}
+            cells |= {"min": min(ratios), "max": max(ratios), "accuracy": accuracy, "accuracy_peer": accuracy_peer}
+            rows.append(cells | {"why": WHY.get(peer.split(", ")[0], "" if agree else "DIFFERS")})
             say(pd.DataFrame(rows[-1:]).round(2).to_string(index=False, header=len(rows) == 1))
         pd.DataFrame([cells | machine for cells in rows]).round(3).to_csv(told.out, index=False)
     return int(any(cells["why"] == "DIFFERS" for cells in rows))
