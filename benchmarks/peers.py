@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from statistics import mean, median
 from typing import Any, NamedTuple
@@ -47,9 +48,9 @@ Attack = Callable[[Tensor, Tensor, Tensor], Tensor]  # x (n,C,H,W), y (n,), star
 Works = dict[str, Callable[[], float]]  # "ours", then peers -> what gives the accuracy
 
 RADIUS, SIZE = 8 / 255, 2 / 255
-PGD = {"norm": "linf", "eps": 8, "step": 2, "steps": [20], "clip_start": True}
-ROW = {"fgsm": PGD | {"step": 8, "steps": [1]}, "pgd": PGD, "pgd_l2": PGD | {"norm": "l2", "eps": 120, "step": 15}}
 SOURCES = ("plain", "njs", "hns")
+PGD = {"eps": 8, "step": 2, "steps": [20], "clip_start": True, "gradients": dict.fromkeys(SOURCES, 1)}
+ROW = {"fgsm": PGD | {"step": 8, "steps": [1]}, "pgd": PGD, "pgd_l2": PGD | {"norm": "l2", "eps": 120, "step": 15}}
 NORMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # J (d,D), S (d,d) -> norm of the Hessian J^T S J
     "plain loop, Hessian formed": lambda rows, s: (rows.T @ s @ rows).norm(),
     "plain loop, traces": lambda rows, s: (s @ rows @ rows.T).matrix_power(2).trace().relu().sqrt(),
@@ -89,8 +90,7 @@ def build(mlp: bool, width: float, n: int) -> Case:
         model = registry.build(network, "mnist" if mlp else "cifar10")
         images = torch.randint(16, 240, (n, 1, 28, 28) if mlp else (n, 3, 32, 32), dtype=torch.uint8)
     registry.check_device(network, model, torch.device("cpu"))
-    images = images.contiguous(memory_format=torch.channels_last)
-    x, y = images.float() / 255, torch.zeros(n, dtype=torch.int64)
+    x, y = (images.float() / 255).contiguous(memory_format=torch.channels_last), torch.zeros(n, dtype=torch.int64)
     for _ in range(30):  # for the statistics of batch normalisation
         accuracy(model.train(), x, y)
     model.eval().requires_grad_(False)
@@ -109,37 +109,29 @@ def accuracy(model: nn.Module, x: Tensor, y: Tensor) -> float:
 def library(name: str, model: nn.Module, x: Tensor, steps: int) -> Attack:
     """A library's PGD, pyautoattack's Auto-PGD. x: images of the attack's shape. ImportError: it is not installed."""
     if name == "torchattacks":
-        import torchattacks
-
-        run = torchattacks.PGD(model, eps=RADIUS, alpha=SIZE, steps=steps)
+        run = import_module(name).PGD(model, eps=RADIUS, alpha=SIZE, steps=steps)
         return lambda x, y, starts: run(x, y)
     if name == "adv-lib":
-        from adv_lib.attacks import pgd_linf
-
-        return lambda x, y, starts: pgd_linf(model, x, y, RADIUS, steps=steps, absolute_step_size=SIZE)
+        run = import_module("adv_lib.attacks").pgd_linf
+        return lambda x, y, starts: run(model, x, y, RADIUS, steps=steps, absolute_step_size=SIZE)
     if name == "ART":
-        from art.attacks.evasion import ProjectedGradientDescentPyTorch
-        from art.estimators.classification import PyTorchClassifier
-
-        classifier = PyTorchClassifier(model, nn.CrossEntropyLoss(), x.shape[1:], 10, clip_values=(0, 1))
+        wrapped, evasion = import_module("art.estimators.classification"), import_module("art.attacks.evasion")
+        options = {"nb_classes": 10, "clip_values": (0, 1), "device_type": "cpu"}
+        classifier = wrapped.PyTorchClassifier(model, nn.CrossEntropyLoss(), x.shape[1:], **options)
         options = {"eps": RADIUS, "eps_step": SIZE, "max_iter": steps, "num_random_init": 1, "verbose": False}
-        generate = ProjectedGradientDescentPyTorch(classifier, batch_size=len(x), **options).generate
-        return lambda x, y, starts: torch.from_numpy(generate(x.numpy(), y.numpy()))
+        run = evasion.ProjectedGradientDescentPyTorch(classifier, batch_size=len(x), **options).generate
+        return lambda x, y, starts: torch.from_numpy(run(x.numpy(), y.numpy()))
     if name == "pyautoattack":
-        from pyautoattack.autopgd_base import APGDAttack
-
-        auto = APGDAttack(model, n_iter=steps, eps=RADIUS, loss="ce", device="cpu")
-        auto.init_hyperparam(x)
-        return lambda x, y, starts: auto.attack_single_run(x, y, x + RADIUS * auto.normalize(starts - x))[3]
+        run = import_module("pyautoattack.autopgd_base").APGDAttack(model, n_iter=steps, eps=RADIUS, device="cpu")
+        run.init_hyperparam(x)
+        return lambda x, y, starts: run.attack_single_run(x, y, x + RADIUS * run.normalize(starts.contiguous() - x))[3]
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")  # foolbox imports GitPython, which wants a git
-    import eagerpy
-    import foolbox
-
-    linf, bounded = foolbox.attacks.LinfPGD(abs_stepsize=SIZE, steps=steps), foolbox.PyTorchModel(model, (0, 1))
+    foolbox, eagerpy = import_module(name), import_module("eagerpy")
+    pgd, bounded = foolbox.attacks.LinfPGD(abs_stepsize=SIZE, steps=steps), foolbox.PyTorchModel(model, (0, 1), "cpu")
 
     def attack(x: Tensor, y: Tensor, starts: Tensor) -> Tensor:
-        linf.get_random_start = lambda x0, epsilon: eagerpy.astensor(starts)
-        return linf.run(bounded, x, y, epsilon=RADIUS)
+        pgd.get_random_start = lambda x0, epsilon: eagerpy.astensor(starts)
+        return pgd.run(bounded, x, y, epsilon=RADIUS)
 
     return attack
 
@@ -193,7 +185,7 @@ def betas(case: Case, steps: int) -> Works:
 
 def plain_column(case: Case, attack: str, source: str, name: str) -> float:
     """An attack with one gradient source, for which it computes everything itself."""
-    spec, model, x, y, beta1 = config.AttackSpec(**ROW[attack]), case.model, case.x, case.y, 1.0
+    spec, model, x, y, beta1 = config.AttackEntry(**ROW[attack]), case.model, case.x, case.y, 1.0
     radius, linf, beta = spec.eps / 255, spec.norm == "linf", torch.ones(len(y), 1)
 
     def inside(delta: Tensor) -> Tensor:
@@ -215,12 +207,11 @@ def plain_column(case: Case, attack: str, source: str, name: str) -> float:
 
 def row(case: Case, steps: int) -> Works:
     """The mean of nine attacks, a row of attack-bnn's tables."""
-    nine = {attack: fields | {"gradients": dict.fromkeys(SOURCES, 1)} for attack, fields in ROW.items()}
 
     def peer(name: str) -> float:
         return mean(plain_column(case, attack, source, name) for attack in ROW for source in SOURCES)
 
-    return {"ours": lambda: case.evaluate(nine)} | {name: partial(peer, name) for name in NORMS}
+    return {"ours": lambda: case.evaluate(ROW)} | {name: partial(peer, name) for name in NORMS}
 
 
 def rat(case: Case, steps: int) -> Works:
@@ -264,9 +255,9 @@ def main() -> int:
     for name in told.settings:
         make, steps = SETTINGS[name]
         n = min(told.images, told.hessians) if name in ("row", "hns") else told.images
-        works = make(build(name.endswith("mlp"), told.width, n), steps)
-        ours = works.pop("ours")
-        for peer, work in works.items():
+        case = build(name.endswith("mlp"), told.width, n)
+        (_, ours), *peers = make(case, steps).items()
+        for peer, work in peers:
             spans = list[float]()
             with seeded(0, peer):
                 accuracy, accuracy_peer = ours(), work()  # warms up
@@ -276,7 +267,7 @@ def main() -> int:
                     spans.append(clock() - begun)
             ratios = [theirs / own for own, theirs in zip(spans[::2], spans[1::2], strict=True)]
             agree = abs(accuracy - accuracy_peer) <= max(0.5, 100 / n) + 1e-6
-            cells = {"setting": name, "peer": peer, "width": told.width, "images": n, "steps": steps}
+            cells = {"setting": name, "peer": peer, "width": case.network.width, "images": n, "steps": steps}
             cells |= {"rate": n * steps / median(spans[::2]), "pairs": told.pairs, "ratio": median(ratios)}
             cells |= {"min": min(ratios), "max": max(ratios), "accuracy": accuracy, "accuracy_peer": accuracy_peer}
             rows.append(cells | {"why": WHY.get(peer.split(", ")[0], "" if agree else "DIFFERS")})
