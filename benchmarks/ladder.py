@@ -30,7 +30,7 @@ TRIALS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {  # model, chan
     # stopped after 19 epochs: with its rate held up it came apart where beta passed 90 (train 93 %, gap 3.7 before)
     "c-late": ("bnn-vgg16-wq", HALF, {"epochs": 36, "augment": "none", "schedule": LATE, "precision": "bf16"}),
     "c": ("bnn-vgg16-wq", HALF, {"epochs": 36, "augment": "none", "precision": "bf16"}),
-    "d": ("bnn-vgg16-wq", {}, {"epochs": 100}),
+    "d": ("bnn-vgg16-wq", {}, {"epochs": 36, "augment": "none", "precision": "bf16"}),
     "waq": ("bnn-vgg16-waq", {"width": 0.125, "head_width": 1}, {"epochs": 16, "precision": "bf16"}),
 }
 MONITOR = {"images": 500, "gaps": True, "recalibrate": 100}
@@ -92,7 +92,7 @@ def climb(trial: str, folder: Path) -> None:
     with frozen(model):
         gap = masking(model, images[:IMAGES], labels[:IMAGES], divisor=128)
     attacks = {"pgd_linf": run.evaluation.attacks["pgd_linf"].model_copy(
-        update={"gradients": {"plain": 1, "njs": 1, "hns": 1}})}  # fmt: skip
+        update={"gradients": {"plain": 1, "njs": 1, "hns": 1, "exact": 1}})}  # fmt: skip
     outcomes = evaluate(
         model, images, labels, run.evaluation.model_copy(update={"attacks": attacks}), run.network, seed=run.seed,
         device=device,
