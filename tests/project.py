@@ -19,7 +19,8 @@ def copied(folder: Path, *, commit: bool = False) -> Path:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
     for name in listed:
-        result = name == "dvc.lock" or re.match(rf"reports/({'|'.join(scales(ROOT))})/", name)
+        base = re.match(r"reports/quick/tables/.+/cells.csv", name)  # of the verdicts, at every scale
+        result = name == "dvc.lock" or (re.match(rf"reports/({'|'.join(scales(ROOT))})/", name) and not base)
         if (ROOT / name).is_file() and not result:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)

@@ -57,8 +57,12 @@ def test_a_checkpoint_waits_for_its_seconds(
         now[0] += 10
         finish(*args)
 
+    def save(store: checkpoint.Store, _: Any, facts: dict[str, Any]) -> None:
+        epochs.append(len(facts["curve"]))
+        store._saved = now[0]
+
     monkeypatch.setattr(checkpoint, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    monkeypatch.setattr(checkpoint, "save", lambda *args: epochs.append(len(args[3]["curve"])))
+    monkeypatch.setattr(checkpoint.Store, "save", save)
     monkeypatch.setattr(Progress, "finish_epoch", finish_later)
     run(recipe(), tmp_path, every=every)
     assert epochs == saved
