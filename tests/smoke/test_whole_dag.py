@@ -10,6 +10,7 @@ import json
 import shutil
 import sqlite3
 import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -86,10 +87,13 @@ def by_dvc_and_by_snakemake_it_is_the_same(project: Path) -> None:
     nothing_to_do(project, lock)  # it only records
 
 
-def values(folder: Path) -> dict[tuple[str, str], str]:
+def values(folder: Path) -> dict[tuple[str, str, str], str]:
+    """What the tables with MNIST's attacks say, by table, row and column."""
     with (folder / RESULTS / "tables/linbp/cells.csv").open(encoding="utf-8", newline="") as text:
         return {
-            (cell["row"], cell["column"]): cell["value"] for cell in csv.DictReader(text) if cell["table"] == "mnist"
+            (f"linbp-{cell['table']}", cell["row"], cell["column"]): cell["value"]
+            for cell in csv.DictReader(text)
+            if cell["table"] in ("mnist", "masking")
         }
 
 
@@ -101,20 +105,24 @@ def an_experiments_cells_are_named(project: Path) -> None:
     run(project, "dvc", "exp", "run", "--name", "long-step", "tables@linbp")
     after = values(project)
     changed = {cell for cell in before if before[cell] != after[cell]}
-    assert {column for _, column in changed} == {"LeNet-5 0.1"}, "the other attack is as it was; none moves the MLP"
-    assert len(changed) >= 3, "of six"
+    in_mnist = {column for table, _, column in changed if table == "linbp-mnist"}
+    assert in_mnist == {"LeNet-5 0.1"}, "the other attack is as it was; none moves the MLP"
+    assert len(changed) >= 3, "of seven"
+    in_masking = {(row, column) for table, row, column in changed if table == "linbp-masking"}
+    assert in_masking <= {("LeNet-5", "BP")}, "the one cell there with the same attack"
 
     text = run(project, "advgrad.cli", "compare", "HEAD", "long-step", "--format", "csv", status=1)
     rows = list(csv.DictReader(io.StringIO(text)))
-    assert {(row["table"], row["row"], row["column"]) for row in rows} == {("linbp-mnist", *cell) for cell in changed}
+    assert {(row["table"], row["row"], row["column"]) for row in rows} == changed
     assert {row["test"] for row in rows} == {"McNemar"}
     for row in rows:
-        assert (row["a"], row["b"]) == (before[row["row"], row["column"]], after[row["row"], row["column"]])
+        cell = (row["table"], row["row"], row["column"])
+        assert (row["a"], row["b"]) == (before[cell], after[cell])
         apart = 100 * (int(row["only_b"]) - int(row["only_a"])) / int(row["images"])
         assert float(row["b"]) - float(row["a"]) == pytest.approx(apart, abs=0.011)
     outcome = f"{RESULTS}/outcomes/linbp/mnist/linbp-lenet5.json"
     command = ["dvc", "metrics", "diff", "HEAD", "--targets", outcome, "--json"]
-    dvcs = subprocess.run(["python", "-m", *command], cwd=project, capture_output=True, check=True).stdout
+    dvcs = subprocess.run([sys.executable, "-m", *command], cwd=project, capture_output=True, check=True).stdout
     assert all(key.startswith("runs.pgd-0.1/") for key in json.loads(dvcs)[outcome] if "accuracy" in key)
     same = run(project, "advgrad.cli", "compare", "long-step", "workspace")
     assert "0 changed" in same
