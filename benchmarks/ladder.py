@@ -1,7 +1,8 @@
 """The cheapest CIFAR-10 network under which PGD fails: python benchmarks/ladder.py TRIAL ... [--out ladder]
 
 Each trial is bnn-vgg16-wq or bnn-vgg16-waq of params/attack-bnn.yaml with the changes below. It trains (and goes on
-where it was stopped), is attacked on 1,000 test images, and leaves OUT/TRIAL/{weights.safetensors,curve.csv,row.json}.
+where it was stopped), is attacked on 1,000 test images, and leaves in OUT/TRIAL weights.safetensors, packed.safetensors
+(a bit for each binary weight; data/weights has trial c's), curve.csv and row.json.
 Without a trial: the table of those that are there, as reports/ladder.csv, and their epochs.
 
 PGD fails where the gap between an image's two largest logits is more than float32 can resolve. Such a gap needs a
@@ -72,7 +73,7 @@ def climb(trial: str, folder: Path) -> None:
     from advgrad.data.batches import to_device
     from advgrad.data.pack import read_split
     from advgrad.draws import seeded
-    from advgrad.models import registry, weights
+    from advgrad.models import imported, registry, weights
     from advgrad.training import loop, metrics, validation
 
     device = determinism.configure(settings)
@@ -85,6 +86,7 @@ def climb(trial: str, folder: Path) -> None:
         checkpoint=folder / "checkpoint", key=run.model_dump_json(), on_epoch=lambda epoch, row: show(trial, row),
     )  # fmt: skip
     weights.save_weights(folder / "weights.safetensors", done.state, done.precision)
+    weights.save_weights(folder / "packed.safetensors", imported.pack(done.state), done.precision)
     stage.write_csv(folder / "curve.csv", done.curve)
     weights.load_weights(folder / "weights.safetensors", model)
     images, labels = to_device(*read_split(pack, "test"), device)

@@ -80,6 +80,11 @@ def test_of_another_width_or_a_short_training_only_the_direction_is_judged(netwo
         assert judged(ours, 50.0, False, network, says) == "not judged at this scale"
 
 
+def test_of_a_training_of_seconds_nothing_is_judged():
+    network = CellNetwork("x", 1.0, 0.049)
+    assert judged(Estimate(value=50.0), 50.0, network=network, towards="same direction") == "not judged at this scale"
+
+
 @pytest.mark.parametrize("network", [CellNetwork("x", 1.0, 0.5), CellNetwork("", nan, nan)])
 def test_half_the_training_or_none_is_judged_in_full(network: CellNetwork):
     assert judged(Estimate(value=50.0), 50.0, network=network, towards="opposite direction") == "agrees"

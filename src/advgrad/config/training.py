@@ -98,11 +98,11 @@ def _pixel_pgd(where: str, spec: AttackSpec) -> None:
 
 
 class Checkpoint(Config):
-    """Somebody else's trained weights, read in place of training."""
+    """Weights trained elsewhere, read in place of training."""
 
     file: str  # absolute, or from the project's root
     sha256: str = Field(pattern="^[0-9a-f]{64}$")  # of the file, which is not opened if it has another
-    layout: Literal["robustbench"] = "robustbench"  # names of the tensors in it
+    layout: Literal["robustbench", "packed"] = "robustbench"  # packed: of a longer run of the same recipe
 
 
 class Training(Config):

@@ -1,4 +1,4 @@
-"""Weights trained elsewhere: a checkpoint of another project, with its tensors under our network's names."""
+"""Weights trained elsewhere: a checkpoint of another project, or packed weights that come with this one."""
 
 import hashlib
 import io
@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import Tensor
 
 from advgrad import config
@@ -44,24 +47,52 @@ class Imported:
 def read(checkpoint: Checkpoint, network: config.Network, model: Normalised) -> Imported:
     """The file's weights for `model`, the built `network`.
 
-    RobustBench (Croce et al. 2021): a WideResNet on images in [0,1], its state_dict alone or under "state_dict" or
-    "model", with or without counts of batches. InputError: no file, another sha256 (the file is then not opened), not
-    finite tensors only, or another network's.
+    packed: what `pack` gives. RobustBench (Croce et al. 2021): a WideResNet on images in [0,1], its state_dict alone or
+    under "state_dict" or "model", with or without counts of batches. InputError: no file, another sha256 (the file is
+    then not opened), not finite tensors only, or another network's.
     """
-    path = Path(checkpoint.file)
-    if network.architecture != "wide_resnet28" or network.normalise:
+    path, needed = Path(checkpoint.file), model.core.state_dict()
+    if checkpoint.layout == "packed":
+        weights = _unpacked(_verified(path, checkpoint.sha256), needed, path)
+    elif network.architecture != "wide_resnet28" or network.normalise:
         raise InputError(
             f"checkpoint {path}: {checkpoint.layout} is for wide_resnet28 on images in [0,1] (normalise: false), not "
             f"for {network.architecture} with normalise: {str(network.normalise).lower()}"
         )
-    weights = _renamed(_tensors(_verified(path, checkpoint.sha256), path))
-    needed = model.core.state_dict()
-    weights |= {name: needed[name] for name in needed.keys() - weights.keys() if name.endswith("num_batches_tracked")}
+    else:
+        weights = _renamed(_tensors(_verified(path, checkpoint.sha256), path))
+        weights |= {name: needed[name] for name in needed.keys() - weights.keys() if name.endswith("_tracked")}
     for name in sorted(needed.keys() | weights.keys()):
         shape, wanted = _shape(weights, name), _shape(needed, name)
         if shape != wanted:
             raise InputError(f"checkpoint {path}: weights of another network: {name}: {shape}, needed: {wanted}")
     return Imported(state={name: weights[name] for name in needed}, origin=checkpoint.layout, sha256=checkpoint.sha256)
+
+
+def pack(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights that are all +1 or -1 as bits, eight in a uint8, and other matrices and kernels in float16."""
+    packed = {}
+    for name, tensor in state.items():
+        if bool((tensor.abs() == 1).all()) and tensor.is_floating_point():
+            packed[name] = torch.from_numpy(np.packbits(tensor.numpy() > 0))
+        else:
+            packed[name] = tensor.half() if tensor.dim() > 1 else tensor
+    return packed
+
+
+def _unpacked(content: bytes, needed: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Inverse of `pack`, but for what float16 rounds away; `needed` gives the shapes."""
+    try:
+        packed = load(content)
+    except SafetensorError as error:
+        raise InputError(f"checkpoint {path}: not readable as safetensors: {_first_line(error)}") from None
+    state = {}
+    for name, tensor in packed.items():
+        shape = needed[name].shape if name in needed else torch.Size()
+        if tensor.dtype == torch.uint8 and len(tensor) == -(-shape.numel() // 8):
+            tensor = 2.0 * torch.from_numpy(np.unpackbits(tensor.numpy(), count=shape.numel())).view(shape) - 1
+        state[name] = tensor.float() if tensor.dtype == torch.float16 else tensor
+    return state
 
 
 def _verified(path: Path, sha256: str) -> bytes:

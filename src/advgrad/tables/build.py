@@ -38,7 +38,7 @@ def build_cells(specs: Sequence[Spec], facts: Facts, scale: str, root: Path = Pa
     """The frame of the tables' cells in their specs' order. facts: what `read_facts` gives for the specs; root: folder
     with params/. InputError if a spec names what the records or the parameters have not.
     """
-    judge = load_scale(scale, root).judge == "all"
+    judge = load_scale(scale, root).judge != "none"
     plans = {paper: read_plan(paper, scale, root) for paper in sorted({spec.paper for spec in specs})}
     return frame(cell for spec in specs for cell in _cells(spec, facts, plans[spec.paper], scale, judge))
 

@@ -9,6 +9,7 @@ from advgrad.tables.where import CellNetwork
 
 ROUNDING = 1e-9  # binary fractions: 0.3 - 0.1 is within 0.2
 FULL = 0.5  # share of the paper's training from which on what it ends with is judged
+PART = 0.05  # and from which on at least a direction
 WIDE = 3.0  # tolerances: an interval wider than that agrees with too much
 NOT_JUDGED: Verdict = "not judged at this scale"
 EXPECTED: tuple[Verdict, ...] = ("agrees", "compatible", "same direction")  # by a network that shows nothing: by chance
@@ -60,7 +61,7 @@ def verdict(
 ) -> Verdict:  # fmt: skip
     """judge: whether the scale's values are held against the paper's; towards: what `direction` says. Parameters are no
     results, but checked at every scale. Another machine's seconds and what is not full are never judged; of a narrower
-    network, or one of less than FULL of the paper's training, only the direction.
+    network, or one of less than FULL of the paper's training, only the direction; of less than PART, nothing.
     """
     if ours.value is None:
         return "not run"
@@ -68,7 +69,7 @@ def verdict(
         return "no paper value"
     if source.metric == "parameter":
         return "passes" if compare(ours, paper_value, source, None) == "agrees" else "fails"
-    if not (judge and source.judged and source.metric not in MACHINE and ours.full):
+    if not (judge and source.judged and source.metric not in MACHINE and ours.full) or network.share < PART:
         return NOT_JUDGED
     if network.width < 1 or network.share < FULL:
         return towards or NOT_JUDGED

@@ -59,7 +59,8 @@ def about(source: Source, plan: ScaledPaper) -> CellNetwork:
         return CellNetwork("", nan, nan)
     network, recipe = plan.scaled.networks[entry.network], plan.scaled.recipes[entry.recipe]
     images = DATASETS[entry.dataset].n_train
-    share = nan if recipe.checkpoint else _seen(recipe, images) / _seen(plan.whole.recipes[entry.recipe], images)
+    others = recipe.checkpoint is not None and recipe.checkpoint.layout != "packed"
+    share = nan if others else _seen(recipe, images) / _seen(plan.whole.recipes[entry.recipe], images)
     return CellNetwork(shown(network), network.width / plan.whole.networks[entry.network].width, share)
 
 
