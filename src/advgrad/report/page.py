@@ -47,7 +47,7 @@ MEANINGS = {
 }
 JUDGED: dict[config.Judge, str] = {
     "all": "every cell and every claim is held against the paper",
-    "companions": "no cell of a result is held against the paper; claims about what is at full size are judged",
+    "companions": "cells as far as their network was trained; of the claims those about what is at full size",
     "none": "nothing is held against the paper",
 }
 
