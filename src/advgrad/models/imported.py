@@ -14,7 +14,9 @@ from torch import Tensor
 from advgrad import config
 from advgrad.config.training import Checkpoint
 from advgrad.errors import InputError
+from advgrad.files import readable
 from advgrad.models.layers import Normalised
+from advgrad.models.weights import fit
 
 COLUMNS = ("epoch", "train_loss", "train_accuracy")  # of the curve, which has no rows
 UNUSED = "sub_block1."  # RobustBench: a block of GAIRAT's network that its forward pass does not use
@@ -57,19 +59,14 @@ def read(checkpoint: Checkpoint, network: config.Network, model: Normalised) -> 
     weights = _renamed(_tensors(_verified(path, checkpoint.sha256), path))
     needed = model.core.state_dict()
     weights |= {name: needed[name] for name in needed.keys() - weights.keys() if name.endswith("num_batches_tracked")}
-    for name in sorted(needed.keys() | weights.keys()):
-        shape, wanted = _shape(weights, name), _shape(needed, name)
-        if shape != wanted:
-            raise InputError(f"checkpoint {path}: weights of another network: {name}: {shape}, needed: {wanted}")
+    fit(weights, needed, f"checkpoint {path}")
     return Imported(state={name: weights[name] for name in needed}, origin=checkpoint.layout, sha256=checkpoint.sha256)
 
 
 def _verified(path: Path, sha256: str) -> bytes:
     """The file's bytes; InputError unless they have this hash."""
-    try:
+    with readable(path, "readable"):
         content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"checkpoint {path}: cannot be read: {error.strerror}") from None
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
         raise InputError(f"checkpoint {path}: its sha256 is {actual}, the recipe allows {sha256} only; not opened")
@@ -81,17 +78,13 @@ def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:
     try:
         raw = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"checkpoint {path}: not readable as tensors alone: {_first_line(error)}") from None
+        raise InputError(f"checkpoint {path}: not readable as tensors alone: {str(error).partition('. ')[0]}") from None
     state = raw.get("state_dict", raw.get("model", raw)) if isinstance(raw, dict) else raw
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"checkpoint {path}: wants names and tensors, alone or under 'state_dict' or 'model'")
     if lost := next((name for name, value in state.items() if not bool(value.isfinite().all())), None):
         raise InputError(f"checkpoint {path}: {lost}: not finite")
     return {str(name): value for name, value in state.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0].split(". ")[0]
 
 
 def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -105,10 +98,3 @@ def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
             name = pattern.sub(replacement, name)
         renamed[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
     return renamed
-
-
-def _shape(state: dict[str, Tensor], name: str) -> str:
-    """`float32 (16, 3, 3, 3)`"""
-    if name not in state:
-        return "nothing"
-    return f"{str(state[name].dtype).removeprefix('torch.')} {tuple(state[name].shape)}"
