@@ -1,7 +1,7 @@
 """Run one teacher-student simulation: simulate.py NAME -> reports/SCALE/analyses/PAPER/NAME.{json,csv}."""
 
 from advgrad import stage
-from advgrad.config import load_simulation
+from advgrad.config.load import load_simulation
 from advgrad.simulation.run import record
 from advgrad.simulation.summary import curve, values
 

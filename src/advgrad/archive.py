@@ -26,7 +26,7 @@ from unittest import mock
 import advgrad
 from advgrad.config import parse_yaml
 from advgrad.errors import InputError
-from advgrad.files import write_bytes
+from advgrad.files import readable, write_bytes
 
 # An archive holds every file of the commit, and ADDED; of what the locks name all that is not LEFT_OUT.
 LOCK, SETTINGS, CITATION = "dvc.lock", "params.yaml", "CITATION.cff"
@@ -142,14 +142,13 @@ def tarred(contents: Contents) -> bytes:
 
 def verify(file: Path, say: Callable[[str], None], *, render: bool = True) -> int:
     """0: intact; 1: not, and each file at fault is named. InputError: no archive. render: make reports again, too."""
-    try:
+    with readable(file, "readable"):
         packed = file.read_bytes()
+    try:
         tar = gzip.GzipFile(fileobj=io.BytesIO(packed)).read(LIMIT + 1) if packed[:2] == b"\x1f\x8b" else b""
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         say(f"{file}: its gzip stream is damaged: {error}")
         return 1
-    except OSError as error:
-        raise InputError(f"{file}: {(error.strerror or 'cannot be read').lower()}") from None
     if MANIFEST.encode() not in tar or len(tar) > LIMIT:
         raise InputError(f"{file}: not an archive that `advgrad archive create` wrote")
     flaws = check(tar, render=render)

@@ -6,3 +6,7 @@ class InputError(Exception):
 
     A command that meets it prints the line to stderr and exits 2; nothing is left half-written.
     """
+
+    def __init__(self, text: str) -> None:
+        # what cannot be printed is a space
+        super().__init__(" ".join("".join(c if c.isprintable() else " " for c in text).split()))

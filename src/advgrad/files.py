@@ -2,8 +2,12 @@
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from advgrad.errors import InputError
 
@@ -24,11 +28,24 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def read_json(path: Path) -> Any:
-    """The file's content; InputError if it is missing or not JSON."""
+@contextmanager
+def readable(path: Path, what: str) -> Iterator[None]:
+    """Inside, errors of reading the file are InputErrors: it is missing, or not `what`."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        yield
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON: {error}") from None
+    except (OSError, ValueError, RecursionError, SafetensorError) as error:
+        raise InputError(f"{path}: not {what}: {getattr(error, 'strerror', None) or error}") from None
+
+
+def read_text(path: Path) -> str:
+    """Its content; InputError if it is missing or not UTF-8."""
+    with readable(path, "UTF-8"):
+        return path.read_text(encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Its content; InputError if it is missing or not JSON."""
+    with readable(path, "JSON"):
+        return json.loads(path.read_text(encoding="utf-8"))

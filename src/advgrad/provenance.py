@@ -170,9 +170,9 @@ def write_fingerprint(root: Path, fingerprint: Mapping[str, str | int]) -> None:
 
 
 def unlike(fingerprint: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """What differs, as `name: ours, not theirs`. Empty: of one kind, so results must be equal bit for bit."""
-    pairs = {name: (fingerprint.get(name), other.get(name)) for name in sorted(fingerprint.keys() | other.keys())}
-    return [f"{name}: {ours}, not {theirs}" for name, (ours, theirs) in pairs.items() if ours != theirs]
+    """What is known of both and differs, as `name: ours, not theirs`."""
+    both = sorted(fingerprint.keys() & other.keys())
+    return [f"{name}: {fingerprint[name]}, not {other[name]}" for name in both if fingerprint[name] != other[name]]
 
 
 def against_commit(made: Collection[str], scale: str, root: Path = Path()) -> list[str]:
@@ -187,8 +187,12 @@ def against_commit(made: Collection[str], scale: str, root: Path = Path()) -> li
     lines = [f"Other bits than committed: {', '.join(changed)}."]
     if (before := (_committed_yaml(root, "params.yaml") or {}).get("scale", scale)) != scale:
         return [*lines, f"They are of scale {scale}, the committed ones of scale {before}."]
-    if apart := unlike(notes(root).get("fingerprint", {}), read_fingerprint(root) or {}):
+    here, there = notes(root).get("fingerprint", {}), read_fingerprint(root) or {}
+    if apart := unlike(here, there):
         return [*lines, f"This machine is of another kind than the one that committed: {'; '.join(apart)}."]
+    if (unknown := sorted(here.keys() ^ there.keys())) or not here:
+        known = f"Not known of both: {', '.join(unknown) or FINGERPRINT.stem}."
+        return [*lines, f"Whether this machine is of the kind of the one that committed is not known. {known}"]
     return [*lines, "This machine is of the same kind as the one that committed: parameters or code have changed."]
 
 

@@ -53,7 +53,8 @@ def repro(settings: Settings, targets: Sequence[str], profile: str, jobs: int | 
         if (STAMPS.is_dir() and record(repo, rules)) or restore(repo, rules):  # what a killed or an older run has made
             repo._reset()
             rules = plan(repo, missing)
-        left_out = sorted(wanted & waiting_for(repo, {f"fetch@{name}" for name in missing}))
+        named = set(targets) or wanted
+        left_out = sorted(named & waiting_for(repo, {f"fetch@{name}" for name in missing}))
         asked, cost = [rule for rule in rules if rule["stage"] in wanted], read_cost(COST, settings.scale)
         seconds = {name: stage.seconds for name, stage in cost.stages.items()} if cost else {}
         write_plan(joined(asked, seconds) if profile == "default" else asked)
@@ -63,9 +64,9 @@ def repro(settings: Settings, targets: Sequence[str], profile: str, jobs: int | 
     if Path("dvc.lock").is_file():  # beside the results that it is of: another scale's run replaces dvc.lock
         write_text(Path("reports", settings.scale, "dvc.lock"), Path("dvc.lock").read_text(encoding="utf-8"))
     if status == 0:
-        for line in [*not_reproduced(missing, left_out), *against_commit(wanted - set(left_out), settings.scale)]:
+        for line in [*not_reproduced(missing, left_out), *against_commit(named - set(left_out), settings.scale)]:
             say(line)
-    return status or int(any(name in left_out for name in targets))
+    return status or int(bool(targets and left_out))
 
 
 def say(line: str) -> None:

@@ -52,6 +52,11 @@ def cell(table: str, row: str, column: str, **told: object) -> dict[str, object]
 
 @pytest.fixture
 def site(tmp_path: Path) -> Path:
+    return write_site(tmp_path)
+
+
+def write_site(tmp_path: Path) -> Path:
+    """The claims, and a folder of results that they are about."""
     write_text(tmp_path / "gaat.yaml", CLAIMS)
     write_text(tmp_path / "figures/gaat/gaat-1.csv", POINTS)
     rat = cell("mnist", "RAT / last", "PGD-100", value=95, low=93.1, high=96.4, paper_value=96.13, verdict="agrees")

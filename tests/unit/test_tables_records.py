@@ -87,7 +87,7 @@ def test_a_leaf_may_rest_on_fewer_than_its_group():
     ("content", "says"),
     [
         ({"a": {"x": {"value": 1}}}, "no 'a.n'; a has: x"),
-        ({"a": {"n": 1.5, "x": {"value": 1}}}, "a.n: (top level): input should be a valid integer"),
+        ({"a": {"n": 1.5, "x": {"value": 1}}}, "a.n: input should be a valid integer"),
         ({"a": {"n": 1, "x": {"value": 1, "n": -1}}}, "a.x: n: input should be greater"),
         ({"a": {"n": 1, "x": 1}}, "a.x: (top level): input should be a valid dictionary"),
         ({"a": {"n": 1, "x": {"value": "1"}}}, "a.x: value: input should be a valid number"),

@@ -20,6 +20,7 @@ import pandas as pd
 from advgrad.claims.judge import HELD, VERDICTS, Grid, counts, known, pick
 from advgrad.claims.spec import Claim, Claims
 from advgrad.errors import InputError
+from advgrad.files import read_text
 from advgrad.markdown import plain, table
 from advgrad.tables.cells import shown
 
@@ -108,7 +109,7 @@ def _fill(parts: Sequence[str], where: str, grid: Grid, claims: Claims, judged: 
 
 def findings_md(file: Path, grid: Grid, claims: Claims, judged: pd.DataFrame, scale: str) -> str:
     """The page. file: its template; InputError with its line where a cell or claim is not known."""
-    text = file.read_text(encoding="utf-8")
+    text = read_text(file)
 
     def fill(place: re.Match[str]) -> str:
         parts = [part.strip() for part in place[1].split("|")]

@@ -66,16 +66,17 @@ def _side(name: str, root: Path, tree: Path) -> Side:
     if not name.strip():
         raise InputError(f"compare: wants two names, not {name!r}")
     folder = root if name == "workspace" else root / name
-    if (folder / REPORTS).is_dir():
-        return Side("folder", folder)
+    with suppress(OSError):  # too long for a file's name
+        if (folder / REPORTS).is_dir():
+            return Side("folder", folder)
     try:
         with Repo(str(root), rev=name) as repo:
             for place in filter(repo.fs.exists, (SETTINGS, LOCK, REPORTS)):
                 repo.fs.get(place, str(tree / place), batch_size=1)
             return Side(f"commit {repo.get_rev()[:12]}", tree)
-    except (DvcException, AttributeError) as error:  # AttributeError: HEAD:reports, no commit
+    except (DvcException, AttributeError, ValueError, OSError) as error:  # such as HEAD:reports, no commit
         wants = "wants `workspace`, a folder with reports/, a Git revision or an experiment of `dvc exp run`"
-        raise InputError(f"{name}: {wants}; DVC says: {' '.join(str(error).split())}") from None
+        raise InputError(f"{name}: {wants}; DVC says: {error}") from None
 
 
 def _cells(side: Side) -> list[dict[str, Any]]:

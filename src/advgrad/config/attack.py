@@ -1,27 +1,29 @@
 """What an attack is, a frozen value that round-trips to YAML, and the attacks on one model: ours and libraries'."""
 
-from typing import Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 Norm = Literal["linf", "l2"]
 Gradient = Literal["plain", "njs", "hns", "prop1", "exact", "linbp", "taylor"]
 Loss = Literal["ce", "dlr", "margin"]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]  # some become words of a stage's command
 
 
 class Config(BaseModel):
     """Base of every schema: unknown keys are errors, values never change."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
+
+    READ: ClassVar[dict[str, tuple[str, ...]]] = {}  # field -> another one, and its values with which it is read
+
+    @model_validator(mode="after")
+    def _nothing_is_idle(self) -> Self:
+        for name, (other, *values) in self.READ.items():
+            read = {*values}.intersection(found if isinstance(found := getattr(self, other), dict) else [found])
+            if not read and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: has no effect unless {other} is {' or '.join(values)}")
+        return self
 
 
 class AttackSpec(Config):
@@ -52,6 +54,8 @@ class AttackSpec(Config):
     temperature: float = Field(default=1.0, gt=0)  # the logits are multiplied by it before the loss
     precision: Literal["float32", "float64"] = "float32"  # of the network's passes; float32 decides in any case
 
+    READ: ClassVar = {"start_eps": ("start", "uniform"), "reading": ("norm", "l2")}
+
     @model_validator(mode="after")
     def _marks_ascend(self) -> "AttackSpec":
         if list(self.steps) != sorted(set(self.steps)):
@@ -67,6 +71,14 @@ class AttackEntry(AttackSpec):
     gradients: dict[Gradient, PositiveInt] = Field(min_length=1)
     rho: float | None = Field(default=None, gt=0, lt=1)  # njs and prop1: None: the evaluation's
 
+    READ: ClassVar = AttackSpec.READ | {"rho": ("gradients", "njs", "prop1"), "beta_at": ("gradients", "hns")}
+
+    @model_validator(mode="after")
+    def _restarts_differ(self) -> Self:
+        if self.start == "none" and max(self.gradients.values()) > 1:
+            raise ValueError("gradients: several restarts are all the same without a random start")
+        return self
+
     @property
     def spec(self) -> AttackSpec:
         return AttackSpec(**self.model_dump(exclude={"gradients", "rho"}))
@@ -79,10 +91,12 @@ class Peer(Config):
     """An L-infinity attack of a kept library, on the whole network in [0,1]. Outcome: NAME/LIBRARY."""
 
     attack: PeerAttack
-    eps: NonNegativeFloat  # in 1/255
+    eps: float = Field(ge=0)  # in 1/255
     steps: PositiveInt  # iterations; square: queries
     restarts: PositiveInt = 1
     images: NonNegativeInt | None = None  # only the first n of the evaluation's images; None: all, 0: not run
+
+    READ: ClassVar = {"restarts": ("attack", "apgd-dlr", "square", "bba")}  # deepfool draws nothing
 
     @property
     def library(self) -> Literal["pyautoattack", "foolbox"]:
@@ -108,8 +122,8 @@ class Evaluation(Config):
     divisor: PositiveInt = 128  # the loss is the sum over images divided by this (a batch mean in the papers)
     batch: PositiveInt = 128  # images on the device at once; no result depends on it
     scaling: Scaling = Scaling()
-    attacks: dict[str, AttackEntry] = Field(default_factory=dict)
-    peers: dict[str, Peer] = Field(default_factory=dict)
+    attacks: dict[Name, AttackEntry] = Field(default_factory=dict)
+    peers: dict[Name, Peer] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _something_to_run(self) -> Self:

@@ -2,6 +2,7 @@
 
 from difflib import get_close_matches
 from pathlib import Path
+from reprlib import repr  # of a few items and characters
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -18,7 +19,7 @@ def _line(file: Path, error: ValidationError) -> str:
     key = ".".join(str(part) for part in first["loc"]) or "(top level)"
     if first["type"] == "extra_forbidden":
         return f"{file}: {key}: unknown key"
-    shown = "" if isinstance(first["input"], dict) else f", not {first['input']!r}"
+    shown = "" if isinstance(first["input"], dict) else f", not {repr(first['input'])}"
     return f"{file}: {key}: {first['msg'][0].lower()}{first['msg'][1:]}{shown}"
 
 
@@ -45,9 +46,9 @@ def papers(root: Path = Path()) -> list[str]:
 
 def load_scale(name: str, root: Path = Path()) -> ScaleFile:
     file = root / "params" / "scales" / f"{name}.yaml"
-    if not file.is_file():
+    if name not in scales(root):
         raise InputError(f"params.yaml: scale: no scale {name!r}; known: {', '.join(scales(root))}")
-    raw, known = load_yaml(file), papers(root)
+    raw, known = parse(dict[str, Any], load_yaml(file), file), papers(root)
     own = {key: raw[key] for key in ("about", "judge", "partial") if key in raw}
     sections = {key: raw[key] for key in raw if key not in own}
     if unknown := [key for key in sections if key not in known]:

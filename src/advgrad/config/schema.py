@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, PositiveInt, model_validator
 
 from advgrad.config.analysis import Analysis
-from advgrad.config.attack import Config, Evaluation
+from advgrad.config.attack import Config, Evaluation, Name
 from advgrad.config.simulation import Simulation
 from advgrad.config.training import Curves, Dataset, Training
 
@@ -86,16 +86,16 @@ class PaperFile(Config):
     """params/PAPER.yaml."""
 
     about: About
-    networks: dict[str, Network]
-    recipes: dict[str, Training]
-    evaluations: dict[str, Evaluation]
-    analyses: dict[str, Analysis] = Field(default_factory=dict)
-    models: dict[str, Model] = Field(default_factory=dict)
-    analysed: dict[str, Analysed] = Field(default_factory=dict)
-    further: dict[str, Further] = Field(default_factory=dict)
-    transfers: dict[str, Transfer] = Field(default_factory=dict)
-    curves: dict[str, Curves] = Field(default_factory=dict)
-    simulations: dict[str, Simulation] = Field(default_factory=dict)
+    networks: dict[Name, Network]
+    recipes: dict[Name, Training]
+    evaluations: dict[Name, Evaluation]
+    analyses: dict[Name, Analysis] = Field(default_factory=dict)
+    models: dict[Name, Model] = Field(default_factory=dict)
+    analysed: dict[Name, Analysed] = Field(default_factory=dict)
+    further: dict[Name, Further] = Field(default_factory=dict)
+    transfers: dict[Name, Transfer] = Field(default_factory=dict)
+    curves: dict[Name, Curves] = Field(default_factory=dict)
+    simulations: dict[Name, Simulation] = Field(default_factory=dict)
 
     @property
     def attacked(self) -> dict[str, Model]:

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 
-from advgrad.config.attack import Config
+from advgrad.config.attack import Config, Name
 
 Scaling = Literal["none", "l2", "linf"]  # of a gradient before the step: none, by its L2 norm, its sign
 
@@ -30,7 +30,7 @@ class _Simulation(Config):
     steps: PositiveInt
     runs: PositiveInt  # with draws of their own
     every: PositiveInt = 1  # steps between two points of the curve
-    settings: dict[str, Setting] = Field(min_length=1)
+    settings: dict[Name, Setting] = Field(min_length=1)
 
 
 class AttackSimulation(_Simulation):

@@ -1,10 +1,11 @@
 """What a training is: a recipe on the paper's clock, and several of them side by side."""
 
-from typing import Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic.functional_validators import AfterValidator
 
-from advgrad.config.attack import AttackSpec, Config
+from advgrad.config.attack import AttackSpec, Config, Name
 
 Dataset = Literal["mnist", "cifar10", "cifar100"]
 Precision = Literal["float32", "tf32", "bf16"]
@@ -19,6 +20,8 @@ class Optimizer(Config):
     nesterov: bool = False
     weight_decay: NonNegativeFloat = 0.0
 
+    READ: ClassVar = {"momentum": ("name", "sgd"), "nesterov": ("name", "sgd")}
+
 
 class Schedule(Config):
     """Learning rate over the paper's clock (`Training.unit`)."""
@@ -30,6 +33,11 @@ class Schedule(Config):
     t_max: PositiveFloat | None = None  # cosine: half period; None: the clock's length
     warmup: float = Field(default=0.0, ge=0, lt=1)  # warmup_cosine: share of the length
 
+    READ: ClassVar = {
+        "milestones": ("kind", "step", "piecewise"), "gamma": ("kind", "step", "exponential"),
+        "lrs": ("kind", "piecewise"), "t_max": ("kind", "cosine"), "warmup": ("kind", "warmup_cosine"),
+    }  # fmt: skip
+
 
 class Binary(Config):
     """How latent real weights become +-1. waq: the layers binarise themselves; here only the latent clamp."""
@@ -38,6 +46,8 @@ class Binary(Config):
     beta_scale: float = Field(default=1.0, ge=1)  # beta is multiplied by this ...
     beta_every: PositiveFloat = 1.0  # ... at every multiple of this many clock units, 0 included
     beta_max: PositiveFloat = 1e35
+
+    READ: ClassVar = dict.fromkeys(("beta_scale", "beta_every", "beta_max"), ("method", "md-tanh-s", "gd-tanh"))
 
 
 class Adversary(Config):
@@ -53,6 +63,18 @@ class Adversary(Config):
     begins: NonNegativeFloat = 0.0  # clock time before which training is natural (DAT)
     hessian: Hessian = "one-step"  # gaat; one-step: the closed form of all the steps with a rank-one Hessian
 
+    READ: ClassVar = {"hessian": ("kind", "gaat"), "linbp": ("kind", "pgd")}
+
+
+def _pixel_pgd(spec: AttackSpec) -> AttackSpec:
+    """ValueError for another attack than PGD in float32 in pixel space: a training knows no other."""
+    if (found := (spec.method, spec.precision, spec.space)) != ("pgd", "float32", "pixel"):
+        raise ValueError(f"must be method pgd in float32 in space pixel, not {' '.join(found)}")
+    return spec
+
+
+PixelPGD = Annotated[AttackSpec, AfterValidator(_pixel_pgd)]
+
 
 class Stopping(Config):
     """Early stopping (Rice et al. 2020) by accuracy on the held-out images under PGD.
@@ -60,21 +82,16 @@ class Stopping(Config):
     The run goes on to its end, so that its last state is there too: what is stopped is a run of its own beside it.
     """
 
-    pgd: AttackSpec  # on the network in evaluation mode
+    pgd: PixelPGD  # on the network in evaluation mode
     patience: NonNegativeFloat  # clock units without a better epoch, counted from ...
     after: NonNegativeFloat | None = None  # ... this time on at the earliest; None: the first milestone
-
-    @model_validator(mode="after")
-    def _pgd_only(self) -> Self:
-        _pixel_pgd("pgd", self.pgd)
-        return self
 
 
 class Monitor(Config):
     """What is measured on held-out images after each epoch, to see catastrophic overfitting or masking as it comes."""
 
     images: PositiveInt  # first n held-out images
-    attacks: dict[str, AttackSpec] = Field(default_factory=dict)  # NAME -> column NAME_accuracy of the curve
+    attacks: dict[Name, PixelPGD] = Field(default_factory=dict)  # NAME -> column NAME_accuracy of the curve
     gaps: bool = False  # the logits' top-2 gap and vanished input gradients: see training.metrics
     recalibrate: NonNegativeInt = 0  # training batches that estimate batch normalisation anew for one more accuracy
 
@@ -83,18 +100,6 @@ class Monitor(Config):
         if not self.attacks and not self.gaps and not self.recalibrate:
             raise ValueError("wants attacks, gaps or recalibrate")
         return self
-
-    @model_validator(mode="after")
-    def _pgd_only(self) -> Self:
-        for name, spec in self.attacks.items():
-            _pixel_pgd(f"attacks.{name}", spec)
-        return self
-
-
-def _pixel_pgd(where: str, spec: AttackSpec) -> None:
-    """ValueError for another attack than PGD in float32 in pixel space: a training knows no other."""
-    if (found := (spec.method, spec.precision, spec.space)) != ("pgd", "float32", "pixel"):
-        raise ValueError(f"{where}: must be method pgd in float32 in space pixel, not {' '.join(found)}")
 
 
 class Checkpoint(Config):
@@ -135,6 +140,8 @@ class Training(Config):
     @model_validator(mode="after")
     def _held_out_images_are_there(self) -> Self:
         wanting = {"select: best": self.select == "best", "stopping": self.stopping, "monitor": self.monitor}
+        if self.optimizer.nesterov and not self.optimizer.momentum:
+            raise ValueError("optimizer.nesterov needs momentum > 0")
         for name, wants in wanting.items():
             if wants and self.validation == 0:
                 raise ValueError(f"{name} needs validation > 0")
@@ -196,6 +203,6 @@ class Curves(Config):
     dataset: Dataset
     network: str
     recipe: str
-    variants: dict[str, Variant] = Field(min_length=1)
+    variants: dict[Name, Variant] = Field(min_length=1)
     test: PositiveInt | None = None  # first n test images; None: all
     probe: Probe | None = None

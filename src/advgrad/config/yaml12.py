@@ -7,11 +7,23 @@ from typing import Any
 import yaml
 
 from advgrad.errors import InputError
+from advgrad.files import read_text
 
 _FAST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's: dvc.lock takes the other one seconds
 
 
 class _Loader(_FAST):  # pyright: ignore[reportGeneralTypeIssues]
+    depth = 0
+
+    def descend_resolver(self, current_node: Any, current_index: Any) -> None:
+        """Refuse what is nested so deep that libyaml's recursion would end the process."""
+        self.depth += 1
+        if self.depth > 100:
+            raise yaml.MarkedYAMLError(problem="nested too deep")
+
+    def ascend_resolver(self) -> None:
+        self.depth -= 1
+
     def flatten_mapping(self, node: Any) -> None:
         """Refuse a key that is there twice, as DVC does; what `<<` merges may be there again."""
         if not hasattr(node, "own"):  # an anchor's is flattened at each use
@@ -38,7 +50,7 @@ def parse_yaml(text: str, name: str) -> Any:
     """The content; InputError naming where it came from if it is not YAML."""
     try:
         return yaml.load(text, Loader=_Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:  # the latter of `2001-02-30`, `!!bool x`
         where = getattr(error, "problem_mark", None)
         line = f":{where.line + 1}" if where else ""
         raise InputError(f"{name}{line}: not YAML: {getattr(error, 'problem', error)}") from None
@@ -46,11 +58,7 @@ def parse_yaml(text: str, name: str) -> Any:
 
 def load_yaml(file: Path) -> Any:
     """The file's content; InputError if it is missing or not YAML."""
-    try:
-        return parse_yaml(file.read_text(encoding="utf-8"), str(file))
-    except (OSError, UnicodeDecodeError) as error:
-        reason = "not UTF-8" if isinstance(error, ValueError) else (error.strerror or "cannot be read").lower()
-        raise InputError(f"{file}: {'no such file' if isinstance(error, FileNotFoundError) else reason}") from None
+    return parse_yaml(read_text(file), str(file))
 
 
 def merge(base: Any, over: Any) -> Any:

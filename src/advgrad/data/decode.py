@@ -118,7 +118,7 @@ def _tiles(path: Path) -> np.ndarray:
 
 
 def _sheets(files: Files) -> Arrays:
-    with np.load(files["labels.npz"], allow_pickle=False) as labels:
+    with files["labels.npz"].open("rb") as file, np.load(file, allow_pickle=False) as labels:
         fine_train, fine_test = labels["fine_train"], labels["fine_test"]
     train, test = (
         np.concatenate([_tiles(path) for name, path in sorted(files.items()) if name.startswith(split)])

@@ -90,10 +90,8 @@ def _problem(url: str, timeout: float) -> str | None:
     except urllib.error.HTTPError as error:
         with error:
             return f"HTTP {error.code}"
-    except urllib.error.URLError as error:
-        return str(error.reason)
     except (OSError, ValueError, HTTPException) as error:
-        return str(error) or type(error).__name__
+        return str(getattr(error, "reason", "") or error) or type(error).__name__
 
 
 # npm

@@ -14,8 +14,9 @@ from advgrad.data.datasets import ArrayName, DatasetInfo, Form
 from advgrad.data.decode import decode
 from advgrad.data.pack import Arrays
 from advgrad.errors import InputError
+from advgrad.files import readable
 
-READ_ERRORS = (OSError, EOFError, ValueError, KeyError, TarError, BadZipFile, zlib.error, UnpicklingError)
+READ_ERRORS = (OSError, EOFError, ValueError, LookupError, TarError, BadZipFile, zlib.error, UnpicklingError)
 
 _SPLITS: tuple[tuple[ArrayName, ArrayName], ...] = (("train_images", "train_labels"), ("test_images", "test_labels"))
 
@@ -67,8 +68,7 @@ def read(info: DatasetInfo, copy: DatasetCopy) -> Arrays:
     try:
         arrays = decode(copy.form.kind, copy.files)
     except READ_ERRORS as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{copy.label}: cannot be read as {copy.form.kind}: {reason}") from None
+        raise InputError(f"{copy.label}: cannot be read as {copy.form.kind}: {error}") from None
     ordered = _by_label(arrays) if info.by_label else arrays
     _check_arrays(info, ordered, copy)
     return _mixed(ordered) if info.by_label else ordered
@@ -77,11 +77,8 @@ def read(info: DatasetInfo, copy: DatasetCopy) -> Arrays:
 def _check_file(path: Path, expected: str) -> None:
     """InputError: the file cannot be read, or its hash is another. A hash of 32 digits is MD5, else SHA-256."""
     name, kind = ("MD5", hashlib.md5) if len(expected) == 32 else ("SHA-256", hashlib.sha256)
-    try:
-        with path.open("rb") as stream:
-            actual = hashlib.file_digest(stream, lambda: kind(usedforsecurity=False)).hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    with readable(path, "readable"), path.open("rb") as stream:
+        actual = hashlib.file_digest(stream, lambda: kind(usedforsecurity=False)).hexdigest()
     if actual != expected:
         raise InputError(f"{path}: damaged or another version: {name} is {actual}, expected {expected}")
 

@@ -1,16 +1,16 @@
 """A data set as one safetensors file: uint8 images NHWC and uint8 labels of both splits."""
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save
 
 from advgrad.data.datasets import ARRAY_NAMES, ArrayName
 from advgrad.errors import InputError
+from advgrad.files import readable, write_bytes
 
 Arrays = dict[ArrayName, np.ndarray]
 Split = Literal["train", "test"]
@@ -23,11 +23,7 @@ def write_pack(path: Path, arrays: Mapping[ArrayName, np.ndarray]) -> None:
     """
     tensors = {name: np.ascontiguousarray(arrays[name], dtype=np.uint8) for name in ARRAY_NAMES}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.stem}-", dir=path.parent) as folder:
-            whole = Path(folder) / path.name
-            whole.write_bytes(save(cast(dict[str, np.ndarray], tensors)))  # save_file would deny the group access
-            whole.replace(path)
+        write_bytes(path, save(cast(dict[str, np.ndarray], tensors)))  # save_file would deny the group access
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 
@@ -59,11 +55,9 @@ def read_pack(path: Path) -> Arrays:
 def _opened(path: Path) -> Any:
     if not path.is_file():
         raise InputError(f"{path}: no such file; the data stage of the pipeline writes it")
-    try:
+    with readable(path, "a whole safetensors file"):
         file = safe_open(path, framework="np")
         missing = [name for name in ARRAY_NAMES if name not in file.keys()]  # noqa: SIM118 (not a dictionary)
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"{path}: not a whole safetensors file: {error}") from None
     if missing:
         raise InputError(f"{path}: not a data set: lacks {', '.join(missing)}")
     return file

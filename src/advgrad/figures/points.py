@@ -7,12 +7,15 @@ interval), n (images), reason (why there is no y). y, low and high are in the un
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from advgrad.config import parse
 from advgrad.errors import InputError
 from advgrad.figures.spec import Figure, Panel, Series, reads, tables
+from advgrad.files import readable
 from advgrad.tables.cells import POINT, POINT_FORMAT
 from advgrad.tables.estimate import estimate
 from advgrad.tables.records import Facts, file_of, is_there, look_up, read_facts
@@ -47,7 +50,7 @@ def read_lines(file: Path, kind: str) -> pd.DataFrame:
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):  # a line is too long
             lines = pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False)
     except (ValueError, pd.errors.ParserWarning) as error:
-        raise InputError(f"{file}: not a table of numbers: {' '.join(str(error).split())}") from None
+        raise InputError(f"{file}: not a table of numbers: {error}") from None
     if lines.empty or not re.match(HEADS[kind], ",".join(lines.columns)):
         raise InputError(f"{file}: columns must be {HEADS[kind]}, with at least one row")
     return lines
@@ -55,10 +58,8 @@ def read_lines(file: Path, kind: str) -> pd.DataFrame:
 
 def _numbers(file: Path, column: pd.Series) -> pd.Series:
     """A column's text as numbers; NaN where it is empty or not finite."""
-    try:
+    with readable(file, "a table of numbers"):
         numbers = column.replace("", "nan").astype(float)
-    except ValueError as error:
-        raise InputError(f"{file}: not a table of numbers: {error}") from None
     return numbers.where(np.isfinite(numbers))
 
 
@@ -94,7 +95,8 @@ def _ran(source: Source, x: str, facts: Facts) -> bool:
     if source.marks and (record := facts.records.get(model)):
         return source.mark in record.steps[record.outcome(source)]
     if path.endswith(f".{x}") and model in facts.analyses:
-        return x in look_up(facts.analyses[model], path.removesuffix(f".{x}"))
+        tree, above = facts.analyses[model], path.removesuffix(f".{x}")
+        return x in parse(dict[str, Any], look_up(tree, above), Path(f"{tree.file}: {above}"))
     return True
 
 

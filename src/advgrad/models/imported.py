@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load
 from torch import Tensor
 
 from advgrad import config
 from advgrad.config.training import Checkpoint
 from advgrad.errors import InputError
+from advgrad.files import readable
 from advgrad.models.layers import Normalised
+from advgrad.models.weights import fit
 
 COLUMNS = ("epoch", "train_loss", "train_accuracy")  # of the curve, which has no rows
 UNUSED = "sub_block1."  # RobustBench: a block of GAIRAT's network that its forward pass does not use
@@ -62,10 +63,7 @@ def read(checkpoint: Checkpoint, network: config.Network, model: Normalised) -> 
     else:
         weights = _renamed(_tensors(_verified(path, checkpoint.sha256), path))
         weights |= {name: needed[name] for name in needed.keys() - weights.keys() if name.endswith("_tracked")}
-    for name in sorted(needed.keys() | weights.keys()):
-        shape, wanted = _shape(weights, name), _shape(needed, name)
-        if shape != wanted:
-            raise InputError(f"checkpoint {path}: weights of another network: {name}: {shape}, needed: {wanted}")
+    fit(weights, needed, f"checkpoint {path}")
     return Imported(state={name: weights[name] for name in needed}, origin=checkpoint.layout, sha256=checkpoint.sha256)
 
 
@@ -82,14 +80,11 @@ def pack(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _unpacked(content: bytes, needed: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
     """Inverse of `pack`, but for what float16 rounds away; `needed` gives the shapes."""
-    try:
-        packed = load(content)
-    except SafetensorError as error:
-        raise InputError(f"checkpoint {path}: not readable as safetensors: {_first_line(error)}") from None
-    state = {}
+    with readable(path, "readable as safetensors"):
+        packed, state = load(content), {}
     for name, tensor in packed.items():
         shape = needed[name].shape if name in needed else torch.Size()
-        if tensor.dtype == torch.uint8 and len(tensor) == -(-shape.numel() // 8):
+        if tensor.dtype == torch.uint8 and tensor.numel() == -(-shape.numel() // 8):
             tensor = 2.0 * torch.from_numpy(np.unpackbits(tensor.numpy(), count=shape.numel())).view(shape) - 1
         state[name] = tensor.float() if tensor.dtype == torch.float16 else tensor
     return state
@@ -97,10 +92,8 @@ def _unpacked(content: bytes, needed: dict[str, Tensor], path: Path) -> dict[str
 
 def _verified(path: Path, sha256: str) -> bytes:
     """The file's bytes; InputError unless they have this hash."""
-    try:
+    with readable(path, "readable"):
         content = path.read_bytes()
-    except OSError as error:
-        raise InputError(f"checkpoint {path}: cannot be read: {error.strerror}") from None
     actual = hashlib.sha256(content).hexdigest()
     if actual != sha256:
         raise InputError(f"checkpoint {path}: its sha256 is {actual}, the recipe allows {sha256} only; not opened")
@@ -112,17 +105,13 @@ def _tensors(content: bytes, path: Path) -> dict[str, Tensor]:
     try:
         raw = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError) as error:
-        raise InputError(f"checkpoint {path}: not readable as tensors alone: {_first_line(error)}") from None
+        raise InputError(f"checkpoint {path}: not readable as tensors alone: {str(error).partition('. ')[0]}") from None
     state = raw.get("state_dict", raw.get("model", raw)) if isinstance(raw, dict) else raw
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(f"checkpoint {path}: wants names and tensors, alone or under 'state_dict' or 'model'")
     if lost := next((name for name, value in state.items() if not bool(value.isfinite().all())), None):
         raise InputError(f"checkpoint {path}: {lost}: not finite")
     return {str(name): value for name, value in state.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0].split(". ")[0]
 
 
 def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -136,10 +125,3 @@ def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
             name = pattern.sub(replacement, name)
         renamed[name] = tensor.detach().clone(memory_format=torch.contiguous_format)
     return renamed
-
-
-def _shape(state: dict[str, Tensor], name: str) -> str:
-    """`float32 (16, 3, 3, 3)`"""
-    if name not in state:
-        return "nothing"
-    return f"{str(state[name].dtype).removeprefix('torch.')} {tuple(state[name].shape)}"

@@ -3,10 +3,11 @@
 The state of early stopping's best epoch is in the same file, as `best/NAME`.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ from advgrad import checkpoint
 from advgrad.config import Precision
 from advgrad.config.schema import Weights
 from advgrad.errors import InputError
-from advgrad.files import write_bytes
+from advgrad.files import readable, write_bytes
 from advgrad.models.layers import Normalised
 
 
@@ -52,41 +53,25 @@ def trained_with(path: Path) -> Precision:
 
 
 def _metadata(path: Path) -> dict[str, Any]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            return file.metadata() or {}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, OSError) as error:
-        raise _unreadable(path, error) from None
-
-
-def _unreadable(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path}: not readable as safetensors: {str(error).splitlines()[0]}")
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (SafetensorError, OSError) as error:
-        raise _unreadable(path, error) from None
+    with readable(path, "readable as safetensors"), safe_open(path, framework="pt") as file:
+        return file.metadata() or {}
 
 
 def load_weights(path: Path, model: Normalised, which: Weights = "last") -> None:
     """Set the parameters and buffers of `model.core`. InputError: no file, not safetensors, or another network's."""
-    state = _read(path)
+    with readable(path, "readable as safetensors"):
+        state = load_file(path)
     if which == "last":
         state = {name: tensor for name, tensor in state.items() if "/" not in name}
     elif not (state := checkpoint.ungroup(which, state)):
         raise InputError(f"{path}: no {which!r} state; its recipe wants stopping")
-    needed = {name: tuple(tensor.shape) for name, tensor in model.core.state_dict().items()}
-    given = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if needed != given:
-        name = min(name for name in needed.keys() | given.keys() if needed.get(name) != given.get(name))
-        raise InputError(
-            f"{path}: weights of another network: {name} is {given.get(name, 'not there')}, "
-            f"{needed.get(name, 'nothing')} is needed"
-        )
+    fit(state, model.core.state_dict(), str(path))
     model.core.load_state_dict(state)
+
+
+def fit(state: Mapping[str, Tensor], needed: Mapping[str, Tensor], file: str) -> None:
+    """InputError unless both have the same names, and tensors of the same types and shapes."""
+    for name in sorted(needed.keys() | state.keys()):
+        has, wants = (f"{t[name].dtype} {tuple(t[name].shape)}" if name in t else "nothing" for t in (state, needed))
+        if has != wants:
+            raise InputError(f"{file}: weights of another network: {name}: {has}, needed: {wants}")

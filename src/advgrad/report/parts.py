@@ -20,6 +20,7 @@ from advgrad.claims.spec import Claim, Claims, load_claims
 from advgrad.config import PaperFile
 from advgrad.errors import InputError
 from advgrad.figures.spec import Figure, load_figure
+from advgrad.files import read_text
 from advgrad.tables.cells import POINT_FORMAT, VERDICTS, printed, read_points, rows
 from advgrad.tables.spec import TIMED, Source, Spec, place, wanted
 from advgrad.tables.where import stage
@@ -199,10 +200,7 @@ def read_picture(spec_file: Path, folder: Path) -> Picture:
     """A spec's figure as drawn. folder: with NAME.svg and NAME.csv; InputError if one is missing or wrong."""
     spec = load_figure(spec_file)
     file = folder / f"{spec.name}.svg"
-    try:
-        svg = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
+    svg = read_text(file)
     size = re.search(r'<svg[^>]*?\swidth="([\d.]+)pt"\s+height="([\d.]+)pt"', svg)
     if size is None:
         raise InputError(f"{file}: not a figure's SVG: no width and height in pt")

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from advgrad.errors import InputError
-from advgrad.files import write_text
+from advgrad.files import readable, write_text
 from advgrad.tables.spec import SEPARATOR
 
 Verdict = Literal[
@@ -65,7 +65,7 @@ def read_lines(file: Path, what: str, columns: Sequence[str], numbers: Sequence[
     """A CSV file. columns: all of them, in their order; numbers: those of floats (n is Int64), the others are texts.
     InputError if there is no such file, or not `what` in it.
     """
-    try:
+    with readable(file, what):
         lines = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8")
         if tuple(lines.columns) != tuple(columns):
             raise InputError(f"{file}: columns must be {','.join(columns)}")
@@ -73,10 +73,6 @@ def read_lines(file: Path, what: str, columns: Sequence[str], numbers: Sequence[
         if "n" in columns:
             known["n"] = pd.Series([int(n) if n else None for n in lines["n"]], lines.index, dtype="Int64")
         return lines.assign(**known)
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
-    except ValueError as error:  # of pandas' parser, too
-        raise InputError(f"{file}: not {what}: {' '.join(str(error).split())}") from None
 
 
 def read_cells(*files: Path) -> pd.DataFrame:

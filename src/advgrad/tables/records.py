@@ -3,19 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Annotated, Any, NamedTuple, cast
 
 import numpy as np
-from pydantic import BaseModel, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from safetensors import SafetensorError
+from pydantic import BaseModel, Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from safetensors.numpy import load_file
 
 from advgrad.config import load_paper, parse
 from advgrad.errors import InputError
-from advgrad.files import read_json
+from advgrad.files import read_json, readable
 from advgrad.tables.spec import Source, Spec, reads
 
 FLOAT32 = "float32"
+Count = Annotated[int, Field(ge=0, lt=2**63)]
 HALVINGS = "halvings/"  # before ATTACK/GRADIENT: the array is no outcome
 FOLDERS = {"outcomes": ".safetensors", "analyses": ".json", "trainings": ".json"}  # of results -> their files
 
@@ -85,7 +85,7 @@ class Leaf(BaseModel, extra="forbid", frozen=True, strict=True):
     value: float | None
     low: float | None = None
     high: float | None = None
-    n: NonNegativeInt | None = None  # what it rests on, where that is not its group's n
+    n: Count | None = None  # what it rests on, where that is not its group's n
 
 
 class Tree(NamedTuple):
@@ -142,7 +142,7 @@ def leaf(tree: Tree, path: str) -> tuple[Leaf, int]:
     """
     known = parse(Leaf, look_up(tree, path), Path(f"{tree.file}: {path}"))
     group = max((key for key in tree.content if f"{path}.".startswith(f"{key}.")), key=len)
-    n = parse(int, look_up(tree, f"{group}.n"), Path(f"{tree.file}: {group}.n"))
+    n = parse(dict[str, Count], {f"{group}.n": look_up(tree, f"{group}.n")}, tree.file)[f"{group}.n"]
     return known, n if known.n is None else known.n
 
 
@@ -158,19 +158,19 @@ def read_record(outcomes: Path, name: str) -> Record:
     """NAME.safetensors and NAME.json below the folder; InputError if missing, broken or at odds."""
     file, beside = file_of(outcomes, name, ".safetensors"), file_of(outcomes, name)
     summary = parse(Summary, read_json(beside), beside)
-    try:
+    with readable(file, "a safetensors file"):
         arrays = load_file(file)
-    except SafetensorError as error:
-        raise InputError(f"{file}: not a safetensors file: {error}") from None
     if "clean" not in arrays:
         raise InputError(f"{file}: no 'clean'; has: {', '.join(sorted(arrays))}")
-    n, runs = len(arrays["clean"]), {key: array for key, array in arrays.items() if "/" in key}
+    n, runs = arrays["clean"].size, {key: array for key, array in arrays.items() if "/" in key}
     for key, array in runs.items():
         halved, marks = key.startswith(HALVINGS), len(summary.runs[key].steps) if key in summary.runs else 0
         fits = array.ndim == 2 if halved else array.ndim == 3 and array.shape[1] == marks
         if not fits or array.shape[0 if halved else 2] > n:
             wants = f"(restarts, {marks}, images) by {beside}, of halvings (images, halvings); at most {n} images"
             raise InputError(f"{file}: {key}: shape {array.shape}, wants {wants}")
+    if odd := [k for k, array in arrays.items() if (k not in runs and array.shape != (n,)) or array.dtype.kind == "f"]:
+        raise InputError(f"{file}: {odd[0]}: wants integers, ({n},) as clean has, or by {beside}")
     return Record(
         file=file, clean=arrays["clean"], summary=summary.model_copy(update={"model": summary.model or name}),
         outcomes={key: array for key, array in runs.items() if not key.startswith(HALVINGS)},
