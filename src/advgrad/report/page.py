@@ -13,6 +13,7 @@ from advgrad.claims.judge import HELD
 from advgrad.config.schema import About
 from advgrad.errors import InputError
 from advgrad.report.cost import bill
+from advgrad.report.flags import flags
 from advgrad.report.parts import (
     PaperClaims,
     Picture,
@@ -113,6 +114,7 @@ def page(root: Path, cells: pd.DataFrame, *, scale: str, commit: str | None = No
     return environment().get_template("page.html.j2").render(
         scale=scale, about=overrides.about, judged=JUDGED[overrides.judge], seed=config.load_settings(root).seed,
         commit=commit, fingerprint=provenance.read_fingerprint(root), cost=cost,
-        bill=bill(cost, papers) if cost else None, parts=parts, verdicts=VERDICTS, meanings=MEANINGS, held=HELD,
-        tally=tally, label=label, concat=lambda columns: pd.concat(list(columns)), cells=cells, command=COMMAND,
+        bill=bill(cost, papers) if cost else None, flags=flags(root / "reports" / scale / "outcomes", papers),
+        parts=parts, verdicts=VERDICTS, meanings=MEANINGS, held=HELD, tally=tally, label=label,
+        concat=lambda columns: pd.concat(list(columns)), cells=cells, command=COMMAND,
     )  # fmt: skip
