@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from advgrad.attacks import autoattack
 from advgrad.attacks.autoattack import correct_after
 from advgrad.attacks.passes import Passes
-from advgrad.attacks.target import frozen, pixels
+from advgrad.attacks.target import frozen
 from advgrad.config import AutoAttack
+from advgrad.data.batches import as_float
 from advgrad.errors import InputError
 from tests.golden.victim import image_set, victim
 from tests.unit.attacks_toy import Margins, inner_images
@@ -58,7 +59,7 @@ def test_square_falls_far_above_the_distance_and_never_below() -> None:
 def test_never_weaker_than_a_member_alone_and_no_stronger_than_all(seed: int) -> None:
     model = victim(seed)
     images, y = image_set(model)
-    x, eps = pixels(images), 2 / 255
+    x, eps = as_float(images), 2 / 255
     with frozen(model):
         whole = run(model, x, y, eps, batch=16)
         alone = {member: run(model, x, y, eps, batch=16, members=[member]) for member in MEMBERS}
@@ -73,7 +74,7 @@ def test_radius_zero_is_the_clean_accuracy() -> None:
     model, passes = victim(), Passes()
     images, y = image_set(model)
     with frozen(model):
-        standing = run(model, pixels(images), y, 0, passes=passes)
+        standing = run(model, as_float(images), y, 0, passes=passes)
     assert standing.tolist() == [i % 5 != 0 for i in range(40)]
     assert passes == Passes(forward=40)
 
@@ -83,7 +84,7 @@ def test_breaks_what_the_library_breaks(eps: float) -> None:
     """The same images, or one more: what FAB finds beyond the ball is clipped to it here and may still count."""
     model = victim()
     images, y = image_set(model)
-    x, eps = pixels(images).contiguous(), eps / 255
+    x, eps = as_float(images).contiguous(), eps / 255
     with frozen(model):
         library = pyautoattack.AutoAttack(
             model, norm="Linf", eps=eps, seed=0, version="custom", attacks=["apgd-ce", "apgd-t", "fab-t", "square"]
@@ -126,7 +127,7 @@ def test_verdicts_are_on_images_in_the_ball_and_the_box(eps: float, monkeypatch:
 def test_an_outcome_depends_on_nothing_but_its_image() -> None:
     model, state = victim(), torch.get_rng_state()
     images, y = image_set(model)
-    x, outcomes = pixels(images), []
+    x, outcomes = as_float(images), []
     with frozen(model):
         for batch, order in ((40, range(40)), (1, range(40)), (7, range(39, -1, -1))):
             standing = run(model, x[list(order)], y[list(order)], 2 / 255, batch=batch, index=10 + np.array(order))

@@ -36,7 +36,7 @@ def stack() -> nn.Sequential:
     model = nn.Sequential()
     model.add_module("stem", nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
     model.add_module("body", nn.Sequential(nn.Linear(4, 4), nn.ReLU6(), nn.Linear(4, 4), nn.SiLU()))
-    model.add_module("body2", nn.Sequential(nn.GELU(), nn.Hardtanh(), nn.Sigmoid()))
+    model.add_module("body2", nn.Sequential(nn.GELU(), nn.Hardtanh(), nn.Softmax(1)))
     model.add_module("head", nn.Linear(4, 3))
     return model
 

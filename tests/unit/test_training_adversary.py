@@ -13,13 +13,14 @@ from advgrad.attacks import gradients
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import pixel_space
+from advgrad.attacks.target import frozen
 from advgrad.config import AttackSpec, Network
 from advgrad.config.training import Adversary
 from advgrad.data.batches import to_device
 from advgrad.draws import generator, seeded
 from advgrad.models import registry
 from advgrad.training import loop, validation
-from advgrad.training.adversaries import adversarial, attacked
+from advgrad.training.adversaries import adversarial
 from tests.unit.training_toy import LINBP, PGD, fingerprint, recipe, run, toy_data, toy_digits, toy_network
 
 
@@ -43,7 +44,7 @@ def test_the_adversary_is_the_public_attack(linbp: bool) -> None:
 def test_attack_mode_freezes_and_restores() -> None:
     model = toy_network().train()
     model.core[0].weight.requires_grad_(False)  # type: ignore[union-attr]
-    with attacked(model, train=False):
+    with frozen(model, train=False):
         assert not model.core.training
         assert not any(p.requires_grad for p in model.parameters())
     assert model.core.training

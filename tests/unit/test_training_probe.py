@@ -15,10 +15,9 @@ from advgrad.attacks import autoattack
 from advgrad.attacks.evaluate import evaluate
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import sample_noise
-from advgrad.attacks.target import pixels
 from advgrad.config import AttackSpec, Evaluation, Residual
 from advgrad.config.training import Probe
-from advgrad.data.batches import to_device
+from advgrad.data.batches import as_float, to_device
 from advgrad.errors import InputError
 from advgrad.training import probe as module
 from advgrad.training.adversaries import adversarial
@@ -151,7 +150,7 @@ def test_both_means_are_those_of_the_formula() -> None:
     measured = residuals(model, images, labels, training, Residual(images=10, batch=BATCH), seed=4)
     imagewise, batchwise = [], []
     for part in torch.arange(10).split(BATCH):
-        x, y, noise = pixels(images[part]), labels[part], sample_noise(4, part.numpy(), 0, (3, 8, 8))
+        x, y, noise = as_float(images[part]), labels[part], sample_noise(4, part.numpy(), 0, (3, 8, 8))
         adversary = PGD.model_copy(update={"batch_norm": "eval"})
         x_adv = adversarial(model, x, y, adversary, divisor=32, noise=noise, passes=Passes())
         assert (x_adv - x).abs().max() > 0.5 * PGD.eps / 255

@@ -24,8 +24,9 @@ from advgrad.attacks import gradients
 from advgrad.attacks.jacobian import mean_singular_value
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.space import pixel_space, sample_noise
-from advgrad.attacks.target import frozen, pixels
+from advgrad.attacks.target import frozen
 from advgrad.config import AttackSpec, Evaluation, Iprop
+from advgrad.data.batches import as_float
 
 
 def _share(hits: np.ndarray) -> dict[str, float]:
@@ -99,7 +100,7 @@ def flip_rates(
         if len(target.index) == 0:
             return {"n": 0, "timed_out": {"value": 0}, "iprop": {}, "pgd_njs": {}}
         x, y, n = target.inputs(slice(None)), target.labels, len(target.index)
-        mean = mean_singular_value(model, pixels(images[: evaluation.scaling.images]), chunk=batch)
+        mean = mean_singular_value(model, as_float(images[: evaluation.scaling.images]), chunk=batch)
         njs = gradients.njs(evaluation.divisor, 1 / mean if mean > 0 else 1.0, rho=evaluation.scaling.rho)
         iprop: dict[str, Any] = {}
         pgd: dict[str, Any] = {}

@@ -122,7 +122,8 @@ def auto_pgd(
 
     Progress is measured by the loss of the raw logits, also where the gradients' source scales them.
     """
-    passes, losses, steps = Passes() if passes is None else passes, losses_of(spec), spec.steps[-1]
+    x, passes = x.detach(), Passes() if passes is None else passes
+    losses, steps = losses_of(spec), spec.steps[-1]
     walk, logits, gradient = _first_iterate(model, x, y, spec, space, prepare, noise, passes)
     control, correct = begin(losses(logits, y)), is_right(logits, y)
     periods, when = checkpoints(steps), list[Tensor]()

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from advgrad.attacks.losses import is_right
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.peers import Attack, Counted, _apgd, _library, _quietly, _square, within
+from advgrad.attacks.target import answered, check_images
 from advgrad.config import AutoAttack
 from advgrad.config.training import Member
 from advgrad.draws import keyed_seed
@@ -62,7 +63,8 @@ def correct_after(
 @torch.no_grad()
 def _clean(shell: Counted, x: Tensor, y: Tensor, batch: int) -> tuple[Tensor, Tensor, int]:
     """(k,) bool classified correctly, (k,) bool to be attacked, and the number of classes."""
-    logits = torch.cat([shell(part) for part in x.split(batch)]).cpu()
+    check_images(x)
+    logits = torch.cat([answered(shell, part, y) for part in x.split(batch)]).cpu()
     correct = is_right(logits, y.cpu())
     return correct, correct & logits.isfinite().all(1), logits.shape[1]
 

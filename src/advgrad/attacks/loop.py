@@ -35,7 +35,7 @@ def iterates(
         ascent = auto_pgd(model, x, y, spec, space=space, prepare=prepare, noise=noise, passes=passes)
         yield Iterate(spec.steps[-1], ascent.best, None)
         return
-    passes = Passes() if passes is None else passes
+    x, passes = x.detach(), Passes() if passes is None else passes
     begin = start(x, noise, spec, space)
     begin = space.clip(begin) if spec.clip_start else begin
     gradient = prepare(model, x, begin, y, passes)

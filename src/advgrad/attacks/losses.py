@@ -32,10 +32,15 @@ def cross_entropy(logits: Tensor, y: Tensor, divisor: int) -> Tensor:
     return F.cross_entropy(logits, y, reduction="sum") / divisor
 
 
-def _ratios(logits: Tensor, y: Tensor) -> Tensor:
-    """(n,) difference of logits ratio without its sign, (z_y - max_{i != y} z_i) / (z_1st - z_3rd)."""
+def enough_for_dlr(logits: Tensor) -> None:
+    """InputError for logits (n,d) with d < 3."""
     if logits.shape[1] < 3:
         raise InputError(f"attack: loss 'dlr' needs at least 3 classes, not {logits.shape[1]}; use 'ce'")
+
+
+def _ratios(logits: Tensor, y: Tensor) -> Tensor:
+    """(n,) difference of logits ratio without its sign, (z_y - max_{i != y} z_i) / (z_1st - z_3rd)."""
+    enough_for_dlr(logits)
     top = logits.topk(3, dim=1)
     first, second, third = top.values.unbind(dim=1)
     rival = torch.where(top.indices[:, 0] == y, second, first)

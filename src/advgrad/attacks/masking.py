@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from advgrad.attacks.gradients import plain
 from advgrad.attacks.passes import Passes
-from advgrad.attacks.target import pixels
+from advgrad.data.batches import as_float
 
 BATCH = 250  # images at once
 ROUNDED, UNDERFLOWN = 17.0, 100.0  # gaps from which 1 - p is rounded to 0, and from which every other p is 0
@@ -31,7 +31,7 @@ def masking(model: nn.Module, images: Tensor, labels: Tensor, *, divisor: int) -
     if len(labels) == 0:
         return {}
     batches = zip(images.split(BATCH), labels.split(BATCH), strict=True)
-    parts = [resolution(model, pixels(part), y, divisor) for part, y in batches]
+    parts = [resolution(model, as_float(part), y, divisor) for part, y in batches]
     gap, zero = (torch.cat(column) for column in zip(*parts, strict=True))
     return {
         "gap_median": float(gap.median()),

@@ -13,7 +13,7 @@ from advgrad.attacks.loop import perturb
 from advgrad.attacks.losses import is_right
 from advgrad.attacks.masking import resolution
 from advgrad.attacks.space import pixel_space, sample_noise
-from advgrad.attacks.target import frozen
+from advgrad.attacks.target import answered, check_images, frozen
 from advgrad.config import AttackSpec
 from advgrad.config.attack import Norm
 
@@ -56,9 +56,9 @@ def pgd(
     _check(x, y, sources, {"eps": eps, "step": step, "steps": steps, "batch": batch})
     spec = AttackSpec(norm=norm, eps=255 * eps, step=255 * step, steps=(steps,))
     parts, space = torch.arange(len(x)).split(batch), pixel_space(x.shape[1], x.device)
-    outcomes, best, correct = dict[str, Tensor](), x.clone(), torch.ones_like(y, dtype=torch.bool)
     with frozen(model), torch.no_grad():
-        _check_logits(model(x[:1]), y)
+        outcomes, best, correct = dict[str, Tensor](), x.clone(), torch.ones_like(y, dtype=torch.bool)
+        answered(model, x[:1], y)
         facts = [resolution(model, x[part], y[part], 1) for part in parts]
         for source in sources:
             prepare, advs = _prepare(source, model, x[:101], batch), []
@@ -82,10 +82,7 @@ def _prepare(source: Source, model: nn.Module, first: Tensor, batch: int) -> Pre
 
 
 def _check(x: Tensor, y: Tensor, sources: list[Source], numbers: dict[str, float]) -> None:
-    if x.dim() != 4 or x.dtype != torch.float32 or not len(x):
-        raise ValueError(f"x: must be float32 (n,C,H,W) with n > 0, not {x.dtype} {tuple(x.shape)}")
-    if not bool(((x >= 0) & (x <= 1)).all()):  # NaN is neither
-        raise ValueError("x: must lie in [0,1]")
+    check_images(x)
     if y.shape != x.shape[:1] or y.dtype != torch.int64:
         raise ValueError(f"y: must be int64 ({len(x)},), not {y.dtype} {tuple(y.shape)}")
     for name, value in numbers.items():
@@ -95,12 +92,3 @@ def _check(x: Tensor, y: Tensor, sources: list[Source], numbers: dict[str, float
     odd = [source for source in sources if isinstance(source, str) and source not in get_args(Name)]
     if odd or not sources:
         raise ValueError(f"gradient: must be {', '.join(get_args(Name))} or linbp(...), not {odd or sources}")
-
-
-def _check_logits(logits: object, y: Tensor) -> None:
-    """logits: of one image."""
-    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != 1 or logits.shape[1] < 2:
-        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise ValueError(f"model: must return logits (n,d) with d > 1, not {found} for one image")
-    if not bool(((y >= 0) & (y < logits.shape[1])).all()):
-        raise ValueError(f"y: must lie in 0 to {logits.shape[1] - 1}, the model's classes")

@@ -21,9 +21,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advgrad.attacks.losses import is_right
+from advgrad.attacks.losses import enough_for_dlr, is_right
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import sample_noise
+from advgrad.attacks.target import check_images, check_logits
 from advgrad.config import Peer
 from advgrad.draws import keyed_seed, seeded
 from advgrad.errors import InputError
@@ -41,16 +42,20 @@ class Counted(nn.Module):
     """The network as the libraries get it; counts forward and backward passes.
 
     strict: FloatingPointError at logits or gradients that are not finite (numba's solver in BBA would never end).
+    dlr: InputError at logits of too few classes for that loss.
     """
 
-    def __init__(self, model: nn.Module, passes: Passes, *, strict: bool = False) -> None:
+    def __init__(self, model: nn.Module, passes: Passes, *, strict: bool = False, dlr: bool = False) -> None:
         super().__init__()
-        self.model, self.passes, self.strict = model, passes, strict
+        self.model, self.passes, self.strict, self.dlr = model, passes, strict, dlr
         self.training = False  # of this module only: foolbox warns otherwise
 
     def forward(self, x: Tensor) -> Tensor:
         self.passes.add(forward=len(x))
         logits = self.model(x.contiguous(memory_format=memory_format(x.device, "float32")))
+        check_logits(logits, x)
+        if self.dlr:
+            enough_for_dlr(logits)
         if self.strict:
             _finite(logits)
         if logits.requires_grad:
@@ -74,7 +79,8 @@ def correct_after(
     library gave up; they count as correct. torch's generators are as before afterwards.
     InputError: the library is not installed.
     """
-    shell = Counted(model, passes, strict=peer.attack == "bba")
+    shell = Counted(model, passes, strict=peer.attack == "bba", dlr=peer.attack == "apgd-dlr")
+    check_images(x)
     attack = _quietly(_attack(peer, seed, restart))
     x = x.contiguous()  # the libraries take views of it
     correct, gave_up = torch.zeros(len(x), dtype=torch.bool), list[int]()

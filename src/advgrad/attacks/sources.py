@@ -7,8 +7,9 @@ from advgrad.attacks.gradients import Prepare
 from advgrad.attacks.jacobian import mean_singular_value
 from advgrad.attacks.losses import loss_of
 from advgrad.attacks.passes import Passes
-from advgrad.attacks.target import Target, pixels
+from advgrad.attacks.target import Target
 from advgrad.config import AttackSpec, Evaluation, Gradient, Network
+from advgrad.data.batches import as_float
 from advgrad.errors import InputError
 
 
@@ -45,6 +46,6 @@ def source(
 
 def first_beta(target: Target, images: Tensor, evaluation: Evaluation, passes: Passes) -> float:
     """NJS's beta_1: 1 over the mean singular value of the logits' Jacobians over the first test images."""
-    first = target.enter(pixels(images[: evaluation.scaling.images]))
+    first = target.enter(as_float(images[: evaluation.scaling.images]))
     mean = mean_singular_value(target.model, first, chunk=evaluation.batch, passes=passes)
     return 1 / mean if mean > 0 else 1.0

@@ -13,8 +13,10 @@ from advgrad.attacks.losses import is_right
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import Space, normalised_space, pixel_space
 from advgrad.config import AttackSpec, Evaluation
+from advgrad.data.batches import as_float
 from advgrad.draws import generator
 from advgrad.errors import InputError
+from advgrad.models.layers import in_mode
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,27 +34,51 @@ class Target:
     judge: Callable[[Tensor], Tensor] | None = None  # images in `space` -> logits that decide; None: `model`'s
 
     def inputs(self, chosen: Tensor | slice) -> Tensor:
-        return self.enter(pixels(self.images[chosen]))
+        return self.enter(as_float(self.images[chosen]))
 
 
-def pixels(images: Tensor) -> Tensor:
-    """uint8 images as float32 in [0,1]."""
-    return images.to(torch.float32).div(255)
+def check_images(x: Tensor) -> None:
+    """ValueError unless x are float32 images (n,C,H,W) in [0,1]."""
+    if x.dim() != 4 or x.dtype != torch.float32 or not len(x):
+        raise ValueError(f"x: must be float32 (n,C,H,W) with n > 0, not {x.dtype} {tuple(x.shape)}")
+    if not bool(((x >= 0) & (x <= 1)).all()):  # NaN is neither
+        raise ValueError("x: must lie in [0,1]")
+
+
+def check_logits(logits: object, x: Tensor) -> None:
+    """ValueError unless they are logits (n,d) of images x (n,C,H,W), d > 1."""
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or len(logits) != len(x) or logits.shape[1] < 2:
+        found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise ValueError(f"model: must return logits (n,d) with d > 1, not {found} for images {tuple(x.shape)}")
+
+
+def answered(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """Logits (n,d) of images x (n,C,H,W). ValueError if the network does not take such images or does not give logits,
+    or if labels y (any number of them) are none of its classes.
+    """
+    try:
+        logits = model(x)
+    except RuntimeError as error:
+        if odd := {str(weight.dtype) for weight in model.parameters()} - {str(x.dtype)}:
+            raise ValueError(f"model: takes no {x.dtype} images; its weights are {', '.join(sorted(odd))}") from error
+        raise
+    check_logits(logits, x)
+    if not bool(((y >= 0) & (y < logits.shape[1])).all()):
+        raise ValueError(f"y: must lie in 0 to {logits.shape[1] - 1}, the model's classes")
+    return logits
 
 
 @contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode and weights without gradients; both are put back afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
+def frozen(model: nn.Module, *, train: bool = False) -> Iterator[None]:
+    """Evaluation mode, or training mode as `in_mode` has it, and weights without gradients; both are put back."""
     wanted = [(weight, weight.requires_grad) for weight in model.parameters()]
-    model.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        for weight, flag in wanted:
-            weight.requires_grad_(flag)
+    with in_mode(model, train=train):
+        try:
+            model.requires_grad_(False)
+            yield
+        finally:
+            for weight, flag in wanted:
+                weight.requires_grad_(flag)
 
 
 @torch.no_grad()
@@ -64,7 +90,7 @@ def classify(model: nn.Module, images: Tensor, labels: Tensor, evaluation: Evalu
     correct: list[Tensor] = []
     hits = 0
     for x, y in zip(images.split(evaluation.batch), labels.split(evaluation.batch), strict=True):
-        correct.append(is_right(model(pixels(x)), y).cpu())
+        correct.append(is_right(answered(model, as_float(x), y), y).cpu())
         hits += int(correct[-1].sum())
         if hits >= wanted:
             break

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from advgrad.draws import generator
+from advgrad.errors import InputError
 
 _PADDING = 4
 
@@ -19,7 +20,9 @@ def to_device(images: np.ndarray, labels: np.ndarray, device: torch.device | str
 
 
 def as_float(images: Tensor) -> Tensor:
-    """uint8 0 to 255 as float32 in [0,1]; keeps the memory format."""
+    """uint8 0 to 255 as float32 in [0,1]; keeps the memory format. InputError: images of another type, in [0,1] say."""
+    if images.dtype != torch.uint8:
+        raise InputError(f"images: must be uint8, 0 to 255, not {images.dtype}")
     return images.to(torch.float32).div_(255)
 
 

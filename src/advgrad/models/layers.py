@@ -1,7 +1,8 @@
 """Parts that the networks share: normalisation, scaled channel counts, activations, binarised layers."""
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -186,6 +187,21 @@ def init_binary(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, BinarizeConv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+@contextmanager
+def in_mode(model: nn.Module, *, train: bool) -> Iterator[None]:
+    """Inside, training or evaluation mode; each module's own is put back afterwards. In a network that trains already,
+    the layers that the caller has put into evaluation mode stay there.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        if not (train and model.training):
+            model.train(train)
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
 
 
 def memory_format(device: torch.device | str, precision: Precision) -> torch.memory_format:

@@ -4,16 +4,26 @@ The forward is exact for every kind of activation. Two branches of LinBP's relea
 its ReLU6, x + relu(-x) + relu(x - 6), gives 2x - 6 above 6, and its SiLU runs a ReLU forward.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules import activation
+from torch.overrides import TorchFunctionMode
 
 from advgrad.errors import InputError
 
 ACTIVATIONS = (nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardtanh)
+ATTENTION = {"GLU", "MultiheadAttention", "Softmin", "Softmax", "Softmax2d", "LogSoftmax"}  # no activations for LinBP
+KINDS = tuple(getattr(activation, name) for name in activation.__all__ if name not in ATTENTION)  # torch's activations
+FUNCTIONS = {kind.__name__.lower() for kind in KINDS}  # without underscores: leakyrelu
 
 # Prefixes of what LinBP's released code linearises when it attacks each network, by our module names.
 LINEARISED: dict[str, tuple[str, ...]] = {
@@ -29,33 +39,97 @@ LINEARISED: dict[str, tuple[str, ...]] = {
 LINEARISED_TRAINING: dict[str, tuple[str, ...]] = {**LINEARISED, "densenet161": ("block4", "final")}
 
 
+_lock = Lock()
+_open = Counter[nn.Module]()  # every module under the prefixes -> in how many contexts, of all threads
+_ran = set[nn.Module]()  # the activations among them that have run
+_here = ContextVar("_here", default=0)  # contexts open in this thread
+
+
 class _PassThrough(torch.autograd.Function):
-    """(x, [output]) -> output; the gradient goes to x as it is."""
+    """(x, activation) -> activation(x); the gradient goes to x as it is."""
+
+    generate_vmap_rule = True
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, output: list[Tensor]) -> Tensor:
-        # In a list, which autograd does not track: a tensor would be returned as a view, which += may not change.
-        return output[0]
+    def forward(x: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+        return function(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        """Nothing is kept."""
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         return grads[0], None
+
+    @staticmethod
+    def jvp(ctx: Any, *tangents: Tensor) -> Tensor:
+        return tangents[0].clone()
+
+
+@cache
+def _linear(kind: type[nn.Module]) -> type[nn.Module]:
+    """The class of an activation while it is linear. Copies and what is saved meanwhile are of `kind`."""
+
+    def forward(self: nn.Module, input: Tensor) -> Tensor:
+        if not _here.get():
+            raise InputError("linearised: the network runs in another thread than the one that linearised it")
+        _ran.add(self)
+        inplace = getattr(self, "inplace", False)
+        output = _PassThrough.apply(input, lambda x: kind.forward(self, x.clone() if inplace else x))
+        return input.copy_(output) if inplace else output  # type: ignore[no-any-return]
+
+    def reduce(self: nn.Module, protocol: Any) -> Any:
+        made = kind.__reduce_ex__(self, protocol)
+        return (object.__new__, (kind,), *made[2:]) if getattr(made[0], "__name__", "") == "__newobj__" else made
+
+    known = {"forward": forward, "__reduce_ex__": reduce, "__module__": kind.__module__, "_linear_of": kind}
+    return type(kind.__name__, (kind,), known)
+
+
+class _Watch(TorchFunctionMode):
+    """Refuses activations that modules under the prefixes call as functions: their gradient would stay as it is."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name.replace("_", "") in FUNCTIONS and not (args and isinstance(args[0], nn.Parameter)):
+            frame, owner = sys._getframe(1), None
+            while frame is not None and not isinstance(owner, nn.Module):
+                owner, frame = frame.f_locals.get("self"), frame.f_back
+            if owner in _open and not hasattr(owner, "_linear_of"):
+                where = f"{type(owner).__name__} calls {name} as a function, which would keep its gradient"
+                raise InputError(f"linearised: {where}; name activation modules one by one")
+        return func(*args, **(kwargs or {}))
+
+
+def _under(model: nn.Module, prefix: str) -> dict[str, nn.Module]:
+    """The modules that a prefix covers, by name without `core.`."""
+    modules = model.named_modules(remove_duplicate=False)  # one that has several names may be asked for by any
+    named = ((name.removeprefix("core."), module) for name, module in modules)
+    start = prefix and prefix.removeprefix("core.") + "."
+    return {name: module for name, module in named if f"{name}.".startswith(start)}
 
 
 def activations(model: nn.Module, prefixes: tuple[str, ...]) -> dict[str, nn.Module]:
     """Activation modules under the prefixes, by name; a leading `core.` may be left out of names and prefixes.
 
     A prefix is one or more whole components of a name: `layer4` covers `layer4.0.act1`, not `layer40.act1`.
-    Raises InputError for a prefix without activations.
+    Raises InputError for a prefix without activations or with some of another kind, for a compiled or scripted network.
     """
-    modules = model.named_modules(remove_duplicate=False)  # one that has several names may be asked for by any
-    named = ((name.removeprefix("core."), module) for name, module in modules)
-    known = {name: module for name, module in named if isinstance(module, ACTIVATIONS)}
+    for module in model.modules():
+        if isinstance(module, torch.jit.ScriptModule) or "_orig_mod" in module._modules or module._compiled_call_impl:
+            raise InputError("linearised: the network is compiled or scripted; give the one that it was made from")
     chosen: dict[str, nn.Module] = {}
     for prefix in prefixes:
-        start = prefix.removeprefix("core.") + "."
-        matches = {name: module for name, module in known.items() if f"{name}.".startswith(start)}
+        under = _under(model, prefix)
+        matches = {name: module for name, module in under.items() if isinstance(module, ACTIVATIONS)}
+        others = [name for name, module in under.items() if isinstance(module, KINDS) and name not in matches]
+        if others:
+            kinds = ", ".join(kind.__name__ for kind in ACTIVATIONS)
+            where = f"{others[0]} is a {type(under[others[0]]).__name__}, which would keep its gradient"
+            raise InputError(f"linearised: {where}; name activations one by one, of: {kinds}")
         if not matches:
+            known = [name for name, module in _under(model, "").items() if isinstance(module, ACTIVATIONS)]
             tops = ", ".join(dict.fromkeys(name.split(".")[0] for name in known))
             raise InputError(f"linearised: no activation under {prefix!r}; the network has activations in: {tops}")
         chosen |= matches
@@ -63,33 +137,39 @@ def activations(model: nn.Module, prefixes: tuple[str, ...]) -> dict[str, nn.Mod
 
 
 @contextmanager
-def _passing(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Inside, these modules have identity as their gradient."""
-    inputs: dict[nn.Module, Tensor] = {}
-
-    def before(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        inputs[module] = args[0]
-        # An in-place module would write over the very input that the gradient has to reach.
-        return (args[0].clone(),) if getattr(module, "inplace", False) else args
-
-    def after(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return _PassThrough.apply(inputs.pop(module), [output.detach()])  # type: ignore[no-any-return]
-
-    with ExitStack() as hooks:
-        for module in dict.fromkeys(modules):  # a module may have several names
-            hooks.callback(module.register_forward_pre_hook(before).remove)
-            hooks.callback(module.register_forward_hook(after).remove)
-        yield
-
-
-@contextmanager
 def linearised(model: nn.Module, prefixes: tuple[str, ...]) -> Iterator[None]:
     """Inside, the activations under the prefixes have identity as their gradient; their forward does not change.
 
-    Any torch module: the activations are ReLU, ReLU6, SiLU, GELU and Hardtanh modules; those called as functions are no
-    modules and stay as they are. One that runs several times in a forward pass is linear in all of its runs. May be
-    nested, and left in any order. In-place modules work too. InputError for a prefix without activations.
+    Any torch module: the activations are ReLU, ReLU6, SiLU, GELU and Hardtanh modules, in place or not. One that runs
+    several times in a forward pass is linear in all of its runs. May be nested, and left in any order. Copies are not
+    linear. An activation that is written out, as x.clamp(0), cannot be told from other arithmetic and stays as it is.
+    InputError: as `activations`; when the network runs, for an activation that is called as a function under a prefix,
+    for another thread, and where none of the activations has run.
     Source: LinBP (Guo et al. 2020; arXiv 2112.11018), without rescaling of residual branches.
     """
-    with _passing(activations(model, prefixes).values()):
-        yield
+    chosen = set(activations(model, prefixes).values())
+    covered = {module for prefix in prefixes for module in _under(model, prefix).values()}
+
+    def finished(module: nn.Module, args: Any, output: Any) -> None:
+        if module is model and not _ran & chosen:
+            raise InputError(f"linearised: no activation under {', '.join(prefixes)} takes part in the forward pass")
+
+    with _lock:
+        _open.update(covered)
+        for module in chosen:
+            if not hasattr(module, "_linear_of"):
+                module.__class__ = _linear(type(module))
+    _here.set(_here.get() + 1)
+    hook = nn.modules.module.register_module_forward_hook(finished)
+    try:
+        with _Watch():
+            yield
+    finally:
+        hook.remove()
+        _here.set(_here.get() - 1)
+        with _lock:
+            _open.subtract(covered)
+            for module in [module for module in covered if not _open[module]]:
+                del _open[module]
+                _ran.discard(module)
+                module.__class__ = getattr(module, "_linear_of", module.__class__)

@@ -11,7 +11,7 @@ from advgrad.config.training import Dataset
 from advgrad.data.datasets import DATASETS
 from advgrad.errors import InputError
 from advgrad.models import densenet, mobilenet, resnet, small, vgg, waq, wideresnet
-from advgrad.models.layers import Normalise, Normalised
+from advgrad.models.layers import Normalise, Normalised, in_mode
 
 Builder = Callable[[Network, tuple[int, int, int], int], nn.Module]
 BUILDERS: dict[str, Builder] = {
@@ -101,15 +101,11 @@ def macs(model: nn.Module, shape: tuple[int, int, int]) -> int:
         nonlocal total
         total += output.numel() * _per_value(module)
 
-    modes = [(module, module.training) for module in model.modules()]
-    handles = [m.register_forward_hook(count) for m, _ in modes if isinstance(m, nn.Conv2d | nn.Linear)]
+    handles = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
     try:
-        model.eval()
-        with torch.no_grad():
+        with in_mode(model, train=False), torch.no_grad():
             model(torch.zeros(1, *shape, device=next(model.parameters()).device))
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes:
-            module.training = training
     return total

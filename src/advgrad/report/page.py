@@ -14,6 +14,7 @@ from advgrad.config.schema import About
 from advgrad.errors import InputError
 from advgrad.report import parts as elements
 from advgrad.report.cost import bill
+from advgrad.report.flags import flags
 from advgrad.report.parts import PaperClaims, Picture, SpecCells, findings_html, read_claims, read_pictures, spec_cells
 from advgrad.tables.cells import VERDICTS
 from advgrad.tables.spec import load_specs
@@ -104,7 +105,7 @@ def page(root: Path, cells: pd.DataFrame, *, scale: str, commit: str | None = No
     return environment().get_template("page.html.j2").render(
         scale=scale, about=overrides.about, judged=JUDGED[overrides.judge], seed=config.load_settings(root).seed,
         commit=commit, fingerprint=provenance.read_fingerprint(root), cost=cost,
-        bill=bill(cost, papers) if cost else None, parts=parts, verdicts=VERDICTS, meanings=MEANINGS, held=HELD,
-        tally=elements.tally, label=elements.label, concat=lambda columns: pd.concat(list(columns)), cells=cells,
-        command=COMMAND,
+        bill=bill(cost, papers) if cost else None, flags=flags(root / "reports" / scale / "outcomes", papers),
+        parts=parts, verdicts=VERDICTS, meanings=MEANINGS, held=HELD, tally=elements.tally, label=elements.label,
+        concat=lambda columns: pd.concat(list(columns)), cells=cells, command=COMMAND,
     )  # fmt: skip

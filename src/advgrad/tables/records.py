@@ -29,6 +29,7 @@ class WeightsOrigin(BaseModel):
 
 class AttackRun(BaseModel):
     steps: tuple[int, ...]  # at each mark
+    attack: dict[str, Any] = {}  # its parameters
 
 
 class Cost(BaseModel):

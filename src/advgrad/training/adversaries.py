@@ -3,8 +3,8 @@
 LinBP enters a training here: in the adversary's gradients (its second strategy) and in the updates (its first).
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from advgrad.attacks.gradients import Prepare, closed_form, linbp, plain, taylor
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import pixel_space
+from advgrad.attacks.target import frozen
 from advgrad.config import AttackSpec
 from advgrad.config.training import Adversary
 from advgrad.errors import InputError
@@ -69,25 +70,10 @@ def adversarial(
     With `batch_norm: train` the attack's forward passes use batch statistics and update the running ones, as in the
     code of Rice et al. (2020) for robust overfitting.
     """
-    with attacked(model, train=adversary.batch_norm == "train"):
+    with frozen(model, train=adversary.batch_norm == "train"):
         spec, prepare = attack_spec(adversary), gradient_source(adversary, divisor, linearised)
         space = pixel_space(x.shape[1], x.device)
         return perturb(model, x, y, spec, space=space, prepare=prepare, noise=noise, passes=passes)
-
-
-@contextmanager
-def attacked(model: nn.Module, *, train: bool) -> Iterator[None]:
-    """Inside, weights are frozen, so that only input gradients are computed; in training mode if `train`."""
-    mode, learning = model.training, [p for p in model.parameters() if p.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    model.train(train)
-    try:
-        yield
-    finally:
-        model.train(mode)
-        for parameter in learning:
-            parameter.requires_grad_(True)
 
 
 def check_linbp(training: config.Training, network: config.Network, model: nn.Module) -> None:

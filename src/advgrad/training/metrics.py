@@ -10,6 +10,7 @@ from torch.optim.swa_utils import update_bn
 
 from advgrad.attacks.losses import is_right, widened
 from advgrad.data.batches import as_float
+from advgrad.models.layers import in_mode
 
 Perturb = Callable[[Tensor, Tensor, int], Tensor]  # x, y, number of the batch -> x_adv
 
@@ -39,14 +40,12 @@ def measure(
     model: nn.Module, images: Tensor, labels: Tensor, *, batch: int, prefix: str, perturb: Perturb | None = None
 ) -> dict[str, float]:
     """Loss and accuracy in evaluation mode, on perturbed images if `perturb` is given; images uint8 (n,C,H,W)."""
-    mode = model.training
-    model.eval()
     sums = Sums(images.device)
-    for number, (part, y) in enumerate(zip(images.split(batch), labels.split(batch), strict=True)):
-        x = as_float(part)
-        logits = widened(model(perturb(x, y, number) if perturb else x))
-        sums.add(F.cross_entropy(logits, y), logits, y)
-    model.train(mode)
+    with in_mode(model, train=False):
+        for number, (part, y) in enumerate(zip(images.split(batch), labels.split(batch), strict=True)):
+            x = as_float(part)
+            logits = widened(model(perturb(x, y, number) if perturb else x))
+            sums.add(F.cross_entropy(logits, y), logits, y)
     return sums.means(prefix)
 
 

@@ -12,9 +12,10 @@ from advgrad.attacks.loop import perturb
 from advgrad.attacks.losses import is_right, loss_of, widened
 from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import pixel_space, sample_noise
-from advgrad.attacks.target import frozen, pixels
+from advgrad.attacks.target import frozen
 from advgrad.config import AttackSpec, AutoAttack, Residual, Training
 from advgrad.config.training import Probe
+from advgrad.data.batches import as_float
 from advgrad.errors import InputError
 from advgrad.training.adversaries import adversarial, for_validation
 
@@ -58,7 +59,7 @@ def under_pgd(model: nn.Module, images: Tensor, labels: Tensor, spec: AttackSpec
     """Accuracy on the final iterates of one run; starts keyed by (seed, number of the image, restart 0)."""
     space, correct = pixel_space(images.shape[1], images.device), 0
     for part in torch.arange(len(images)).split(BATCH):
-        x, y = pixels(images[part]), labels[part]
+        x, y = as_float(images[part]), labels[part]
         shape = (x.shape[1], x.shape[2], x.shape[3])
         noise = None if spec.start == "none" else sample_noise(seed, part.numpy(), 0, shape)
         x_adv = perturb(model, x, y, spec, space=space, prepare=plain(1, loss=loss_of(spec)), noise=noise)
@@ -69,7 +70,7 @@ def under_pgd(model: nn.Module, images: Tensor, labels: Tensor, spec: AttackSpec
 
 def _under_autoattack(model: nn.Module, images: Tensor, labels: Tensor, settings: AutoAttack, seed: int) -> float:
     index = torch.arange(len(images)).numpy()
-    standing = autoattack.correct_after(model, pixels(images), labels, settings, seed=seed, index=index, batch=BATCH)
+    standing = autoattack.correct_after(model, as_float(images), labels, settings, seed=seed, index=index, batch=BATCH)
     return int(standing.sum()) / len(images)
 
 
@@ -91,7 +92,7 @@ def residuals(
     per_image, per_batch, batches = 0.0, 0.0, 0
     with frozen(model):
         for part in torch.arange(len(images)).split(settings.batch):
-            x, y = pixels(images[part.to(images.device)]), labels[part.to(images.device)]
+            x, y = as_float(images[part.to(images.device)]), labels[part.to(images.device)]
             noise = None
             if adversary.start != "none":
                 noise = sample_noise(seed, part.numpy(), 0, (x.shape[1], x.shape[2], x.shape[3]))
