@@ -3,7 +3,6 @@
 import copy
 import io
 from collections.abc import Callable
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from advgrad.attacks import linbp, pgd
 from advgrad.errors import InputError
-from advgrad.models.linearise import linearised
+from advgrad.models.linearise import check_functions, linearised
 
 X = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
 
@@ -174,40 +173,6 @@ def test_torch_func(act: str) -> None:
         assert torch.equal(gradient, both(model)[1])
 
 
-def in_thread(work: Callable[[], Any]) -> Any:
-    """What the work gives or raises."""
-    results: list[Any] = []
-
-    def run() -> None:
-        try:
-            results.append(work())
-        except Exception as error:
-            results.append(error)
-
-    thread = Thread(target=run)
-    thread.start()
-    thread.join()
-    return results[0]
-
-
-def test_threads() -> None:
-    """A thread that has not entered gets a line; one that has, gets the same gradient, and may leave first or last."""
-    model, reference = pair(Skip, nn.ReLU)
-    plain, wanted = both(model), both(reference)
-
-    def entered() -> tuple[Tensor, Tensor]:
-        with linearised(model, ("block",)):
-            return both(model)
-
-    with linearised(model, ("block",)):
-        error = in_thread(lambda: both(model))
-        assert isinstance(error, InputError) and "runs in another thread" in str(error)
-        assert torch.equal(in_thread(entered)[1], wanted[1])
-        assert torch.equal(both(model)[1], wanted[1])
-    assert torch.equal(in_thread(entered)[1], wanted[1])
-    assert torch.equal(both(model)[1], plain[1])
-
-
 class Calls(nn.Module):
     """An activation as a module and one as a function."""
 
@@ -217,11 +182,6 @@ class Calls(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.function(self.act(x) - 1)
-
-
-class Dead(Calls):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.function(x)
 
 
 class Weighted(Calls):
@@ -241,28 +201,16 @@ FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_under_a_prefix_are_refused_and_elsewhere_left_alone(name: str) -> None:
     model = Inner(Calls(FUNCTIONS[name]))
-    with (
-        linearised(model, ("block",)),
-        pytest.raises(InputError, match=f"^linearised: Calls calls {name} as a function, .* one by one$"),
-    ):
-        both(model)
+    with pytest.raises(InputError, match=f"^linearised: Calls calls {name} as a function, .* one by one$"):
+        check_functions(model, ("block",), X)
     reference = Inner(Calls(FUNCTIONS[name]))
     reference.block.act = Reference(nn.ReLU())
+    check_functions(model, ("block.act", "head"), X)
     with linearised(model, ("block.act",)):
         linear = both(model)
     assert torch.equal(linear[1], both(reference)[1])
     weighted = Inner(Weighted(torch.relu if name == "relu_" else FUNCTIONS[name]))
-    with linearised(weighted, ("block",)):
-        both(weighted)
-
-
-def test_an_activation_that_takes_no_part_is_refused() -> None:
-    model = Inner(Dead(torch.sin))
-    for prefix in ("block", "block.act"):
-        with linearised(model, (prefix,)), pytest.raises(InputError, match=f"under {prefix} takes part in the forward"):
-            model(X)
-    with linearised(model, ("block", "head")):
-        both(model)
+    check_functions(weighted, ("block",), X)
 
 
 @pytest.mark.parametrize("act", [nn.LeakyReLU(), nn.PReLU(), nn.Sigmoid(), nn.Hardswish(), nn.ELU()])

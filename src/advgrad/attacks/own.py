@@ -7,15 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from advgrad.attacks import gradients
-from advgrad.attacks.gradients import Prepare
+from advgrad.attacks.gradients import GradientFn, Prepare
 from advgrad.attacks.jacobian import mean_singular_value
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.losses import is_right
 from advgrad.attacks.masking import resolution
+from advgrad.attacks.passes import Passes
 from advgrad.attacks.space import pixel_space, sample_noise
 from advgrad.attacks.target import answered, check_images, frozen
 from advgrad.config import AttackSpec
 from advgrad.config.attack import Norm
+from advgrad.models.linearise import check_functions
 
 Name = Literal["plain", "njs", "hns", "exact"]
 Source = Name | Prepare
@@ -34,9 +36,15 @@ class Attacked(NamedTuple):
 def linbp(*modules: str) -> Prepare:
     """Linear backpropagation: the activations in these modules (names, as `layer4`) pass gradients unchanged.
 
-    InputError, when it is used, for a module without activation modules: see models.linearise.
+    InputError, when it is used: a module has no activation modules, or what models.linearise cannot make linear.
     """
-    return gradients.linbp(1, modules)
+    prepare = gradients.linbp(1, modules)
+
+    def checked(model: nn.Module, x: Tensor, x_start: Tensor, y: Tensor, passes: Passes) -> GradientFn:
+        check_functions(model, modules, x[:1])
+        return prepare(model, x, x_start, y, passes)
+
+    return checked
 
 
 def pgd(

@@ -6,11 +6,9 @@ its ReLU6, x + relu(-x) + relu(x - 6), gives 2x - 6 above 6, and its SiLU runs a
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import cache
-from threading import Lock
 from typing import Any
 
 import torch
@@ -39,10 +37,7 @@ LINEARISED: dict[str, tuple[str, ...]] = {
 LINEARISED_TRAINING: dict[str, tuple[str, ...]] = {**LINEARISED, "densenet161": ("block4", "final")}
 
 
-_lock = Lock()
-_open = Counter[nn.Module]()  # every module under the prefixes -> in how many contexts, of all threads
-_ran = set[nn.Module]()  # the activations among them that have run
-_here = ContextVar("_here", default=0)  # contexts open in this thread
+_open = Counter[nn.Module]()  # activation -> in how many contexts it is linear
 
 
 class _PassThrough(torch.autograd.Function):
@@ -72,9 +67,6 @@ def _linear(kind: type[nn.Module]) -> type[nn.Module]:
     """The class of an activation while it is linear. Copies and what is saved meanwhile are of `kind`."""
 
     def forward(self: nn.Module, input: Tensor) -> Tensor:
-        if not _here.get():
-            raise InputError("linearised: the network runs in another thread than the one that linearised it")
-        _ran.add(self)
         inplace = getattr(self, "inplace", False)
         output = _PassThrough.apply(input, lambda x: kind.forward(self, x.clone() if inplace else x))
         return input.copy_(output) if inplace else output  # type: ignore[no-any-return]
@@ -85,21 +77,6 @@ def _linear(kind: type[nn.Module]) -> type[nn.Module]:
 
     known = {"forward": forward, "__reduce_ex__": reduce, "__module__": kind.__module__, "_linear_of": kind}
     return type(kind.__name__, (kind,), known)
-
-
-class _Watch(TorchFunctionMode):
-    """Refuses activations that modules under the prefixes call as functions: their gradient would stay as it is."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = getattr(func, "__name__", "")
-        if name.replace("_", "") in FUNCTIONS and not (args and isinstance(args[0], nn.Parameter)):
-            frame, owner = sys._getframe(1), None
-            while frame is not None and not isinstance(owner, nn.Module):
-                owner, frame = frame.f_locals.get("self"), frame.f_back
-            if owner in _open and not hasattr(owner, "_linear_of"):
-                where = f"{type(owner).__name__} calls {name} as a function, which would keep its gradient"
-                raise InputError(f"linearised: {where}; name activation modules one by one")
-        return func(*args, **(kwargs or {}))
 
 
 def _under(model: nn.Module, prefix: str) -> dict[str, nn.Module]:
@@ -142,34 +119,44 @@ def linearised(model: nn.Module, prefixes: tuple[str, ...]) -> Iterator[None]:
 
     Any torch module: the activations are ReLU, ReLU6, SiLU, GELU and Hardtanh modules, in place or not. One that runs
     several times in a forward pass is linear in all of its runs. May be nested, and left in any order. Copies are not
-    linear. An activation that is written out, as x.clamp(0), cannot be told from other arithmetic and stays as it is.
-    InputError: as `activations`; when the network runs, for an activation that is called as a function under a prefix,
-    for another thread, and where none of the activations has run.
+    linear. Activations that are called as functions stay as they are: see `check_functions`. InputError: as
+    `activations`.
     Source: LinBP (Guo et al. 2020; arXiv 2112.11018), without rescaling of residual branches.
     """
     chosen = set(activations(model, prefixes).values())
-    covered = {module for prefix in prefixes for module in _under(model, prefix).values()}
-
-    def finished(module: nn.Module, args: Any, output: Any) -> None:
-        if module is model and not _ran & chosen:
-            raise InputError(f"linearised: no activation under {', '.join(prefixes)} takes part in the forward pass")
-
-    with _lock:
-        _open.update(covered)
-        for module in chosen:
-            if not hasattr(module, "_linear_of"):
-                module.__class__ = _linear(type(module))
-    _here.set(_here.get() + 1)
-    hook = nn.modules.module.register_module_forward_hook(finished)
+    _open.update(chosen)
+    for module in chosen:
+        if not hasattr(module, "_linear_of"):
+            module.__class__ = _linear(type(module))
     try:
-        with _Watch():
-            yield
+        yield
     finally:
-        hook.remove()
-        _here.set(_here.get() - 1)
-        with _lock:
-            _open.subtract(covered)
-            for module in [module for module in covered if not _open[module]]:
-                del _open[module]
-                _ran.discard(module)
-                module.__class__ = getattr(module, "_linear_of", module.__class__)
+        _open.subtract(chosen)
+        for module in [module for module in chosen if not _open[module]]:
+            del _open[module]
+            module.__class__ = module._linear_of  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class _Watch(TorchFunctionMode):
+    """Refuses activations that these modules call as functions."""
+
+    def __init__(self, modules: Collection[nn.Module]) -> None:
+        super().__init__()
+        self.modules = modules
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name, weight = getattr(func, "__name__", ""), args and isinstance(args[0], nn.Parameter)
+        if name.replace("_", "") in FUNCTIONS and not weight:
+            frame, owner = sys._getframe(1), None
+            while frame is not None and not isinstance(owner, nn.Module):  # whose method calls it
+                owner, frame = frame.f_locals.get("self"), frame.f_back
+            if owner in self.modules and not isinstance(owner, KINDS):
+                where = f"{type(owner).__name__} calls {name} as a function, which would keep its gradient"
+                raise InputError(f"linearised: {where}; name activation modules one by one")
+        return func(*args, **(kwargs or {}))
+
+
+def check_functions(model: nn.Module, prefixes: tuple[str, ...], x: Tensor) -> None:
+    """InputError if a module under the prefixes calls an activation as a function when the network classifies x."""
+    with _Watch({module for prefix in prefixes for module in _under(model, prefix).values()}):
+        model(x)
