@@ -14,14 +14,21 @@ from torchvision import models
 from advgrad.config import Network
 from advgrad.config.load import load_paper
 from advgrad.errors import InputError
-from advgrad.models.linearise import (
-    LINEARISED,
-    LINEARISED_TRAINING,
-    activations,
-    linearised,
-)
+from advgrad.models.linearise import activations, linearised
 from advgrad.models.registry import build
 
+# Prefixes of what LinBP's released code linearises when it attacks each network, by our module names.
+LINEARISED: dict[str, tuple[str, ...]] = {
+    "vgg16": ("block5", "classifier"),  # with two hidden layers: 3 convolutions' and 2 linear layers' ReLUs
+    "resnet50": ("layer4",),  # 3 blocks x 3, those after the addition included
+    "densenet161": ("transition3", "block4", "final"),  # 1 + 24 x 2 + 1
+    "mobilenet_v2": ("stage7", "head"),  # 2 + 1
+    "wide_resnet28": ("act",),  # the last one only
+    "mlp": ("hidden2", "hidden3"),
+    "lenet5": ("act3", "act4"),
+}
+# In its trainings: the same, but for DenseNet-161's last transition.
+LINEARISED_TRAINING: dict[str, tuple[str, ...]] = {**LINEARISED, "densenet161": ("block4", "final")}
 # The table of the released code, by name; densenet161 is the attack's.
 EXPECTED = {
     "vgg16": [f"block5.act{i}" for i in (1, 2, 3)] + ["classifier.act1", "classifier.act2"],

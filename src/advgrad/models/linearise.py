@@ -23,19 +23,6 @@ ATTENTION = {"GLU", "MultiheadAttention", "Softmin", "Softmax", "Softmax2d", "Lo
 KINDS = tuple(getattr(activation, name) for name in activation.__all__ if name not in ATTENTION)  # torch's activations
 FUNCTIONS = {kind.__name__.lower() for kind in KINDS}  # without underscores: leakyrelu
 
-# Prefixes of what LinBP's released code linearises when it attacks each network, by our module names.
-LINEARISED: dict[str, tuple[str, ...]] = {
-    "vgg16": ("block5", "classifier"),  # with two hidden layers: 3 convolutions' and 2 linear layers' ReLUs
-    "resnet50": ("layer4",),  # 3 blocks x 3, those after the addition included
-    "densenet161": ("transition3", "block4", "final"),  # 1 + 24 x 2 + 1
-    "mobilenet_v2": ("stage7", "head"),  # 2 + 1
-    "wide_resnet28": ("act",),  # the last one only
-    "mlp": ("hidden2", "hidden3"),
-    "lenet5": ("act3", "act4"),
-}
-# In its trainings: the same, but for DenseNet-161's last transition.
-LINEARISED_TRAINING: dict[str, tuple[str, ...]] = {**LINEARISED, "densenet161": ("block4", "final")}
-
 
 _open = Counter[nn.Module]()  # activation -> in how many contexts it is linear
 
