@@ -67,7 +67,7 @@ def read(info: DatasetInfo, copy: DatasetCopy) -> Arrays:
             _check_file(copy.folder / name, expected)
     try:
         arrays = decode(copy.form.kind, copy.files)
-    except READ_ERRORS as error:
+    except (*READ_ERRORS, TypeError, AttributeError) as error:  # the latter of pickles of something else
         raise InputError(f"{copy.label}: cannot be read as {copy.form.kind}: {error}") from None
     ordered = _by_label(arrays) if info.by_label else arrays
     _check_arrays(info, ordered, copy)
