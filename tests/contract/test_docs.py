@@ -10,7 +10,7 @@ import pytest
 
 from advgrad.cli import parser
 from advgrad.config import load_yaml
-from advgrad.tables.cells import VERDICTS
+from advgrad.tables.cells import VERDICTS, read_cells
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -102,6 +102,16 @@ def test_commands_are_found_at_all() -> None:
 def test_every_page_is_in_the_index() -> None:
     index = (ROOT / "docs" / "README.md").read_text("utf-8")
     assert {page.name for page in PAGES[1:]} - {"README.md"} == set(re.findall(r"\]\(([a-z-]+\.md)\)", index))
+
+
+def test_the_row_that_readme_shows_is_the_tables() -> None:
+    lines = [line.strip("|").split("|") for line in (ROOT / "README.md").read_text("utf-8").splitlines()]
+    shown = {words[0].strip(): [word.strip() for word in words[1:]] for words in lines if len(words) == 10}
+    row = read_cells(ROOT / "reports" / "quick" / "cells.csv").query("table == '2' and row == 'CIFAR-10 / VGG-16'")
+    assert len(row) == 9
+    assert shown["ours"] == [f"{value:.1f}" for value in row["value"]]
+    assert shown["the paper's"] == [f"{value:.1f}" for value in row["paper_value"]]
+    assert shown["verdict"] == list(row["verdict"])
 
 
 def test_every_verdict_is_explained() -> None:
