@@ -4,13 +4,17 @@ UV := .tools/bin/uv
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: repro test ui archive lint lock clean
+.PHONY: repro test torture ui archive lint lock clean
 
 repro: $(BIN)/.ready
 	@$(BIN)/advgrad repro
 
 test: $(BIN)/.ready
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
+# real faults, in a copy of the project: kills, full disks, damaged files
+torture: $(BIN)/.ready
+	@PYTHONPATH=. $(BIN)/python -m benchmarks.torture
 
 # every stage's run in MLflow; its first page is about language models, this address opens on the runs
 ui: $(BIN)/.ready

@@ -32,7 +32,7 @@ from advgrad.files import readable, write_bytes
 LOCK, SETTINGS, CITATION = "dvc.lock", "params.yaml", "CITATION.cff"
 LEFT_OUT = re.compile(r"(data|models)/.+")
 RENDERED = re.compile(
-    r"reports/(?!specs/)[^/]+/((tables|figures|claims|findings)/.+|[^/]+\.(csv|html|json|md|parquet|tex))"
+    r"reports/(?!specs/|benchmarks/)[^/]+/((tables|figures|claims|findings)/.+|[^/]+\.(csv|html|json|md|parquet|tex))"
 )
 ADDED = CRATE, MANIFEST = "ro-crate-metadata.json", "manifest-sha256.txt"
 STAGES = Path(advgrad.__file__).parents[2] / "stages"

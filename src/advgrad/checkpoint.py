@@ -1,5 +1,6 @@
 """Checkpoints: one file in its own folder, replaced whole, so that a kill at any time leaves a valid one."""
 
+import hashlib
 import json
 import shutil
 import time
@@ -7,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
@@ -33,7 +35,8 @@ class Store:
     def save(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Write tensors, and facts as JSON in the file's header; the seconds to the next save count from its end."""
         plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        header = json.dumps({"key": self.key, "facts": facts})  # in the order given: rows become CSV columns
+        # facts in the order given: rows become CSV columns
+        header = json.dumps({"key": self.key, "facts": facts, "digest": digest(plain, facts)})
         write_bytes(self.folder / FILE, to_safetensors(plain, metadata={"checkpoint": header}))
         self._saved = time.monotonic()
 
@@ -44,9 +47,19 @@ class Store:
                 header = json.loads((file.metadata() or {}).get("checkpoint", "{}"))
                 if header.get("key") != self.key:
                     return None
-                return {name: file.get_tensor(name) for name in file.keys()}, header["facts"]  # noqa: SIM118
-        except (FileNotFoundError, SafetensorError, json.JSONDecodeError):
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                return (tensors, header["facts"]) if digest(tensors, header["facts"]) == header["digest"] else None
+        except (OSError, SafetensorError, ValueError, KeyError):
             return None
+
+
+def digest(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
+    """Of all values, which safetensors itself does not check."""
+    found = hashlib.blake2b(json.dumps(facts).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tuple(tensor.shape)}".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def remove(folder: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 from advgrad import config
 from advgrad.errors import InputError
@@ -62,9 +63,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="advgrad", description="From parameter files to every table of three papers.")
     known = top.add_subparsers(dest="command", required=True)
 
-    def add(
-        to: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, about: str
-    ) -> argparse.ArgumentParser:
+    def add(to: Any, name: str, about: str) -> argparse.ArgumentParser:
         return to.add_parser(name, help=about, description=about)
 
     command = add(known, "check", "hold every parameter file against its schema")

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,17 @@ from advgrad.errors import InputError
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write content to path; missing folders are made, and a link at path is replaced, not followed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write content to path, or InputError; missing folders are made, a link at path is replaced, not followed."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         part.write_bytes(content)
         part.replace(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # it is not there, or its disk is read-only
+            part.unlink()
 
 
 def write_text(path: Path, text: str) -> None:

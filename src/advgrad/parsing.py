@@ -1,21 +1,24 @@
 """DVC's YAML, read with libyaml and once: most of its idle seconds go there. And what DVC says, in one line."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from advgrad.config import parse_yaml
 from advgrad.errors import InputError
+from advgrad.files import write_text
 
 
 @contextmanager
 def quick_yaml() -> Iterator[None]:
-    """Inside, DVC parses dvc.lock with libyaml, and a parameter file once, not anew for each stage that uses it."""
+    """Inside, DVC parses dvc.lock with libyaml and writes it whole, and parses a parameter file once, not per stage."""
     from dvc.dependency import param
     from dvc.utils import strictyaml
+    from dvc.utils.serialize import _common
 
-    load, parse, seen = param.load_path, strictyaml.parse_yaml, {}
+    load, parse, dump, seen = param.load_path, strictyaml.parse_yaml, _common._dump_data, {}
 
     def load_once(path: str, fs: Any, **options: Any) -> Any:
         key = path, Path(path).stat().st_mtime_ns
@@ -29,11 +32,15 @@ def quick_yaml() -> Iterator[None]:
         except InputError:
             return parse(text, path, typ)  # says what is wrong in DVC's own way
 
-    param.load_path, strictyaml.parse_yaml = load_once, parse_fast
+    def dump_whole(path: str, data: Any, dumper: Callable[[Any, StringIO], None], **_: Any) -> None:
+        dumper(data, text := StringIO())
+        write_text(Path(path), text.getvalue())
+
+    param.load_path, strictyaml.parse_yaml, _common._dump_data = load_once, parse_fast, dump_whole
     try:
         yield
     finally:
-        param.load_path, strictyaml.parse_yaml = load, parse
+        param.load_path, strictyaml.parse_yaml, _common._dump_data = load, parse, dump
 
 
 @contextmanager

@@ -74,8 +74,11 @@ def test_another_key_or_a_damaged_checkpoint_starts_over(tmp_path: Path) -> None
     assert fingerprint(run(FLOAT, tmp_path / "cut", seed=4)) == whole
     interrupt_after(2, tmp_path / "damaged", "float")
     file = tmp_path / "damaged" / checkpoint.FILE
-    file.write_bytes(file.read_bytes()[:1000])
-    assert fingerprint(run(FLOAT, tmp_path / "damaged", seed=4)) == whole
+    content = file.read_bytes()
+    for damaged in (content[:1000], content[:-3] + b"\0" + content[-2:], content.replace(b"train_loss", b"train_lost")):
+        file.write_bytes(damaged)
+        assert damaged != content
+        assert fingerprint(run(FLOAT, tmp_path / "damaged", seed=4, every=1e9)) == whole
 
 
 def test_a_checkpoint_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

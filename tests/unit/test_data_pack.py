@@ -44,7 +44,7 @@ def test_equal_arrays_give_equal_bytes(arrays, tmp_path):
 def test_failed_write_leaves_the_old_file(arrays, tmp_path, monkeypatch):
     path = tmp_path / "x.safetensors"
     path.write_bytes(b"old")
-    monkeypatch.setattr("advgrad.data.pack.save", Mock(side_effect=OSError(28, "No space left on device")))
+    monkeypatch.setattr("pathlib.Path.write_bytes", Mock(side_effect=OSError(28, "No space left on device")))
     with pytest.raises(InputError, match=r"x.safetensors: cannot be written: No space left"):
         write_pack(path, arrays)
     assert path.read_bytes() == b"old"

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from advgrad.attacks.passes import Passes
+from advgrad.checkpoint import Store
 from advgrad.config import Network
 from advgrad.config.training import Optimizer
 from advgrad.data.batches import to_device
@@ -145,12 +146,23 @@ def test_what_was_observed_survives_an_interruption(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("linbp", [False, True])
-def test_a_training_that_diverges_goes_on_to_its_end(linbp: bool, tmp_path: Path) -> None:
+def test_a_training_that_may_diverge_goes_on_to_its_end(linbp: bool, tmp_path: Path) -> None:
     training = recipe(linbp=linbp, optimizer={"name": "sgd", "lr": 1e30}, adversary=PGD, validation=40)
-    trained = run(training, tmp_path, network=LINBP)
+    trained = run(training, tmp_path, network=LINBP, may_diverge=True)
     assert len(trained.curve) == 4
     assert math.isnan(trained.curve[3]["train_loss"])
     assert 0 <= trained.curve[3]["validation_accuracy"] <= 1
+
+
+def test_others_stop_at_the_step_and_keep_the_last_good_epoch(tmp_path: Path) -> None:
+    schedule = {"kind": "step", "milestones": [20], "gamma": 1e30}  # half of the way: two epochs of four are good
+    rows, stops = list[dict[str, float]](), recipe(schedule=schedule)
+    with pytest.raises(InputError, match=r"^epoch 3, batch [2-5]: the loss is (nan|inf); "):
+        run(stops, tmp_path, on_epoch=lambda epoch, row: rows.append(row))
+    tensors, facts = Store(folder=tmp_path, key="key").load() or ({}, {})
+    assert facts["curve"] == rows
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert all(torch.isfinite(tensor).all() for tensor in tensors.values())
 
 
 @pytest.mark.parametrize("optimizer", [SGD.model_copy(update={"nesterov": True}), ADAM])

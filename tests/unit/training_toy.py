@@ -80,6 +80,7 @@ def run(
     device: str = "cpu",
     observe: Observe = lambda model, epoch: {},
     on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+    may_diverge: bool = False,
 ) -> Trained:
     return train(
         training,
@@ -94,6 +95,7 @@ def run(
         checkpoint_every=every,
         observe=observe,
         on_epoch=on_epoch,
+        may_diverge=may_diverge,
     )
 
 

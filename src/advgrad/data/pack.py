@@ -22,10 +22,7 @@ def write_pack(path: Path, arrays: Mapping[ArrayName, np.ndarray]) -> None:
     The file appears under its name only when it is whole. InputError: it cannot be written.
     """
     tensors = {name: np.ascontiguousarray(arrays[name], dtype=np.uint8) for name in ARRAY_NAMES}
-    try:
-        write_bytes(path, save(cast(dict[str, np.ndarray], tensors)))  # save_file would deny the group access
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+    write_bytes(path, save(cast(dict[str, np.ndarray], tensors)))  # save_file would deny the group access
 
 
 def read_split(path: Path, split: Split, start: int = 0, stop: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -94,7 +94,7 @@ def compare(
         trained = train(
             training, run.network, _fresh(run, seed), data, held_out,
             seed=seed, device=device, checkpoint=folder / name, key=f"{key} {name}", checkpoint_every=every,
-            observe=observe, on_epoch=lambda epoch, row, name=name: report(name, epoch, row),
+            observe=observe, on_epoch=lambda epoch, row, name=name: report(name, epoch, row), may_diverge=True,
         )  # fmt: skip
         done[name] = trained.curve
         store.save({}, {"curves": done})

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from math import isfinite
 from pathlib import Path
 
 import torch
@@ -16,6 +17,7 @@ from advgrad.attacks.passes import Passes
 from advgrad.checkpoint import EVERY, Store
 from advgrad.data.batches import as_float, augment, epoch_batches, to_device
 from advgrad.draws import generator, seeded
+from advgrad.errors import InputError
 from advgrad.models.layers import Normalised, memory_format
 from advgrad.training import binary, schedules, validation
 from advgrad.training.adversaries import adversarial, check_linbp, start_noise, update_context
@@ -32,18 +34,19 @@ def train(
     training: config.Training, network: config.Network, model: Normalised, train_data: Data,
     validation_data: Data | None, *, seed: int, device: torch.device | str, checkpoint: Path, key: str,
     checkpoint_every: float = EVERY, observe: Observe = lambda model, epoch: {},
-    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None,
+    on_epoch: Callable[[int, dict[str, float]], None] = lambda epoch, row: None, may_diverge: bool = False,
 ) -> Trained:  # fmt: skip
     """Train `model` in place. validation_data may be None if `training.validation` is 0.
 
     The state after an epoch is kept in `checkpoint` (the caller removes it) once `checkpoint_every` seconds have
     passed since the last one; 0: after every epoch but the last. A call that finds one with the same `key` goes on from
     there, to the same bits. What `observe` returns is added to the epoch's row; it may use the model and torch's
-    generators, but must not change weights or buffers. `on_epoch` gets every row, those from a checkpoint first. A
-    training that diverges goes on to its end, with losses of nan or inf in its rows.
-    Raises InputError for a recipe that does not fit the network or the data.
+    generators, but must not change weights or buffers. `on_epoch` gets every row, those from a checkpoint first.
+    may_diverge: go on to the end, with losses of nan or inf in the rows.
+    Raises InputError for a recipe that does not fit the network or the data, or at a loss of nan or inf; the checkpoint
+    of the last good epoch stays.
     """
-    setup = _setup(training, network, model, train_data, seed, device)
+    setup = _setup(training, network, model, train_data, seed, device, may_diverge)
     held_out = validation.on_device(training, validation_data, device, setup.layout)
     learner = _learner(setup)
     store = Store(folder=checkpoint, key=key, every=checkpoint_every)
@@ -82,12 +85,13 @@ class _Setup:
     precision: config.Precision
     layout: torch.memory_format
     plan: schedules.Plan
+    may_diverge: bool
     backward: Callable[[], AbstractContextManager[None]]  # context of the updates' passes
 
 
 def _setup(
     training: config.Training, network: config.Network, model: Normalised, data: Data, seed: int,
-    device: torch.device | str,
+    device: torch.device | str, may_diverge: bool,
 ) -> _Setup:  # fmt: skip
     """With the training images on the device; InputError for a recipe that does not fit the network."""
     check_linbp(training, network, model)
@@ -96,7 +100,7 @@ def _setup(
     return _Setup(
         training=training, network=network, model=model, images=images, labels=labels, seed=seed, device=device,
         precision=precision, layout=memory_format(device, precision), plan=schedules.plan(training, len(labels)),
-        backward=update_context(training, network, model),
+        may_diverge=may_diverge, backward=update_context(training, network, model),
     )  # fmt: skip
 
 
@@ -147,6 +151,8 @@ def _epoch(setup: _Setup, learner: Learner, progress: Progress, epoch: int) -> t
             begun = training.adversary is not None and clock >= training.adversary.begins
             noise = generator(setup.seed, "start", epoch, batch) if begun else None
             loss, logits = _gradients(setup, x.contiguous(memory_format=setup.layout), y, noise, progress.attack)
+            if not setup.may_diverge and not isfinite(value := loss.item()):
+                raise InputError(f"epoch {epoch + 1}, batch {batch + 1}: the loss is {value}; is the rate too high?")
             if latent:
                 binary.pull_gradients(latent, beta)
             learner.step(rate)
