@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
+import pandas as pd
 
 from advgrad.config import PaperFile
 from advgrad.tables.records import Record, is_there, read_record
@@ -18,9 +18,8 @@ from advgrad.tables.significance import mcnemar
 LEAST, ALPHA = 0.05, 0.05
 ZEROS = 0.05  # share of the entries of input gradients that are exactly 0
 STALLED, STANDING = 0.5, 5  # share of the standing images with every Auto-PGD period halving the step; of how many
-HARDLY = 0.1  # share of the images that the largest radius leaves, and more than half of what a half as large one does
 SQUARE = "square"  # a black box; so are all attacks on a surrogate
-PLAIN = ("plain", "ce", "float32")  # gradient, loss, precision: those whose error signal rounds away
+PLAIN = {"gradient": "plain", "loss": "ce", "precision": "float32"}  # whose error signal rounds away
 SIGNALS = {"plain": ("exact", "njs", "hns"), "njs": ("exact",), "hns": ("exact",)}  # none of these should break more
 OTHER = "gradient exact, njs or hns; loss margin; restarts"
 
@@ -41,97 +40,86 @@ class _Run(NamedTuple):
 
     record: Record
     name: str
-    left: np.ndarray  # (marks, k) bool, still classified correctly
+    left: pd.DataFrame  # image x mark: bool, still classified correctly
+    black: bool  # it has not seen the model's gradients
 
-    def part(self, *keys: str) -> tuple[object, ...]:
-        """Of the attack's parameters."""
-        return tuple(self.record.summary.runs[self.name].attack.get(key) for key in keys)
-
-    def share(self, mark: int = -1) -> float:
-        return 100 * float(self.left[mark].mean())
+    @property
+    def share(self) -> float:
+        """Of images left at last, in percent."""
+        return 100 * float(self.left.iloc[:, -1].mean())
 
 
 Sign = tuple[float, _Run, str, str, str]  # size, run, sign, figures, remedy
 
 
-def _breaks_more(one: _Run, other: _Run, mark: int = -1, earlier: int = -1) -> bool:
-    sizes = [run.left.shape[1] for run in (one, other)]
-    numbers = [
-        np.arange(n) if run.record.index is None else run.record.index[:n]
-        for n, run in zip(sizes, (one, other), strict=True)
-    ]
-    _, at, beside = np.intersect1d(numbers[0], numbers[1], return_indices=True)
-    a, b = one.left[mark][at], other.left[earlier][beside]
+def _runs(record: Record, transfer: bool) -> Iterator[_Run]:
+    for name, outcome in record.outcomes.items():
+        if outcome.size:
+            index = None if record.index is None else record.index[: outcome.shape[2]]
+            yield _Run(record, name, pd.DataFrame(outcome[-1].T > 0, index), transfer or name.startswith(SQUARE))
+
+
+def _breaks_more(strong: pd.Series, weak: pd.Series) -> bool:
+    a, b = pd.concat([strong, weak], axis=1, join="inner").to_numpy().T
     return len(a) > 0 and b.mean() - a.mean() >= LEAST and (mcnemar(a, b).p or 0.0) < ALPHA
 
 
 def _alone(run: _Run) -> Iterator[Sign]:
     """What a run shows by itself."""
-    masking, halved = run.record.summary.masking, run.record.halvings.get(run.name)
-    if masking.get("zero_gradient", 0.0) >= ZEROS and run.part("gradient", "loss", "precision") == PLAIN:
+    record, left = run.record, run.left
+    masking, halved = record.summary.masking, record.halvings.get(run.name)
+    if masking.get("zero_gradient", 0.0) >= ZEROS and record.summary.runs[run.name].attack.items() >= PLAIN.items():
         zeros, over = (100 * masking.get(name, 0.0) for name in ("zero_gradient", "gap_over_17"))
         figures = f"{zeros:.1f} % of the gradient's entries; {over:.0f} % of the gaps between two logits are over 17"
-        yield run.share(), run, "zero gradients", figures, f"{OTHER}; precision float64"
-    if halved is not None and halved.size and (standing := run.left[-1]).sum() >= STANDING:
+        yield run.share, run, "zero gradients", figures, f"{OTHER}; precision float64"
+    if halved is not None and halved.size and (standing := left.iloc[:, -1].to_numpy()).sum() >= STANDING:
         stalled = float((halved[standing, -1] >= 0).mean())
         if stalled >= STALLED:
             figures = f"each period halved the step at {100 * stalled:.0f} % of {standing.sum()} standing images"
             yield stalled, run, "loss does not rise", figures, "gradient plain or exact; more steps; restarts"
-    for earlier, later in combinations(range(len(run.left)), 2):
-        if _breaks_more(run, run, earlier, later):
-            (few, many), size = (run.share(earlier), run.share(later)), run.share(later) - run.share(earlier)
-            figures = f"more steps leave {many:.1f} %, fewer {few:.1f} %"
-            yield size, run, "more steps not stronger", figures, "a smaller step; whether the network draws at random"
+    for earlier, later in combinations(left, 2):
+        if _breaks_more(left[earlier], left[later]):
+            few, many = 100 * left[earlier].mean(), 100 * left[later].mean()
+            figures, remedy = (
+                f"more steps leave {many:.1f} %, fewer {few:.1f} %",
+                "a smaller step; whether the network draws at random",
+            )
+            yield many - few, run, "more steps not stronger", figures, remedy
 
 
-def _beside(weak: _Run, strong: _Run, black: bool, largest: float = 0.0) -> Iterator[Sign]:
-    """What a run shows beside another that should break no more; beside one of the largest radius, that should."""
+def _beside(weak: _Run, strong: _Run) -> Iterator[Sign]:
+    """What a run shows beside another that should break no more."""
     (attack, gradient), (other, signal) = weak.name.split("/"), strong.name.split("/")
-    figures, size = f"{weak.share():.1f} %, {strong.name} {strong.share():.1f} %", weak.share() - strong.share()
-    if black:
-        balls = [(norm or "linf", eps) for norm, eps in (run.part("norm", "eps") for run in (weak, strong))]
-        if balls[0] == balls[1] and _breaks_more(strong, weak):
-            yield size, weak, "black box stronger", figures, OTHER
-    elif weak.record is strong.record and attack == other:
-        if signal in SIGNALS.get(gradient, ()) and _breaks_more(strong, weak):
-            sign = "exact signal stronger" if signal == "exact" else "PGD++ stronger"
-            yield size, weak, sign, figures, f"gradient {signal}, and of all the worst"
-    elif weak.record is strong.record and weak.record.steps[weak.name] == strong.record.steps[strong.name]:
-        one, two = (run.record.summary.runs[run.name].attack for run in (weak, strong))
-        ratio = two["eps"] / one["eps"] if one["eps"] else 0.0
-        alike = {**one, "eps": 0, "step": 0} == {
-            **two,
-            "eps": 0,
-            "step": two.get("step", 0) - ratio * one.get("step", 0),
-        }
-        if two["eps"] == largest and alike and ratio >= 2 and strong.share() >= max(100 * HARDLY, weak.share() / 2):
-            yield ratio, strong, "larger radius hardly stronger", f"{figures}; {ratio:g} times the radius", OTHER
+    if strong.black:
+        attacks = [run.record.summary.runs[run.name].attack for run in (weak, strong)]
+        balls = [(of.get("norm") or "linf", of.get("eps")) for of in attacks]
+        comparable, sign, remedy = balls[0] == balls[1], "black box stronger", OTHER
+    else:
+        comparable = weak.record is strong.record and attack == other and signal in SIGNALS.get(gradient, ())
+        sign = "exact signal stronger" if signal == "exact" else "PGD++ stronger"
+        remedy = f"gradient {signal}, and of all the worst"
+    if comparable and _breaks_more(strong.left.iloc[:, -1], weak.left.iloc[:, -1]):
+        yield weak.share - strong.share, weak, sign, f"{weak.share:.1f} %, {strong.name} {strong.share:.1f} %", remedy
 
 
 def flags(outcomes: Path, papers: Mapping[str, PaperFile]) -> list[Flag]:
     """The warning signs of all outcomes that are there, one for each model and sign. outcomes: reports/SCALE/outcomes;
     papers: parameters. InputError if a file is broken.
     """
-    own, black = dict[str, list[_Run]](), dict[str, list[_Run]]()
+    models, found = dict[str, list[_Run]](), []
     for name, transfer in ((name, name in file.transfers) for file in papers.values() for name in file.attacked):
         if is_there(outcomes, name, ".json"):
             record = read_record(outcomes, name)
-            for attack, array in record.outcomes.items():
-                if array.size:
-                    unseen = transfer or attack.startswith(SQUARE)
-                    run = _Run(record, attack, array[-1] > 0)
-                    (black if unseen else own).setdefault(record.summary.model, []).append(run)
-    found = []
-    for model, runs in sorted(own.items()):
-        signs = [sign for run in runs for sign in _alone(run)]
-        for one, two in ((one, two) for one in runs for two in runs):
-            largest = max(run.record.summary.runs[run.name].attack["eps"] for run in runs if run.record is two.record)
-            signs += _beside(one, two, False, largest)
-        signs += [sign for weak in runs for strong in black.get(model, []) for sign in _beside(weak, strong, True)]
+            models.setdefault(record.summary.model, []).extend(_runs(record, transfer))
+    for model, runs in sorted(models.items()):
+        own, black = ([run for run in runs if run.black == unseen] for unseen in (False, True))
+        signs = [sign for run in own for sign in _alone(run)]
+        for others in (own, black):
+            signs += [sign for weak in own for strong in others for sign in _beside(weak, strong)]
         for name in dict.fromkeys(sign[2] for sign in signs):
             same = [sign for sign in signs if sign[2] == name]
             _, run, *texts = max(same, key=lambda sign: sign[0])
-            others = {(id(other[1].record), other[1].name) for other in same}
+            others = {(other[1].record.file, other[1].name) for other in same}
             found.append(Flag(model, run.name, len(others) - 1, *texts))
     return found
 
