@@ -63,6 +63,17 @@ def test_more_steps(tmp_path: Path, marks: tuple[float, ...], wanted: bool) -> N
     assert signs(tmp_path) == ({("pgd/plain", "more steps not stronger")} if wanted else set())
 
 
+@pytest.mark.parametrize(("left", "wanted"), [(0.6, True), (0.52, False), (0.3, False)])
+def test_a_larger_radius(tmp_path: Path, left: float, wanted: bool) -> None:
+    """A larger ball leaves more of the images; beside a run of another loss that says nothing."""
+    wide = {**LINF, "eps": 51.0, "step": 6.0}
+    record(tmp_path, FURTHER, {"near/plain": (outcome(0.5), LINF), "far/plain": (outcome(left), wide)})
+    assert signs(tmp_path) == ({("far/plain", "larger radius not stronger")} if wanted else set())
+    wide["loss"] = "margin"
+    record(tmp_path, FURTHER, {"near/plain": (outcome(0.5), LINF), "far/plain": (outcome(left), wide)})
+    assert signs(tmp_path) == set()
+
+
 @pytest.mark.parametrize(("stalled", "wanted"), [(0.4, True), (0.1, False)])
 def test_a_loss_that_does_not_rise(tmp_path: Path, stalled: float, wanted: bool) -> None:
     """Of the half of the images that still stands."""

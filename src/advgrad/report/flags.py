@@ -5,11 +5,12 @@ images that both have attacked, and the exact McNemar test over them has p below
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import pandas as pd
+import numpy as np
 
 from advgrad.config import PaperFile
 from advgrad.tables.records import Record, is_there, read_record
@@ -18,10 +19,18 @@ from advgrad.tables.significance import mcnemar
 LEAST, ALPHA = 0.05, 0.05
 ZEROS = 0.05  # share of the entries of input gradients that are exactly 0
 STALLED, STANDING = 0.5, 5  # share of the standing images with every Auto-PGD period halving the step; of how many
-SQUARE = "square"  # a black box; so are all attacks on a surrogate
 PLAIN = {"gradient": "plain", "loss": "ce", "precision": "float32"}  # whose error signal rounds away
 SIGNALS = {"plain": ("exact", "njs", "hns"), "njs": ("exact",), "hns": ("exact",)}  # none of these should break more
 OTHER = "gradient exact, njs or hns; loss margin; restarts"
+REMEDIES = {
+    "zero gradients": f"{OTHER}; precision float64",
+    "loss does not rise": "gradient plain or exact; more steps; restarts",
+    "more steps not stronger": "a smaller step; whether the network draws at random",
+    "larger radius not stronger": OTHER,
+    "exact signal stronger": "gradient exact, and of all the worst",
+    "PGD++ stronger": "gradient njs or hns, and of all the worst",
+    "black box stronger": OTHER,
+}
 
 
 class Flag(NamedTuple):
@@ -30,76 +39,74 @@ class Flag(NamedTuple):
     model: str
     attack: str  # ATTACK/GRADIENT, whose figure is too high
     more: int  # of the model's runs that show it too
-    sign: str
+    sign: str  # of REMEDIES
     figures: str
     remedy: str
 
 
-class _Run(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Run:
     """One attack with all its restarts."""
 
     record: Record
     name: str
-    left: pd.DataFrame  # image x mark: bool, still classified correctly
-    black: bool  # it has not seen the model's gradients
+    attack: dict[str, Any]  # its parameters
+    left: np.ndarray  # (marks, k) bool, still classified correctly
+    black: bool  # blind to the model's gradients: Square, and all attacks on a surrogate
 
-    @property
-    def share(self) -> float:
-        """Of images left at last, in percent."""
-        return 100 * float(self.left.iloc[:, -1].mean())
-
-
-Sign = tuple[float, _Run, str, str, str]  # size, run, sign, figures, remedy
+    def share(self, mark: int = -1) -> float:
+        return 100 * float(self.left[mark].mean())
 
 
-def _runs(record: Record, transfer: bool) -> Iterator[_Run]:
-    for name, outcome in record.outcomes.items():
-        if outcome.size:
-            index = None if record.index is None else record.index[: outcome.shape[2]]
-            yield _Run(record, name, pd.DataFrame(outcome[-1].T > 0, index), transfer or name.startswith(SQUARE))
+Sign = tuple[str, float, _Run, str]  # of REMEDIES, size, run, figures
 
 
-def _breaks_more(strong: pd.Series, weak: pd.Series) -> bool:
-    a, b = pd.concat([strong, weak], axis=1, join="inner").to_numpy().T
+def _breaks_more(strong: _Run, weak: _Run, earlier: int = -1, later: int = -1) -> bool:
+    """Whether the strong one leaves less at its earlier mark than the weak one at its later one."""
+    sides = [(run.left.shape[1], run.record.index) for run in (strong, weak)]
+    one, other = (np.arange(k) if index is None else index[:k] for k, index in sides)
+    _, at, beside = np.intersect1d(one, other, return_indices=True)
+    a, b = strong.left[earlier][at], weak.left[later][beside]
     return len(a) > 0 and b.mean() - a.mean() >= LEAST and (mcnemar(a, b).p or 0.0) < ALPHA
 
 
 def _alone(run: _Run) -> Iterator[Sign]:
     """What a run shows by itself."""
-    record, left = run.record, run.left
-    masking, halved = record.summary.masking, record.halvings.get(run.name)
-    if masking.get("zero_gradient", 0.0) >= ZEROS and record.summary.runs[run.name].attack.items() >= PLAIN.items():
+    masking, halved, standing = run.record.summary.masking, run.record.halvings.get(run.name), run.left[-1]
+    if masking.get("zero_gradient", 0.0) >= ZEROS and run.attack.items() >= PLAIN.items():
         zeros, over = (100 * masking.get(name, 0.0) for name in ("zero_gradient", "gap_over_17"))
         figures = f"{zeros:.1f} % of the gradient's entries; {over:.0f} % of the gaps between two logits are over 17"
-        yield run.share, run, "zero gradients", figures, f"{OTHER}; precision float64"
-    if halved is not None and halved.size and (standing := left.iloc[:, -1].to_numpy()).sum() >= STANDING:
+        yield "zero gradients", run.share(), run, figures
+    if halved is not None and halved.size and standing.sum() >= STANDING:
         stalled = float((halved[standing, -1] >= 0).mean())
         if stalled >= STALLED:
             figures = f"each period halved the step at {100 * stalled:.0f} % of {standing.sum()} standing images"
-            yield stalled, run, "loss does not rise", figures, "gradient plain or exact; more steps; restarts"
-    for earlier, later in combinations(left, 2):
-        if _breaks_more(left[earlier], left[later]):
-            few, many = 100 * left[earlier].mean(), 100 * left[later].mean()
-            figures, remedy = (
-                f"more steps leave {many:.1f} %, fewer {few:.1f} %",
-                "a smaller step; whether the network draws at random",
-            )
-            yield many - few, run, "more steps not stronger", figures, remedy
+            yield "loss does not rise", stalled, run, figures
+    for earlier, later in combinations(range(len(run.left)), 2):
+        if _breaks_more(run, run, earlier, later):
+            few, many = run.share(earlier), run.share(later)
+            yield "more steps not stronger", many - few, run, f"more steps leave {many:.1f} %, fewer {few:.1f} %"
 
 
 def _beside(weak: _Run, strong: _Run) -> Iterator[Sign]:
     """What a run shows beside another that should break no more."""
     (attack, gradient), (other, signal) = weak.name.split("/"), strong.name.split("/")
+    (norm, eps, step), (other_norm, less, least) = (
+        (run.attack.get("norm") or "linf", run.attack.get("eps", 0), run.attack.get("step", 0))
+        for run in (weak, strong)
+    )
+    sign, comparable = "larger radius not stronger", weak.record is strong.record
     if strong.black:
-        attacks = [run.record.summary.runs[run.name].attack for run in (weak, strong)]
-        balls = [(of.get("norm") or "linf", of.get("eps")) for of in attacks]
-        comparable, sign, remedy = balls[0] == balls[1], "black box stronger", OTHER
-    else:
-        comparable = weak.record is strong.record and attack == other and signal in SIGNALS.get(gradient, ())
+        sign, comparable = "black box stronger", (norm, eps) == (other_norm, less)
+    elif attack == other:
         sign = "exact signal stronger" if signal == "exact" else "PGD++ stronger"
-        remedy = f"gradient {signal}, and of all the worst"
-    if comparable and _breaks_more(strong.left.iloc[:, -1], weak.left.iloc[:, -1]):
-        yield weak.share - strong.share, weak, sign, f"{weak.share:.1f} %, {strong.name} {strong.share:.1f} %", remedy
+        comparable &= signal in SIGNALS.get(gradient, ())
+    else:  # the step grows with the radius, else it may be too short for it
+        grown = {**strong.attack, "eps": eps, "step": step}
+        comparable &= eps > less and step * less == least * eps and {"step": step, **weak.attack} == grown
+    if comparable and _breaks_more(strong, weak):
+        figures = f"{weak.share():.1f} %, {strong.name} {strong.share():.1f} %"
+        yield sign, weak.share() - strong.share(), weak, figures
 
 
 def flags(outcomes: Path, papers: Mapping[str, PaperFile]) -> list[Flag]:
@@ -107,20 +114,21 @@ def flags(outcomes: Path, papers: Mapping[str, PaperFile]) -> list[Flag]:
     papers: parameters. InputError if a file is broken.
     """
     models, found = dict[str, list[_Run]](), []
-    for name, transfer in ((name, name in file.transfers) for file in papers.values() for name in file.attacked):
-        if is_there(outcomes, name, ".json"):
-            record = read_record(outcomes, name)
-            models.setdefault(record.summary.model, []).extend(_runs(record, transfer))
+    known = [(name, name in file.transfers) for file in papers.values() for name in file.attacked]
+    for name, transfer in [of for of in known if is_there(outcomes, of[0], ".json")]:
+        record = read_record(outcomes, name)
+        for attack, array in record.outcomes.items():
+            if array.size:
+                black = transfer or attack.startswith("square")
+                run = _Run(record, attack, record.summary.runs[attack].attack, array[-1] > 0, black)
+                models.setdefault(record.summary.model, []).append(run)
     for model, runs in sorted(models.items()):
-        own, black = ([run for run in runs if run.black == unseen] for unseen in (False, True))
-        signs = [sign for run in own for sign in _alone(run)]
-        for others in (own, black):
-            signs += [sign for weak in own for strong in others for sign in _beside(weak, strong)]
-        for name in dict.fromkeys(sign[2] for sign in signs):
-            same = [sign for sign in signs if sign[2] == name]
-            _, run, *texts = max(same, key=lambda sign: sign[0])
-            others = {(other[1].record.file, other[1].name) for other in same}
-            found.append(Flag(model, run.name, len(others) - 1, *texts))
+        signs = [sign for run in runs if not run.black for sign in _alone(run)]
+        signs += [sign for weak in runs if not weak.black for strong in runs for sign in _beside(weak, strong)]
+        for name, remedy in REMEDIES.items():
+            if same := [sign[1:] for sign in signs if sign[0] == name]:
+                _, run, figures = max(same, key=lambda sign: sign[0])
+                found.append(Flag(model, run.name, len({run for _, run, _ in same}) - 1, name, figures, remedy))
     return found
 
 
