@@ -125,11 +125,8 @@ def test_the_page_is_small_and_made_of_readable_lines(text: str, cells: pd.DataF
     assert page(ROOT, cells, scale=SCALE) == text
 
 
-def test_the_commit_is_named_if_it_is_known(small: Path, few: pd.DataFrame) -> None:
+def test_it_says_how_to_find_its_commit(small: Path, few: pd.DataFrame) -> None:
     assert f"git log -1 --format=%H -- reports/{SCALE}/index.html" in page(small, few, scale=SCALE)
-    named = page(small, few, scale=SCALE, commit="0123abc")
-    assert "<code>0123abc</code>" in named
-    assert "git log" not in named
 
 
 def test_what_was_read_is_escaped(small: Path, few: pd.DataFrame) -> None:

@@ -158,10 +158,9 @@ def _settle(canvas: Any) -> None:
         ax.set_position([round(length, 10) for length in ax.get_position().bounds])
 
 
-def draw(figure: Figure, points: pd.DataFrame, scale: str, form: str = "svg") -> bytes:
-    """The picture. form: svg, or png to look at."""
+def draw(figure: Figure, points: pd.DataFrame, scale: str) -> bytes:
+    """The SVG file."""
     import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     file = io.BytesIO()
@@ -169,10 +168,7 @@ def draw(figure: Figure, points: pd.DataFrame, scale: str, form: str = "svg") ->
         mpl.rcdefaults()  # nobody's matplotlibrc
         mpl.rcParams.update(STYLE)  # pyright: ignore
         canvas = _figure(figure, points, scale)
-        if form == "svg":
-            svg = FigureCanvasSVG(canvas)
-            _settle(canvas)
-            svg.print_svg(file, metadata={"Date": None, "Creator": None})
-        else:
-            FigureCanvasAgg(canvas).print_png(file, metadata={"Software": None})
+        svg = FigureCanvasSVG(canvas)
+        _settle(canvas)
+        svg.print_svg(file, metadata={"Date": None, "Creator": None})
     return file.getvalue()

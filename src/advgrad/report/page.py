@@ -91,20 +91,19 @@ def environment() -> Environment:
     return templates
 
 
-def page(root: Path, cells: pd.DataFrame, *, scale: str, commit: str | None = None) -> str:
+def page(root: Path, cells: pd.DataFrame, *, scale: str) -> str:
     """reports/SCALE/index.html as text. Same files, same bytes.
 
     root: folder with params.yaml, params/, reports/specs/, reports/SCALE/ (claims/, findings/, figures/), and, where
-    there are such files, reports/fingerprint.json and cost.json; cells: of all tables at the scale; commit: the one
-    that holds the results, None where the page cannot know it because it is part of it. InputError if a file is missing
-    or wrong.
+    there are such files, reports/fingerprint.json and cost.json; cells: of all tables at the scale. InputError if a
+    file is missing or wrong.
     """
     overrides, cost = config.load_scale(scale, root), provenance.read_cost(root / provenance.COST, scale)
     papers = {paper: config.load_paper(paper, overrides, root) for paper in config.papers(root)}
     parts = _parts(root / "reports" / "specs", root / "reports" / scale, cells, papers)
     return environment().get_template("page.html.j2").render(
         scale=scale, about=overrides.about, judged=JUDGED[overrides.judge], seed=config.load_settings(root).seed,
-        commit=commit, fingerprint=provenance.read_fingerprint(root), cost=cost,
+        fingerprint=provenance.read_fingerprint(root), cost=cost,
         bill=bill(cost, papers) if cost else None, flags=flags(root / "reports" / scale / "outcomes", papers),
         parts=parts, verdicts=VERDICTS, meanings=MEANINGS, held=HELD, tally=elements.tally, label=elements.label,
         concat=lambda columns: pd.concat(list(columns)), cells=cells, command=COMMAND,
