@@ -13,10 +13,11 @@ from advgrad.claims.spec import load_claims
 from advgrad.config import AttackEntry, Evaluation, PaperFile, load_paper, load_scale
 from advgrad.figures.points import build_figure, points_csv
 from advgrad.figures.spec import Figure, load_figure, tables
+from advgrad.files import write_text
 from advgrad.simulation import run, summary
 from advgrad.stage import write_arrays, write_csv, write_json
 from advgrad.tables.build import build_cells
-from advgrad.tables.cells import POINT, frame, read_paper, write_cells
+from advgrad.tables.cells import POINT, cells_csv, frame, read_paper
 from advgrad.tables.records import read_facts
 from advgrad.tables.spec import Source, load_specs, wanted
 from advgrad.training import curves as curve_values
@@ -157,7 +158,7 @@ def write_paper(name: str, scale: str, root: Path) -> Path:
     write_json(times, {scale: measured(file)})
     specs = [spec for spec in load_specs(SPECS / "tables") if spec.paper == name]
     cells = build_cells(specs, read_facts(specs, results, times, scale, ROOT), scale, ROOT)
-    write_cells(results / "tables" / name / "cells.csv", cells)
+    write_text(results / "tables" / name / "cells.csv", cells_csv(cells))
     _write_points(name, results, {spec: build_figure(figure(spec), results) for spec in figures(name)})
     return results
 
@@ -170,7 +171,7 @@ def write_nothing(name: str, results: Path) -> Path:
         for cell in wanted(spec) if spec.paper == name else ():
             at = {"table": str(spec.table), "row": cell.row, "column": cell.column, "format": cell.source.format}
             rows.append({**nothing, **at, "paper_value": cell.paper_value})
-    write_cells(results / "tables" / name / "cells.csv", frame(rows))
+    write_text(results / "tables" / name / "cells.csv", cells_csv(frame(rows)))
     points = {}
     for spec in map(figure, figures(name)):
         xs = {panel: list(table.columns) for panel, table in tables(spec).items()}

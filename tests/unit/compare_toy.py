@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from advgrad.files import write_text
 from advgrad.tables.build import build_cells
-from advgrad.tables.cells import write_cells
+from advgrad.tables.cells import cells_csv
 from advgrad.tables.records import read_facts
 from advgrad.tables.spec import load_spec
 
@@ -72,7 +72,7 @@ def project(root: Path, *, broken: int, n: int = N, other: int = 5, data: str = 
     write_text(root / "dvc.lock", yaml.safe_dump({"schema": "2.0", "stages": stages}))
     specs = [load_spec(root / SPEC_FILE)]
     facts = read_facts(specs, root / "reports/tiny", root / "reports/measured.json", "tiny", root)
-    write_cells(root / CELLS, build_cells(specs, facts, "tiny", root))
+    write_text(root / CELLS, cells_csv(build_cells(specs, facts, "tiny", root)))
     return root
 
 

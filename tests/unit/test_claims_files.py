@@ -11,7 +11,7 @@ from advgrad.claims.judge import counts, grid_of, judge_claims, read_judged
 from advgrad.claims.spec import load_claims
 from advgrad.errors import InputError
 from advgrad.files import write_text
-from advgrad.tables.cells import frame, read_paper, read_points, rows, write_cells
+from advgrad.tables.cells import cells_csv, frame, read_paper, read_points, rows
 from tests.unit.test_claims import cell, judged, seen
 
 CLAIMS = """
@@ -36,9 +36,9 @@ def site(tmp_path: Path) -> Path:
     write_text(tmp_path / "attack-bnn.yaml", CLAIMS)
     write_text(tmp_path / "figures/attack-bnn/attack-bnn-1.csv", FIGURE)
     cells = frame([cell("A", "a", 3, 2.5, 3.5, 9.23), cell("A", "b", 1, 0.5, 2, 9.06)])
-    write_cells(tmp_path / "tables/attack-bnn/cells.csv", cells.iloc[:1])
-    write_cells(tmp_path / "tables/attack-bnn-cifar100/cells.csv", cells.iloc[1:])
-    write_cells(tmp_path / "tables/attack-bnn-2/cells.csv", cells.assign(paper="attack-bnn-2"))
+    write_text(tmp_path / "tables/attack-bnn/cells.csv", cells_csv(cells.iloc[:1]))
+    write_text(tmp_path / "tables/attack-bnn-cifar100/cells.csv", cells_csv(cells.iloc[1:]))
+    write_text(tmp_path / "tables/attack-bnn-2/cells.csv", cells_csv(cells.assign(paper="attack-bnn-2")))
     return tmp_path
 
 

@@ -13,7 +13,7 @@ from advgrad.claims.judge import grid_of
 from advgrad.claims.spec import load_claims
 from advgrad.errors import InputError
 from advgrad.files import write_text
-from advgrad.tables.cells import COLUMNS, frame, read_paper, write_cells
+from advgrad.tables.cells import COLUMNS, cells_csv, frame, read_paper
 
 SPECS = Path(__file__).parents[2] / "reports" / "specs"
 TEMPLATE = """# GAAT at {scale}
@@ -61,7 +61,7 @@ def write_site(tmp_path: Path) -> Path:
     write_text(tmp_path / "figures/gaat/gaat-1.csv", POINTS)
     rat = cell("mnist", "RAT / last", "PGD-100", value=95, low=93.1, high=96.4, paper_value=96.13, verdict="agrees")
     saved = cell("2", "GAAT", "saved", reason="not_measured", verdict="not run")
-    write_cells(tmp_path / "tables/gaat/cells.csv", frame([rat, saved]))
+    write_text(tmp_path / "tables/gaat/cells.csv", cells_csv(frame([rat, saved])))
     return tmp_path
 
 

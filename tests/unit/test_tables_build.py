@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from advgrad.errors import InputError
 from advgrad.files import write_text
 from advgrad.tables.build import build_cells, metrics, remarks
-from advgrad.tables.cells import COLUMNS, cells_csv, frame, printed, read_cells, rows, write_cells
+from advgrad.tables.cells import COLUMNS, cells_csv, frame, printed, read_cells, rows
 from advgrad.tables.records import Facts, inputs, read_facts
 from advgrad.tables.spec import Source, load_specs, wanted
 from advgrad.tables.where import about, read_plan, stage
@@ -204,7 +204,7 @@ def test_a_wrong_path_is_one_line(site: Path, old: str, new: str, says: str):
 
 def test_cells_survive_their_file(site: Path):
     cells, file = build(site, "quick"), site / "out/cells.csv"
-    write_cells(file, cells)
+    write_text(file, cells_csv(cells))
     pd.testing.assert_frame_equal(read_cells(file), cells)
     assert cells_csv(read_cells(file)) == cells_csv(cells) == file.read_text()
     assert len(read_cells(file, file)) == 2 * len(cells)

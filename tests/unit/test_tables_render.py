@@ -14,7 +14,7 @@ import pytest
 
 from advgrad.config import papers
 from advgrad.files import write_text
-from advgrad.tables.cells import COLUMNS, VERDICTS, cells_csv, frame, read_cells, rows, write_cells
+from advgrad.tables.cells import COLUMNS, VERDICTS, cells_csv, frame, read_cells, rows
 from advgrad.tables.render import COMPARED, document, render, tally, write_together
 from advgrad.tables.spec import Spec, load_specs, wanted
 
@@ -122,7 +122,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         specs = [spec for spec in SPECS if spec.group == group]
         for scale in ("quick", "tiny"):
             file = folder.parent / scale / "tables" / group / "cells.csv"
-            write_cells(file, pd.concat(map(made_up, specs), ignore_index=True))
+            write_text(file, cells_csv(pd.concat(map(made_up, specs), ignore_index=True)))
         for spec in specs:
             for form, text in render(spec, made_up(spec), ["A remark."]).items():
                 write_text(folder / "tables" / group / f"{spec.name}.{form}", text)

@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 import pandas as pd
 
 from advgrad.errors import InputError
-from advgrad.files import readable, write_text
+from advgrad.files import readable
 from advgrad.tables.spec import SEPARATOR
 
 Verdict = Literal[
@@ -56,11 +56,6 @@ def cells_csv(cells: pd.DataFrame) -> str:
     return printed(cells).to_csv(index=False, lineterminator="\n")
 
 
-def write_cells(file: Path, cells: pd.DataFrame) -> None:
-    """cells_csv, whole or not at all."""
-    write_text(file, cells_csv(cells))
-
-
 def read_lines(file: Path, what: str, columns: Sequence[str], numbers: Sequence[str] = ()) -> pd.DataFrame:
     """A CSV file. columns: all of them, in their order; numbers: those of floats (n is Int64), the others are texts.
     InputError if there is no such file, or not `what` in it.
@@ -76,7 +71,7 @@ def read_lines(file: Path, what: str, columns: Sequence[str], numbers: Sequence[
 
 
 def read_cells(*files: Path) -> pd.DataFrame:
-    """What write_cells wrote, one file after another; InputError if one is missing or something else."""
+    """What `cells_csv` made, one file after another; InputError if one is missing or something else."""
     frames = [read_lines(file, "a table of cells", COLUMNS, FLOATS) for file in files]
     for file, cells in zip(files, frames, strict=True):
         if odd := sorted(set(cells["verdict"]) - set(VERDICTS)):
