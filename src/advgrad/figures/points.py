@@ -17,7 +17,7 @@ from advgrad.errors import InputError
 from advgrad.figures.spec import Figure, Panel, Series, reads, tables
 from advgrad.files import readable
 from advgrad.tables.cells import POINT, POINT_FORMAT
-from advgrad.tables.estimate import estimate
+from advgrad.tables.estimate import Estimate, estimate
 from advgrad.tables.records import Facts, file_of, is_there, look_up, read_facts
 from advgrad.tables.spec import Source, Spec, wanted
 
@@ -106,12 +106,10 @@ def _cells(panel: Panel, spec: Spec, facts: Facts) -> pd.DataFrame:
     for cell in wanted(spec):
         point = {"series": cell.row, "x": cell.column if panel.kind == "bars" else float(cell.column)}
         if cell.source.reason is None and not _ran(cell.source, cell.column, facts):
-            rows.append(point | {"reason": f"{panel.x.label} {cell.column} was not run at this scale"})
+            ours = Estimate(reason=f"{panel.x.label} {cell.column} was not run at this scale")
         else:
             ours = estimate(cell.source, facts)
-            rows.append(
-                point | {"y": ours.value, "low": ours.low, "high": ours.high, "n": ours.n, "reason": ours.reason}
-            )
+        rows.append(point | {"y": ours.value, "low": ours.low, "high": ours.high, "n": ours.n, "reason": ours.reason})
     return pd.DataFrame(rows)
 
 

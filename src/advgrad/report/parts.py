@@ -74,13 +74,6 @@ def _texts(cells: pd.DataFrame) -> pd.DataFrame:
     return texts.assign(interval=[f"[{low}, {high}]" if low else "" for low, high in ends])
 
 
-def _extent(numbers: Sequence[int], what: str) -> str:
-    if not numbers:
-        return ""
-    least, most = min(numbers), max(numbers)
-    return f"n = {least} {what}" if least == most else f"n = {least} to {most} {what}"
-
-
 def _made(source: Source, paper: str, file: PaperFile) -> str:
     """The stage that makes the number, or the place of a parameter."""
     if source.metric == "parameter":
@@ -100,14 +93,14 @@ def spec_cells(spec: Spec, cells: pd.DataFrame, file: PaperFile) -> SpecCells:
         row, column = [*sorted(set(names) ^ set(places)), *names][0]
         where = f"cells of {spec.name}: row {row!r}, column {column!r}"
         raise InputError(f"{where}: not as its spec has it; dvc repro {made_by}")
-    reasons = list(filter(None, known.reason.unique()))
+    reasons, sizes = list(filter(None, known.reason.unique())), [str(n) for n in sorted(known.n.dropna().unique())]
     texts = _texts(known).assign(
         note=[reasons.index(reason) + 1 if reason else "" for reason in known.reason],
         made=[_made(cell.source, spec.paper, file) for cell in asked],
     )
     return SpecCells(
         spec=spec, cells=dict(zip(names, rows(texts), strict=True)), verdicts=known.verdict, reasons=reasons,
-        n=_extent(known.n.dropna().to_list(), spec.counted), stage=made_by,
+        n=f"n = {' to '.join(dict.fromkeys((sizes[0], sizes[-1])))} {spec.counted}" if sizes else "", stage=made_by,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import sqrt
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -11,7 +11,7 @@ from scipy import stats
 from statsmodels.stats.proportion import proportion_confint
 
 from advgrad.errors import InputError
-from advgrad.tables.records import Facts, Record, Tree, leaf, number
+from advgrad.tables.records import Facts, Measurement, Record, Tree, leaf, number
 from advgrad.tables.spec import RECORDED, TIMED, Source, Until
 
 T = TypeVar("T")
@@ -33,9 +33,9 @@ class _Unknown(Exception):
     """There is no such number; the text says why."""
 
 
-def _known(named: Mapping[str, T], name: str | None) -> T:
+def _known(named: Mapping[str, T], name: str | None, absent: str = "not trained yet at this scale") -> T:
     if (name or "") not in named:
-        raise _Unknown("not trained yet at this scale")
+        raise _Unknown(absent)
     return named[name or ""]
 
 
@@ -148,22 +148,14 @@ def _counted(facts: Facts, source: Source) -> Estimate:
     return Estimate(value=100 * (1 - counted / whole) if spared else source.times * counted / whole)
 
 
-def _measured(facts: Facts, name: str, of: Literal["training", "epoch", "memory"]) -> tuple[float, str]:
-    """Seconds of a training or, their mean, of one of its epochs, or its peak memory in GiB; and the machine."""
-    if (measured := facts.measured.get(name)) is None:
-        raise _Unknown("not measured at this scale")
-    epoch = measured.seconds / measured.epochs if measured.epochs else None
-    value = {"training": measured.seconds, "epoch": epoch, "memory": measured.gib}[of]
-    if value is None:
-        raise _Unknown(f"measured without its {'memory' if of == 'memory' else 'number of epochs'}")
-    return value, measured.machine
+def _measured(facts: Facts, name: str) -> Measurement:
+    return _known(facts.measured, name, "not measured at this scale")
 
 
-def _spent(facts: Facts, model: str, until: Until) -> tuple[float, str]:
-    """Seconds of a training, up to the stop by its share of the operations; and the machine they were measured on."""
-    tree, (seconds, machine) = _known(facts.trainings, model), _measured(facts, model, "training")
-    share = 1.0 if until == "end" else number(tree, "stop.flop.total") / number(tree, "flop.total")
-    return share * seconds, machine
+def _seconds(facts: Facts, model: str, until: Until = "end") -> float:
+    """Of a training, up to the stop by its share of the operations."""
+    tree, seconds = _known(facts.trainings, model), _measured(facts, model).seconds
+    return seconds if until == "end" else number(tree, "stop.flop.total") / number(tree, "flop.total") * seconds
 
 
 def _timed(facts: Facts, source: Source) -> Estimate:
@@ -171,19 +163,22 @@ def _timed(facts: Facts, source: Source) -> Estimate:
     peak memory in GiB, or seconds of what an analysis has clocked. A ratio or a sum over two machines is shown, never
     judged.
     """
-    model = source.model or ""
-    if source.metric in ("minutes", "saved"):
-        seconds, *machines = _spent(facts, model, source.until)
-        value = seconds / 60
-        if source.metric == "saved":
-            whole, *others = _spent(facts, source.baseline or "", "end")
-            value, machines = 100 * (1 - seconds / whole), machines + others
-    elif source.metric == "seconds":
-        value, *machines = _measured(facts, f"{model} {source.outcome}", "training")
+    model, baseline = source.model or "", source.baseline or ""
+    names = [f"{model} {source.outcome}" if source.metric == "seconds" else model]
+    if source.metric == "minutes":
+        value = _seconds(facts, model, source.until) / 60
+    elif source.metric == "saved":
+        value = 100 * (1 - _seconds(facts, model, source.until) / _seconds(facts, baseline))
+        names.append(baseline)
     else:
-        value, *machines = _measured(facts, model, "epoch" if source.metric == "pace" else "memory")
-    names, times = list(dict.fromkeys(machines)), source.times if source.metric in ("seconds", "pace") else 1.0
-    return Estimate(value=times * value, reason=f"measured on {' and '.join(names)}", full=len(names) == 1)
+        measured = _measured(facts, names[0])
+        epoch = measured.seconds / measured.epochs if measured.epochs else None
+        value = {"seconds": measured.seconds, "pace": epoch}.get(source.metric or "", measured.gib)
+        if value is None:
+            raise _Unknown(f"measured without its {'memory' if source.metric == 'memory' else 'number of epochs'}")
+        value *= 1.0 if source.metric == "memory" else source.times
+    machines = list(dict.fromkeys(_measured(facts, name).machine for name in names))
+    return Estimate(value=value, reason=f"measured on {' and '.join(machines)}", full=len(machines) == 1)
 
 
 def estimate(source: Source, facts: Facts) -> Estimate:

@@ -36,16 +36,12 @@ CHANCE = (
     "agreement there says something."
 )
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}"}
+SPECIAL |= {">": r"\textgreater{}", "|": r"\textbar{}", "=": "$=$", "≠": r"$\neq$", "≈": r"$\approx$", "—": "---"}
 SPECIAL |= {
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "=": "$=$",
-    "≠": r"$\neq$",
-    "≈": r"$\approx$",
-    "—": "---",
     "*": "{*}",
-}
-SPECIAL |= {"[": "{[}", **{character: f"\\{character}" for character in "&%$#_{}"}}  # \\[ would be an option
+    "[": "{[}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+}  # \\[ would be an option
 # A table as wide as the line and as high as the page at most.
 FITTED = (
     r"\providecommand{\fitted}[1]{\sbox0{#1}\ifdim\wd0>\linewidth\sbox0{\resizebox{\linewidth}{!}{\usebox0}}\fi"
@@ -177,9 +173,8 @@ def summary_md(
         got = tables["by chance"]
         total, expected = sum(got.values()), sum(got.get(name, 0) for name in EXPECTED)
         rate = f"{100 * expected / total:.0f} %" if total else NOTHING
-        chances.append(
-            f"- {paper}: {expected} of {total}, {rate} ({', '.join(f'{n} {name}' for name, n in got.items())})."
-        )
+        verdicts = ", ".join(f"{n} {name}" for name, n in got.items())
+        chances.append(f"- {paper}: {expected} of {total}, {rate} ({verdicts}).")
     frame = pd.DataFrame([{"paper": paper, "table": name, "cells": sum(n.values()), **n} for paper, name, n in lines])
     known = {paper: ", ".join(f"{n} {name}" for name, n in verdicts.items() if n) for paper, verdicts in claims.items()}
     texts = [
@@ -187,8 +182,8 @@ def summary_md(
         table(frame, 2, escaped=True),
         CHANCE,
     ]
-    texts += ["\n".join(chances)]
-    texts.append("\n".join(f"- [Claims of {paper}](claims/{paper}.md): {text}." for paper, text in known.items()))
+    judged = [f"- [Claims of {paper}](claims/{paper}.md): {text}." for paper, text in known.items()]
+    texts += ["\n".join(chances), "\n".join(judged)]
     return "\n\n".join(texts) + "\n"
 
 
