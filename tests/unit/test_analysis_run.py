@@ -19,7 +19,6 @@ from advgrad.attacks.sources import first_beta
 from advgrad.attacks.target import frozen
 from advgrad.checkpoint import Store
 from advgrad.config import Iprop
-from advgrad.errors import InputError
 from tests.golden.victim import NETWORK, image_set, victim
 from tests.interruption import Interrupted
 from tests.unit.analysis_toy import counting, run
@@ -71,8 +70,6 @@ def test_njs_has_the_factor_that_the_attacks_have(whole: AnalysisResult) -> None
 def test_only_what_is_asked_for() -> None:
     assert analysed({}) == AnalysisResult()
     assert analysed({"sweep": {"image": 10**6}}) == AnalysisResult()
-    with pytest.raises(InputError, match=r"^models.toy: has no analysis"):
-        analysed(None)
 
 
 def test_values_repeat_and_do_not_depend_on_the_batch(whole: AnalysisResult) -> None:

@@ -19,7 +19,6 @@ from advgrad.attacks.target import Target, frozen, pixel_target
 from advgrad.checkpoint import Store
 from advgrad.config import AttackSpec, Clever, Cost, Generation, Iprop, Run, Sweep
 from advgrad.config.analysis import Signals
-from advgrad.errors import InputError
 from advgrad.models.layers import memory_format
 
 
@@ -116,10 +115,7 @@ def analyse(
     labels (N,) int64: the test set from its first image on. Values and sweep depend on nothing but these and the run;
     seconds are this machine's. Finished groups, and IPROP's outcomes so far, are saved in `store` (the caller removes
     it). A group without a correctly classified image has n = 0 and values None, a sweep without its image no rows.
-    InputError if run.analysis is None.
     """
-    if run.analysis is None:
-        raise InputError(f"models.{run.model}: has no analysis; name one of its paper's `analyses`")
     model, images, labels = model.to(device), images.to(device), labels.to(device).long()
     images = images.contiguous(memory_format=memory_format(device, "float32"))
     saved = store.load() if store else None
@@ -133,7 +129,7 @@ def analyse(
     subject = Subject(run=run, model=model, images=images, labels=labels, progress=progress, kept=kept, keep=keep)
     with frozen(model):
         for name, measure in GROUPS.items():
-            settings = getattr(run.analysis, name)
+            settings = getattr(run.analysis, name, None)
             if settings is None or name in done:
                 continue
             measure(subject, settings, known)

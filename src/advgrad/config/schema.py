@@ -192,11 +192,17 @@ class Settings(Config):
     tracking: Tracking = Tracking()
 
 
-class Run(Config):
-    """Everything that decides the results of one model, or of further attacks on it, at the active scale."""
+class _Run(Config):
+    """Everything that decides results at the active scale."""
 
     paper: str
     name: str  # of the results
+    seed: int
+
+
+class Run(_Run):
+    """Of one model, or of further attacks on it."""
+
     model: str  # whose weights are attacked; `name` but for further attacks
     dataset: Dataset
     network: Network
@@ -206,24 +212,15 @@ class Run(Config):
     analysis: Analysis | None = None
     surrogate: str | None = None  # model on which the attacks are made; None: the model itself
     surrogate_network: Network | None = None
-    seed: int
 
 
-class CurvesRun(Config):
-    """Everything that decides the curves of one network at the active scale."""
+class CurvesRun(_Run):
+    """Of the curves of one network."""
 
-    paper: str
-    name: str
     network: Network
     training: Training  # the recipe that the variants change
     curves: Curves
-    seed: int
 
 
-class SimulationRun(Config):
-    """Everything that decides a simulation's results at the active scale."""
-
-    paper: str
-    name: str
+class SimulationRun(_Run):
     simulation: Simulation
-    seed: int
