@@ -63,21 +63,19 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="advgrad", description="From parameter files to every table of three papers.")
     known = top.add_subparsers(dest="command", required=True)
 
-    def add(to: Any, name: str, about: str) -> argparse.ArgumentParser:
-        return to.add_parser(name, help=about, description=about)
+    def add(name: str, about: str, does: Any, to: Any = known) -> argparse.ArgumentParser:
+        command = to.add_parser(name, help=about, description=about)
+        command.set_defaults(does=does)
+        return command
 
-    command = add(known, "check", "hold every parameter file against its schema")
-    command.set_defaults(does=check)
-    command = add(known, "repro", "bring every result up to date, less what needs data that cannot be had here")
-    command.set_defaults(does=repro)
+    add("check", "hold every parameter file against its schema", check)
+    command = add("repro", "bring every result up to date, less what needs data that cannot be had here", repro)
     command.add_argument("targets", nargs="*", metavar="STAGE", help="with all that it needs; default: everything")
     command.add_argument("--jobs", type=int, metavar="N", help="cores for stages; default: what the profile says")
     command.add_argument("--profile", default="default", help="a folder of profiles/; default: %(default)s")
-    command = add(known, "record", "take this machine's measured seconds and fingerprint into reports/")
-    command.set_defaults(does=record)
-    command = add(known, "compare", "which cells differ between two sets of results, and which by more than chance; "
-                  "exits 1 if any does")  # fmt: skip
-    command.set_defaults(does=compare)
+    add("record", "take this machine's measured seconds and fingerprint into reports/", record)
+    command = add("compare", "which cells differ between two sets of results, and which by more than chance; "
+                  "exits 1 if any does", compare)  # fmt: skip
     what = "a Git revision, an experiment of `dvc exp run`, `workspace`, or a folder: a clone or an unpacked archive"
     command.add_argument("a", nargs="?", default="HEAD", metavar="A", help=f"{what}; default: %(default)s")
     command.add_argument("b", nargs="?", default="workspace", metavar="B", help="another one; default: %(default)s")
@@ -87,13 +85,14 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--fail-on", choices=["changed", "significant", "verdict", "never"], default="changed",
                          help="what makes the exit status 1; default: %(default)s")  # fmt: skip
     command.add_argument("--format", choices=["text", "md", "csv"], default="text")
-    actions = add(known, "archive", "one file for a submission").add_subparsers(dest="action", required=True)
-    command = add(actions, "create", "the last commit and its results; the same commit gives the same bytes")
-    command.set_defaults(does=archive_create)
+    about = "one file for a submission"
+    actions = known.add_parser("archive", help=about, description=about).add_subparsers(dest="action", required=True)
+    command = add("create", "the last commit and its results; the same commit gives the same bytes", archive_create,
+                  actions)  # fmt: skip
     command.add_argument("--out", type=Path, help="default: dist/advgrad-SCALE-COMMIT.tar.gz")
-    command = add(actions, "verify", "check every byte, and make tables, figures and claims again from the outcomes. "
-                  "Exit status 1: something is damaged or differs; 2: not an archive")  # fmt: skip
-    command.set_defaults(does=archive_verify)
+    command = add("verify", "check every byte, and make tables, figures and claims again from the outcomes. "
+                  "Exit status 1: something is damaged or differs; 2: not an archive",
+                  archive_verify, actions)  # fmt: skip
     command.add_argument("file", type=Path)
     command.add_argument("--no-render", action="store_true", help="check the bytes only")
     return top

@@ -38,11 +38,10 @@ class ScaleCost(BaseModel, extra="forbid", frozen=True):
 def commit(root: Path) -> str:
     """Short hash of the Git commit, `+dirty` if tracked files differ from it; `unknown` without Git or a commit."""
     try:
-        head = _git(root, "rev-parse", "--short=12", "HEAD").strip()
-        dirty = _git(root, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no").strip()
+        described = ["describe", "--always", "--exclude=*", "--abbrev=12", "--dirty=+dirty"]
+        return _git(root, "--no-optional-locks", *described).strip()
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return f"{head}+dirty" if dirty else head
 
 
 def _git(root: Path, *words: str) -> str:
@@ -72,7 +71,7 @@ def record(root: Path) -> None:
     fingerprint = stage_notes.pop("fingerprint", None)
     if fingerprint is None:
         raise InputError(f"{NOTES}: no stage has run here yet; nothing to record")
-    write_fingerprint(root, fingerprint)
+    write_text(root / FINGERPRINT, json.dumps(fingerprint, indent=2, sort_keys=True) + "\n")
     file = root / MEASURED
     measured = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
     threads = f"{fingerprint['threads']} thread{'s' if fingerprint['threads'] != 1 else ''}"
@@ -162,11 +161,6 @@ def read_fingerprint(root: Path) -> dict[str, str | int] | None:
     """The fingerprint that made the committed results; None if none is recorded."""
     file = root / FINGERPRINT
     return parse(dict[str, str | int], read_json(file), file) if file.is_file() else None
-
-
-def write_fingerprint(root: Path, fingerprint: Mapping[str, str | int]) -> None:
-    """Record what makes the results that are about to be committed."""
-    write_text(root / FINGERPRINT, json.dumps(dict(fingerprint), indent=2, sort_keys=True) + "\n")
 
 
 def unlike(fingerprint: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:

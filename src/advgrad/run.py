@@ -31,7 +31,7 @@ from advgrad.errors import InputError
 from advgrad.files import write_text
 from advgrad.parsing import one_line, quick_yaml
 from advgrad.provenance import COST, against_commit, read_cost
-from advgrad.stage import BESIDE
+from advgrad.stage import BESIDE, write_json
 
 STAMPS, LOGS = Path(".advgrad/done"), Path(".advgrad/logs")
 PLANNED = "ADVGRAD_PLANNED"  # set where the plan was just written: Snakemake need not ask DVC again
@@ -57,7 +57,7 @@ def repro(settings: Settings, targets: Sequence[str], profile: str, jobs: int | 
         left_out = sorted(named & waiting_for(repo, {f"fetch@{name}" for name in missing}))
         asked, cost = [rule for rule in rules if rule["stage"] in wanted], read_cost(COST, settings.scale)
         seconds = {name: stage.seconds for name, stage in cost.stages.items()} if cost else {}
-        write_plan(joined(asked, seconds) if profile == "default" else asked)
+        write_json(PLAN, joined(asked, seconds) if profile == "default" else asked)
         status = snakemake(profile, jobs) if asked else 0
         if asked:
             record(repo, rules)
@@ -65,13 +65,8 @@ def repro(settings: Settings, targets: Sequence[str], profile: str, jobs: int | 
         write_text(Path("reports", settings.scale, "dvc.lock"), Path("dvc.lock").read_text(encoding="utf-8"))
     if status == 0:
         for line in [*not_reproduced(missing, left_out), *against_commit(named - set(left_out), settings.scale)]:
-            say(line)
+            print(line, flush=True)
     return status or int(bool(targets and left_out))
-
-
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
 
 
 @contextmanager
@@ -168,16 +163,12 @@ def rule(stage: Any, stamp: str, after: list[str], settings: Settings) -> Rule:
     }  # fmt: skip
 
 
-def write_plan(rules: list[Rule]) -> None:
-    write_text(PLAN, json.dumps(rules, indent=1) + "\n")
-
-
 def planned(*, main: bool) -> list[Rule]:
     """The rules, for the Snakefile. main: this process plans, unless `advgrad repro` has just done so."""
     if main and PLANNED not in os.environ:
         settings = load_settings()
         with opened() as repo:
-            write_plan(plan(repo, missing_data(settings)))
+            write_json(PLAN, plan(repo, missing_data(settings)))
     return json.loads(PLAN.read_text(encoding="utf-8"))
 
 
@@ -208,7 +199,7 @@ def snakemake(profile: str, jobs: int | None) -> int:
         except KeyboardInterrupt:
             process.terminate()
             process.wait()
-            say("interrupted; the same command goes on")
+            print("interrupted; the same command goes on", flush=True)
             return 130
         finally:
             for number, handler in before.items():

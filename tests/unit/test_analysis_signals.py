@@ -200,7 +200,7 @@ def test_the_model_is_left_as_it_was() -> None:
 
 def test_the_median_of_what_follows_the_warm_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clocked = iter([9.0, 9.0, 9.0, 5.0, 1.0, 2.0] * 5)
-    monkeypatch.setattr(module, "_clocked", lambda work, device: (work(), next(clocked))[1])
+    monkeypatch.setattr(module, "clocked", lambda work, device: (work(), next(clocked))[1])
     _, seconds, _ = measured(Generation(batch=3, batches=3, pgd=SPEC, hessians=("one-step",)))
     assert seconds == dict.fromkeys(seconds, 2.0)
 

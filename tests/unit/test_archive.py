@@ -200,9 +200,9 @@ def test_other_tampering_with_hashes_that_fit(tar: bytes, tmp_path: Path):
         ("dvc.lock", b"stages: {}", "reports/quick/dvc.lock: not there, or another one than dvc.lock; `make repro` wr"),
         ("locks", b"stages: {a: 1}", "dvc.lock or another file is malformed: "),
         ("locks", b"stages: {", "reports/quick/dvc.lock:2: not YAML: "),
-        ("locks", lock.replace(b"run tables", b"run ../table"), "dvc.lock: '../table p' is none of the stages in "),
-        ("locks", lock.replace(b"tables p", b"tables x; y"), "dvc.lock: 'tables x; y' is none of the stages in "),
-        ("locks", lock.replace(b"run tables", b"run none"), "dvc.lock: 'none p' is none of the stages in "),
+        ("locks", lock.replace(b"run tables", b"run ../table"), "dvc.lock: '../table p' is none of the stages "),
+        ("locks", lock.replace(b"tables p", b"tables x; y"), "dvc.lock: 'tables x; y' is none of the stages "),
+        ("locks", lock.replace(b"run tables", b"run none"), "dvc.lock: 'none p' is none of the stages "),
         ("LICENSE/x", b"", "dvc.lock or another file is malformed: "),
     ):
         files = dict.fromkeys(LOCKS, content) if path == "locks" else {path: content}

@@ -13,8 +13,8 @@ from torch import nn
 
 from advgrad.analysis.iprop import flip_rates, iprop_flips, pgd_flips, pgd_spec
 from advgrad.analysis.iprop_net import BinaryMLP, binary_mlp
-from advgrad.analysis.iprop_programs import Limits, Rows, solve
-from advgrad.analysis.iprop_search import Search, attack
+from advgrad.analysis.iprop_programs import Rows, solve
+from advgrad.analysis.iprop_search import attack
 from advgrad.attacks import gradients
 from advgrad.attacks.target import frozen
 from advgrad.config import AttackEntry, Evaluation, Iprop, Network
@@ -23,7 +23,10 @@ from advgrad.models.layers import Normalise, Normalised
 from advgrad.models.registry import build
 from advgrad.models.waq import mlp_waq
 
-GENEROUS = {"rounds": 30, "nodes": 2000, "seconds": 30.0, "gap": 0.0}
+
+def search(flips: int, **changes: Any) -> Iprop:
+    generous: dict[str, Any] = {"rounds": 30, "nodes": 2000, "seconds": 30.0, "gap": 0.0}
+    return Iprop(flips=flips, eps=(1,), step=1, steps=1, **generous | changes)
 
 
 def victim(hidden: tuple[int, ...], seed: int, shape: tuple[int, int, int] = (1, 2, 3), classes: int = 3) -> Normalised:
@@ -108,7 +111,7 @@ def test_a_program_keeps_as_much_weight_as_any_choice(seed: int) -> None:
     weight = rng.integers(1, 4, m).astype(float)
     choices = [np.array(z, float) for z in product((0, 1), repeat=k) if sum(z) <= budget]
     best = max(weight @ (given.rows @ z >= given.need) for z in choices)
-    z = solve(given, weight, Limits(nodes=10_000, seconds=20, gap=0), budget=budget, effort=np.ones(k))
+    z = solve(given, weight, search(budget, nodes=10_000), 20, effort=np.ones(k))
     z = np.zeros(k) if z is None else np.round(z)
     assert z.sum() <= budget
     assert weight @ (given.rows @ z >= given.need) == best
@@ -117,7 +120,7 @@ def test_a_program_keeps_as_much_weight_as_any_choice(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_one_hidden_layer_is_solved_exactly(seed: int) -> None:
     net, x, eps = binary_mlp(victim((6,), seed)), image(seed), 0.25
-    result = attack(net, x, eps, Search(flips=6, **GENEROUS), lambda _: False)
+    result = attack(net, x, eps, search(6), lambda _: False)
     assert result.objective == pytest.approx(max(objectives(net, x, eps)), abs=1e-6)
 
 
@@ -125,7 +128,7 @@ def test_deeper_networks_never_lose_and_sometimes_reach_the_optimum() -> None:
     reached, possible = 0, 0
     for seed in range(12):
         net, x, eps = binary_mlp(victim((4, 4), seed)), image(seed), 0.25
-        objective = attack(net, x, eps, Search(flips=4, **GENEROUS), lambda _: False).objective
+        objective = attack(net, x, eps, search(4), lambda _: False).objective
         logits = np.sort(net.logits(x.astype(float)))
         best, clean = max(objectives(net, x, eps)), logits[-2] - logits[-1]
         assert clean - 1e-9 <= objective <= max(best, clean) + 1e-6
@@ -145,7 +148,7 @@ def test_flips_are_real_and_inside() -> None:
         def wrong(z: np.ndarray, model: nn.Module = model, label: int = label) -> bool:
             return int(model(torch.from_numpy(z).reshape(1, 1, 2, 3)).argmax()) != label
 
-        result = attack(binary_mlp(model), x, eps, Search(flips=4, **GENEROUS), wrong)
+        result = attack(binary_mlp(model), x, eps, search(4), wrong)
         assert result.x.dtype == np.float32
         assert np.abs(result.x - x).max() <= eps + 1e-6
         assert 0 <= result.x.min() <= result.x.max() <= 1
@@ -156,7 +159,7 @@ def test_flips_are_real_and_inside() -> None:
 
 def test_no_time_means_timed_out_and_unchanged() -> None:
     net, x = binary_mlp(victim((8, 8), 0)), image(0)
-    result = attack(net, x, 0.3, Search(flips=4, rounds=5, nodes=10, seconds=1e-9, gap=0), lambda _: True)
+    result = attack(net, x, 0.3, search(4, rounds=5, nodes=10, seconds=1e-9), lambda _: True)
     assert result.timed_out
     assert not result.flipped
     assert (result.x == x).all()

@@ -9,11 +9,16 @@ import pytest
 
 from advgrad import provenance
 from advgrad.errors import InputError
+from advgrad.files import write_text
 
 
 def git(root, *words):
     identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
     subprocess.run(["git", *identity, *words], cwd=root, check=True, capture_output=True)
+
+
+def write_fingerprint(root, fingerprint):
+    write_text(root / provenance.FINGERPRINT, json.dumps(fingerprint))
 
 
 def test_commit(tmp_path, monkeypatch):
@@ -50,7 +55,7 @@ def test_lock_and_differences(tmp_path):
 def test_fingerprint_file(tmp_path):
     assert provenance.read_fingerprint(tmp_path) is None
     mine = {"device": "cpu", "threads": 2}
-    provenance.write_fingerprint(tmp_path, mine)
+    write_fingerprint(tmp_path, mine)
     assert provenance.read_fingerprint(tmp_path) == mine
     assert provenance.unlike(mine, mine) == []
     assert provenance.unlike(mine, {"device": "cuda", "gpu": "x", "threads": 2}) == ["device: cpu, not cuda"]
@@ -127,7 +132,7 @@ def test_results_are_compared_with_the_last_commit(tmp_path, monkeypatch):
     (tmp_path / "dvc.lock").write_text(lock(a="1", b="9", c="3"))
     assert provenance.against_commit({"a", "c"}, "quick", tmp_path) == ["2 stages: the same bits as committed."]
     assert "not known. Not known of both: fingerprint." in provenance.against_commit({"b"}, "quick", tmp_path)[1]
-    provenance.write_fingerprint(tmp_path, {"cpu": "old"})
+    write_fingerprint(tmp_path, {"cpu": "old"})
     assert "not known. Not known of both: cpu." in provenance.against_commit({"b"}, "quick", tmp_path)[1]
     provenance.note(tmp_path, "fingerprint", {"cpu": "new"})
     first, second = provenance.against_commit({"a", "b"}, "quick", tmp_path)

@@ -95,15 +95,6 @@ def score(margin: float, maxima: np.ndarray, radius: float) -> Score:
     return Score(min(margin / (bound * largest), radius), bound > DIVERGED)
 
 
-def _around(model: nn.Module, x: Tensor, points: Tensor, chunk: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits (1,d) at x (1,C,H,W), then logits (k,d) and Jacobians (k,d,D) at the points (k,C,H,W), all in [0,1]."""
-    with torch.no_grad():
-        clean = model(x)
-    parts = [logits_jacobian(model, part) for part in points.split(chunk)]
-    logits, jacobians = zip(*parts, strict=True)
-    return clean, torch.cat(logits), torch.cat(jacobians)
-
-
 def clever_u(
     model: nn.Module, x: Tensor, label: int, betas: Mapping[str, float], drawn: Draws, radius: float, chunk: int = 128
 ) -> dict[str, Score]:
@@ -114,7 +105,10 @@ def clever_u(
     """
     points = torch.from_numpy(drawn.points).mul(radius).reshape(-1, *x.shape)
     points = (points + x.cpu().double()).float().clamp(0, 1).to(x.device)
-    clean, logits, jacobians = _around(model, x[None], points, chunk)
+    with torch.no_grad():
+        clean = model(x[None])
+    parts = [logits_jacobian(model, part) for part in points.split(chunk)]
+    logits, jacobians = (torch.cat(tensors) for tensors in zip(*parts, strict=True))  # (k,d) and (k,d,D)
     scores = {}
     for name, beta in betas.items():
         values = softmax_contrasts(clean, beta, label)[0][0].cpu()

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -27,19 +26,27 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
+def clocked(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that the work takes on the device."""
+    synchronise(device)
+    begin = time.perf_counter()
+    work()
+    synchronise(device)
+    return time.perf_counter() - begin
+
+
 def named(attack: str, evaluation: Evaluation) -> tuple[AttackEntry, Gradient]:
     """The entry and the gradient of "ATTACK/GRADIENT"; InputError if the evaluation does not have it."""
-    name, _, gradient = attack.partition("/")
-    entry = evaluation.attacks.get(name)
-    for known in entry.gradients if entry else ():
-        if entry and known == gradient:
-            return entry, known
-    allowed = ", ".join(f"{name}/{g}" for name, entry in evaluation.attacks.items() for g in entry.gradients)
-    raise InputError(f"analyses: cost.attacks: the evaluation has no {attack!r}; it has: {allowed}")
+    runs: dict[str, tuple[AttackEntry, Gradient]] = {
+        f"{name}/{g}": (entry, g) for name, entry in evaluation.attacks.items() for g in entry.gradients
+    }
+    if attack not in runs:
+        raise InputError(f"analyses: cost.attacks: the evaluation has no {attack!r}; it has: {', '.join(runs)}")
+    return runs[attack]
 
 
 def attack_each(
-    target: Target, spec: AttackSpec, prepare: Prepare, advance: Callable[[int], None]
+    name: str, target: Target, spec: AttackSpec, prepare: Prepare, progress: ProgressFn
 ) -> tuple[Passes, float]:
     """Passes and seconds for all images of the target (in the attack's space), one image at a time.
 
@@ -52,18 +59,15 @@ def attack_each(
         part = slice(number, number + 1)
         x, y = target.inputs(part), target.labels[part]
         noise = sample_noise(target.seed, target.index[part], 0, (channels, height, width)).to(device)
-        synchronise(device)
-        begin = time.perf_counter()
-        perturb(target.model, x, y, spec, space=target.space, prepare=prepare, noise=noise, passes=passes)
-        synchronise(device)
-        return time.perf_counter() - begin
+        options = {"space": target.space, "prepare": prepare, "noise": noise, "passes": passes}
+        return clocked(lambda: perturb(target.model, x, y, spec, **options), device)
 
     for number in range(min(WARM_UP, len(target.index))):
         attack(number, Passes())
     passes, seconds = Passes(), 0.0
     for number in range(len(target.index)):
         seconds += attack(number, passes)
-        advance(number + 1)
+        progress(name, number + 1, len(target.index))
     return passes, seconds
 
 
@@ -84,13 +88,9 @@ def cost(
         placed = place(model, target, entry.spec)
         factor = beta1(placed, entry.spec) if gradient == "njs" else 1.0
         prepare = source(gradient, entry.spec, evaluation, network, factor, rho=entry.rho)
-        passes, clocked = attack_each(placed, entry.spec, prepare, partial(_report, progress, f"cost {name}", n))
+        passes, total = attack_each(f"cost {name}", placed, entry.spec, prepare, progress)
         counts = {"forward": passes.forward, "backward": passes.backward}
         values[name] = {kind: {"value": count / n if n else None} for kind, count in counts.items()}
         if n:
-            seconds[name] = clocked / n
+            seconds[name] = total / n
     return values, seconds
-
-
-def _report(progress: ProgressFn, name: str, total: int, done: int) -> None:
-    progress(name, done, total)

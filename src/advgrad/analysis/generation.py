@@ -5,16 +5,14 @@ Three parts, by the lines of the paper's pseudo-code. generate_all: 5-8 of Algor
 """
 
 import copy
-import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from advgrad.analysis.clean import ProgressFn, silent
-from advgrad.analysis.cost import synchronise
+from advgrad.analysis.cost import clocked
 from advgrad.attacks.gradients import Prepare, closed_form, plain, taylor
 from advgrad.attacks.loop import perturb
 from advgrad.attacks.norms import Position, start, stepper
@@ -46,7 +44,7 @@ def generation(
         passes, times = Passes(), list[float]()
         for number in range(WARM_UP + settings.batches):
             passes = Passes()
-            times.append(_clocked(work(_batch(target, number, n), passes), device))
+            times.append(clocked(work(_batch(target, number, n), passes), device))
             progress(f"generation {name}", number + 1, WARM_UP + settings.batches)
         method, _, part = name.partition("/")
         flop = flop_per_pass * (passes.forward + passes.backward) / n + _hessian_flop(name, settings.pgd, target)
@@ -119,14 +117,6 @@ def _batch(target: Target, number: int, n: int) -> Batch:
     x, (channels, height, width) = target.inputs(part), target.images.shape[1:]
     noise = sample_noise(target.seed, target.index[part], 0, (channels, height, width))
     return x, target.labels[part], noise.to(x.device)
-
-
-def _clocked(work: Callable[[], object], device: torch.device) -> float:
-    synchronise(device)
-    begin = time.perf_counter()
-    work()
-    synchronise(device)
-    return time.perf_counter() - begin
 
 
 def _hessian_flop(name: str, spec: AttackSpec, target: Target) -> float:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from advgrad.analysis.clean import ProgressFn, correct_target
 from advgrad.analysis.iprop_net import binary_mlp
-from advgrad.analysis.iprop_search import Search, attack
+from advgrad.analysis.iprop_search import attack
 from advgrad.attacks import gradients
 from advgrad.attacks.jacobian import mean_singular_value
 from advgrad.attacks.loop import perturb
@@ -68,16 +68,13 @@ def iprop_flips(
     their number.
     """
     net = binary_mlp(model)
-    search = Search(
-        flips=settings.flips, rounds=settings.rounds, nodes=settings.nodes, seconds=settings.seconds, gap=settings.gap
-    )
     for image, label in zip(x[len(outcomes) :], y[len(outcomes) :], strict=True):
 
         def wrong(candidate: np.ndarray, image: Tensor = image, label: Tensor = label) -> bool:
             point = torch.from_numpy(candidate).to(image.device).reshape_as(image)
             return bool(model(point[None]).argmax(1)[0] != label)
 
-        result = attack(net, image.cpu().numpy().ravel(), eps / 255, search, wrong)
+        result = attack(net, image.cpu().numpy().ravel(), eps / 255, settings, wrong)
         outcomes.append((bool(result.flipped), bool(result.timed_out)))
         advance(len(outcomes))
     return np.array([flipped for flipped, _ in outcomes], dtype=bool), sum(timed_out for _, timed_out in outcomes)

@@ -10,17 +10,9 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, diags_array, hstack, vstack
 
 from advgrad.analysis.iprop_net import Layer
+from advgrad.config import Iprop
 
 MARGIN = 1e-3  # distance to a first-layer threshold, in pixels of [0,1]: above what float32 sums lose
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """Limits of one program."""
-
-    nodes: int  # of branch and bound
-    seconds: float
-    gap: float  # share of the best weight that may be missed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -57,12 +49,13 @@ def pixel_rows(layer: Layer, lo: np.ndarray, hi: np.ndarray, target: np.ndarray)
 
 
 def solve(
-    given: Rows, weight: np.ndarray, limits: Limits, *, budget: int | None = None, effort: np.ndarray | None = None
+    given: Rows, weight: np.ndarray, settings: Iprop, seconds: float, *, effort: np.ndarray | None = None
 ) -> np.ndarray | None:
     """z (k,) that maximises the weight (m,) of the conditions that hold; None: no solution, or no unit has to flip.
 
-    With a budget z is 0 or 1, sums to at most the budget, and among equal weights has little effort (k,) in [0,1].
+    With an effort (k,) in [0,1] z is 0 or 1, sums to at most settings.flips, and among equal weights has little effort.
     """
+    budget = None if effort is None else settings.flips
     least, most = given.range(budget)
     free = (least < given.need) & (given.need <= most) & (weight > 0)  # the others hold or fail for every z
     if not (free & (given.need > 0)).any():  # z = 0 is as good as any; for units it is no change at all
@@ -70,8 +63,7 @@ def solve(
     rows, need, weight, slack = given.rows[free], given.need[free], weight[free], (given.need - least)[free]
     m, k = rows.shape
     matrix, lower, cost = hstack([csr_array(rows), diags_array(-slack)]), need - slack, np.zeros(k)  # last m: met
-    if budget is not None:
-        assert effort is not None
+    if budget is not None and effort is not None:
         cost = weight.min() / (4 * budget) * (1 + effort)
         matrix = vstack([matrix, csr_array(np.r_[-np.ones(k), np.zeros(m)][None])])
         lower = np.r_[lower, -budget]
@@ -80,6 +72,6 @@ def solve(
         integrality=np.r_[np.full(k, budget is not None), np.ones(m)],
         bounds=Bounds(0, np.r_[given.upper, np.ones(m)]),
         constraints=LinearConstraint(matrix, lb=lower),  # type: ignore[arg-type]
-        options={"node_limit": limits.nodes, "time_limit": max(limits.seconds, 1e-3), "mip_rel_gap": limits.gap},
+        options={"node_limit": settings.nodes, "time_limit": max(seconds, 1e-3), "mip_rel_gap": settings.gap},
     )
     return None if solution.x is None else solution.x[:k]

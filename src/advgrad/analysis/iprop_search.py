@@ -7,20 +7,10 @@ from time import monotonic
 import numpy as np
 
 from advgrad.analysis.iprop_net import BinaryMLP
-from advgrad.analysis.iprop_programs import Limits, pixel_rows, solve, unit_rows
+from advgrad.analysis.iprop_programs import Rows, pixel_rows, solve, unit_rows
+from advgrad.config import Iprop
 
 KEEP = 0.3  # weight of a unit that should stay as it is, where one that should flip has 1; top layer: its gain
-
-
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """Limits of the search on one image."""
-
-    flips: int  # most units of a layer that one proposal changes
-    rounds: int  # proposals
-    nodes: int  # of branch and bound, for each program
-    seconds: float
-    gap: float  # share of a program's best weight that may be missed: the forward pass decides
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -31,7 +21,6 @@ class SearchResult:
     objective: float  # logit of the target minus that of the prediction; not below the image's unless flipped
     flipped: bool  # confirmed by `wrong`
     timed_out: bool
-    proposals: int
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,16 +41,15 @@ class SearchProblem:
     hi: np.ndarray
     direction: np.ndarray  # (units of the last hidden layer,): objective = direction @ h + offset
     offset: float
-    search: Search
+    settings: Iprop
     deadline: float
 
     def at(self, x: np.ndarray) -> SearchPoint:
         hidden = self.net.hidden(x)
         return SearchPoint(x=x, hidden=hidden, objective=float(self.direction @ hidden[-1] + self.offset))
 
-    @property
-    def limits(self) -> Limits:
-        return Limits(nodes=self.search.nodes, seconds=self.deadline - monotonic(), gap=self.search.gap)
+    def solve(self, given: Rows, weight: np.ndarray, effort: np.ndarray | None = None) -> np.ndarray | None:
+        return solve(given, weight, self.settings, self.deadline - monotonic(), effort=effort)
 
 
 def _movable(problem: SearchProblem, point: SearchPoint) -> list[np.ndarray]:
@@ -71,7 +59,7 @@ def _movable(problem: SearchProblem, point: SearchPoint) -> list[np.ndarray]:
     movable = [(first.need <= first.range(None)[1]) & (hidden[0] != 0)]
     for layer, below, h in zip(net.layers[1:], hidden, hidden[1:], strict=False):
         conditions = unit_rows(layer, below, movable[-1], -h)
-        movable.append((conditions.need <= conditions.range(problem.search.flips)[1]) & (h != 0))
+        movable.append((conditions.need <= conditions.range(problem.settings.flips)[1]) & (h != 0))
     return movable
 
 
@@ -102,11 +90,11 @@ def propose(
     for level in range(len(hidden) - 1, 0, -1):
         below = hidden[level - 1]
         conditions = unit_rows(net.layers[level], below, movable[level - 1], target)
-        z = solve(conditions, weight, problem.limits, budget=problem.search.flips, effort=effort[level - 1])
+        z = problem.solve(conditions, weight, effort[level - 1])
         if z is None or not (z > 0.5).any():
             return None, chosen
         target, weight = np.where(z > 0.5, -below, below), np.where(z > 0.5, 1.0, KEEP)
-    z = solve(pixel_rows(net.layers[0], problem.lo, problem.hi, target), weight, problem.limits)
+    z = problem.solve(pixel_rows(net.layers[0], problem.lo, problem.hi, target), weight)
     if z is None:
         return None, chosen
     x = np.clip(problem.lo + z * (problem.hi - problem.lo).max(), problem.lo, problem.hi)
@@ -114,7 +102,7 @@ def propose(
 
 
 def attack(
-    net: BinaryMLP, image: np.ndarray, eps: float, search: Search, wrong: Callable[[np.ndarray], bool]
+    net: BinaryMLP, image: np.ndarray, eps: float, settings: Iprop, wrong: Callable[[np.ndarray], bool]
 ) -> SearchResult:
     """IPROP against the target that is the runner-up at `image` (D,) float32 in [0,1]; eps in [0,1].
 
@@ -126,27 +114,25 @@ def attack(
     logits = net.logits(start)
     second, first = np.argsort(logits, kind="stable")[-2:]
     problem = SearchProblem(
-        net=net, lo=np.maximum(start - eps, 0), hi=np.minimum(start + eps, 1), search=search,
+        net=net, lo=np.maximum(start - eps, 0), hi=np.minimum(start + eps, 1), settings=settings,
         direction=net.weight[second] - net.weight[first], offset=float(net.bias[second] - net.bias[first]),
-        deadline=monotonic() + search.seconds,
+        deadline=monotonic() + settings.seconds,
     )  # fmt: skip
-    best, top, done = problem.at(start), search.flips, 0
+    best, top, done = problem.at(start), settings.flips, 0
     tried = np.zeros(net.weight.shape[1], dtype=bool)
-    while eps > 0 and done < search.rounds and monotonic() < problem.deadline:
+    while eps > 0 and done < settings.rounds and monotonic() < problem.deadline:
         x, chosen = propose(problem, best, top, tried)
         if len(chosen) == 0:
             break
         done += 1
         point = best if x is None else problem.at(x.astype(np.float64))
         if x is not None and wrong(x):
-            return SearchResult(x=x, objective=point.objective, flipped=True, timed_out=False, proposals=done)
+            return SearchResult(x=x, objective=point.objective, flipped=True, timed_out=False)
         if point.objective > best.objective:
-            best, top, tried = point, search.flips, np.zeros_like(tried)
+            best, top, tried = point, settings.flips, np.zeros_like(tried)
             continue
         if len(chosen) == 1:
             tried[chosen] = True
         top = max(1, len(chosen) // 2)
     timed_out = monotonic() >= problem.deadline
-    return SearchResult(
-        x=best.x.astype(np.float32), objective=best.objective, flipped=False, timed_out=timed_out, proposals=done
-    )
+    return SearchResult(x=best.x.astype(np.float32), objective=best.objective, flipped=False, timed_out=timed_out)

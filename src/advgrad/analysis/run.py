@@ -19,17 +19,16 @@ from advgrad.attacks.target import Target, frozen, pixel_target
 from advgrad.checkpoint import Store
 from advgrad.config import AttackSpec, Clever, Cost, Generation, Iprop, Run, Sweep
 from advgrad.config.analysis import Signals
-from advgrad.errors import InputError
 from advgrad.models.layers import memory_format
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class AnalysisResult:
     """values: group -> {"n": images, KEY: leaf or nested}."""
 
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
-    sweep: list[dict[str, float]] | None = None  # its rows; None: not in the analysis
-    seconds: dict[str, float] | None = None  # of this machine: ATTACK/GRADIENT for one image, METHOD/PART for a batch
+    sweep: list[dict[str, float]] = field(default_factory=list)  # its rows
+    seconds: dict[str, float] = field(default_factory=dict)  # here: ATTACK/GRADIENT for an image, METHOD/PART, a batch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,6 +48,11 @@ class Subject:
         """The first `count` correctly classified images, in [0,1]."""
         return correct_target(self.model, self.images, self.labels, self.run.evaluation, count, self.run.seed)
 
+    def first(self, count: int) -> Target:
+        """The first `count` images, classified correctly or not, in [0,1]."""
+        chosen = torch.arange(min(count, len(self.images)))
+        return pixel_target(self.model, self.images, self.labels, chosen, seed=self.run.seed, batch=1)
+
     def beta1(self, placed: Target, spec: AttackSpec) -> float:
         """NJS's factor of the network in the spec's space, where `placed` is."""
         if spec.space not in self._beta1:
@@ -56,65 +60,49 @@ class Subject:
         return self._beta1[spec.space]
 
 
-def _signals(subject: Subject, settings: Signals) -> AnalysisResult:
+def _signals(subject: Subject, settings: Signals, result: AnalysisResult) -> None:
     run, placed = subject.run, normalised(subject.model, subject.correct(settings.images))
     beta1 = subject.beta1(placed, CLEAN)
-    return AnalysisResult(
-        values={"signals": signals(placed, beta1, run.evaluation, run.network, progress=subject.progress)}
-    )  # fmt: skip
+    result.values["signals"] = signals(placed, beta1, run.evaluation, run.network, progress=subject.progress)
 
 
-def _sweep(subject: Subject, settings: Sweep) -> AnalysisResult:
+def _sweep(subject: Subject, settings: Sweep, result: AnalysisResult) -> None:
     run, placed = subject.run, normalised(subject.model, subject.correct(settings.image + 1))
-    return AnalysisResult(sweep=sweep(placed, settings, run.evaluation, run.network))
+    result.sweep = sweep(placed, settings, run.evaluation, run.network)
 
 
-def _clever(subject: Subject, settings: Clever) -> AnalysisResult:
-    target = subject.correct(settings.images)
-    beta1 = subject.beta1(normalised(subject.model, target), CLEAN)
-    scaling = subject.run.evaluation.scaling
-    return AnalysisResult(
-        values={"clever": clever(subject.model, target, beta1, settings, scaling, progress=subject.progress)}
-    )  # fmt: skip
+def _clever(subject: Subject, settings: Clever, result: AnalysisResult) -> None:
+    model, target, scaling = subject.model, subject.correct(settings.images), subject.run.evaluation.scaling
+    beta1 = subject.beta1(normalised(model, target), CLEAN)
+    result.values["clever"] = clever(model, target, beta1, settings, scaling, progress=subject.progress)
 
 
-def _cost(subject: Subject, settings: Cost) -> AnalysisResult:
-    run, chosen = subject.run, torch.arange(min(settings.images, len(subject.images)))
-    target = pixel_target(subject.model, subject.images, subject.labels, chosen, seed=run.seed, batch=1)
-    values, seconds = cost(
+def _cost(subject: Subject, settings: Cost, result: AnalysisResult) -> None:
+    run, target = subject.run, subject.first(settings.images)
+    result.values["cost"], seconds = cost(
         subject.model, target, subject.beta1, settings, run.evaluation, run.network, progress=subject.progress
     )
-    return AnalysisResult(values={"cost": values}, seconds=seconds)
+    result.seconds |= seconds
 
 
-def _iprop(subject: Subject, settings: Iprop) -> AnalysisResult:
+def _iprop(subject: Subject, settings: Iprop, result: AnalysisResult) -> None:
     from advgrad.analysis.iprop import flip_rates  # imports the solver, which no other group needs
 
-    flips = flip_rates(
+    result.values["iprop"] = flip_rates(
         subject.model, subject.images, subject.labels, settings, subject.run.evaluation,
         seed=subject.run.seed, progress=subject.progress, kept=subject.kept, keep=subject.keep,
     )  # fmt: skip
-    return AnalysisResult(values={"iprop": flips})
 
 
-def _generation(subject: Subject, settings: Generation) -> AnalysisResult:
-    chosen = torch.arange(len(subject.images))
-    target = pixel_target(subject.model, subject.images, subject.labels, chosen, seed=subject.run.seed, batch=1)
-    values, seconds = generation(subject.model, target, settings, progress=subject.progress)
-    return AnalysisResult(values={"generation": values}, seconds=seconds)
+def _generation(subject: Subject, settings: Generation, result: AnalysisResult) -> None:
+    target = subject.first(len(subject.images))
+    result.values["generation"], seconds = generation(subject.model, target, settings, progress=subject.progress)
+    result.seconds |= seconds
 
 
-GROUPS: dict[str, Callable[[Subject, Any], AnalysisResult]] = {
+GROUPS: dict[str, Callable[[Subject, Any, AnalysisResult], None]] = {
     "signals": _signals, "sweep": _sweep, "clever": _clever, "cost": _cost, "iprop": _iprop, "generation": _generation
 }  # fmt: skip
-
-
-def _joined(old: AnalysisResult, new: AnalysisResult) -> AnalysisResult:
-    return AnalysisResult(
-        values=old.values | new.values,
-        sweep=old.sweep if new.sweep is None else new.sweep,
-        seconds=old.seconds if new.seconds is None else {**(old.seconds or {}), **new.seconds},
-    )
 
 
 def analyse(
@@ -127,10 +115,7 @@ def analyse(
     labels (N,) int64: the test set from its first image on. Values and sweep depend on nothing but these and the run;
     seconds are this machine's. Finished groups, and IPROP's outcomes so far, are saved in `store` (the caller removes
     it). A group without a correctly classified image has n = 0 and values None, a sweep without its image no rows.
-    InputError if run.analysis is None.
     """
-    if run.analysis is None:
-        raise InputError(f"models.{run.model}: has no analysis; name one of its paper's `analyses`")
     model, images, labels = model.to(device), images.to(device), labels.to(device).long()
     images = images.contiguous(memory_format=memory_format(device, "float32"))
     saved = store.load() if store else None
@@ -144,10 +129,10 @@ def analyse(
     subject = Subject(run=run, model=model, images=images, labels=labels, progress=progress, kept=kept, keep=keep)
     with frozen(model):
         for name, measure in GROUPS.items():
-            settings = getattr(run.analysis, name)
+            settings = getattr(run.analysis, name, None)
             if settings is None or name in done:
                 continue
-            known = _joined(known, measure(subject, settings))
+            measure(subject, settings, known)
             done = [*done, name]
             kept.clear()
             keep()

@@ -16,9 +16,12 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, allow_inf_nan=False)
 
     READ: ClassVar[dict[str, tuple[str, ...]]] = {}  # field -> another one, and its values with which it is read
+    ANY: ClassVar[tuple[str, ...]] = ()  # fields of which at least one is to be given
 
     @model_validator(mode="after")
-    def _nothing_is_idle(self) -> Self:
+    def _does_something(self) -> Self:
+        if self.ANY and not any(getattr(self, name) for name in self.ANY):
+            raise ValueError(f"wants {' or '.join(self.ANY)}")
         for name, (other, *values) in self.READ.items():
             read = {*values}.intersection(found if isinstance(found := getattr(self, other), dict) else [found])
             if not read and getattr(self, name) != type(self).model_fields[name].default:
@@ -125,10 +128,10 @@ class Evaluation(Config):
     attacks: dict[Name, AttackEntry] = Field(default_factory=dict)
     peers: dict[Name, Peer] = Field(default_factory=dict)
 
+    ANY: ClassVar = ("attacks", "peers")
+
     @model_validator(mode="after")
-    def _something_to_run(self) -> Self:
-        if not self.attacks and not self.peers:
-            raise ValueError("wants at least one entry in attacks or peers")
+    def _names_differ(self) -> Self:
         if both := sorted(set(self.attacks) & set(self.peers)):
             raise ValueError(f"{both[0]!r} is in attacks and in peers; names must differ")
         return self

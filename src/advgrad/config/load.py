@@ -72,13 +72,21 @@ def load_paper(paper: str, scale: ScaleFile | None = None, root: Path = Path()) 
 
 def load_run(name: str, settings: Settings, root: Path = Path()) -> Run:
     """The model, or further attacks on one, called `name`, from whichever paper has it, at the active scale."""
-    paper, file = _paper_with(name, ("attacked",), "model", settings, root)
-    return _run(name, paper, file, settings.seed)
+    paper, file = _paper_with(name, "attacked", "model", settings, root)
+    entry, analysed = file.attacked[name], file.analysed.get(name)
+    surrogate = entry.surrogate if isinstance(entry, Transfer) else None
+    return Run(
+        paper=paper, name=name, model=entry.model if isinstance(entry, Further | Transfer) else name,
+        dataset=entry.dataset, network=file.networks[entry.network], training=file.recipes[entry.recipe],
+        weights=entry.weights if isinstance(entry, Further) else "last", evaluation=file.evaluations[entry.evaluation],
+        analysis=file.analyses[analysed.analysis] if analysed else None, surrogate=surrogate, seed=settings.seed,
+        surrogate_network=file.networks[file.models[surrogate].network] if surrogate else None,
+    )  # fmt: skip
 
 
 def load_curves(name: str, settings: Settings, root: Path = Path()) -> CurvesRun:
     """The curves called `name`, from whichever paper has them, at the active scale."""
-    paper, file = _paper_with(name, ("curves",), "curves", settings, root)
+    paper, file = _paper_with(name, "curves", "curves", settings, root)
     curves = file.curves[name]
     return CurvesRun(
         paper=paper, name=name, network=file.networks[curves.network], training=file.recipes[curves.recipe],
@@ -88,34 +96,18 @@ def load_curves(name: str, settings: Settings, root: Path = Path()) -> CurvesRun
 
 def load_simulation(name: str, settings: Settings, root: Path = Path()) -> SimulationRun:
     """The simulation called `name`, from whichever paper has it, at the active scale."""
-    paper, file = _paper_with(name, ("simulations",), "simulation", settings, root)
+    paper, file = _paper_with(name, "simulations", "simulation", settings, root)
     return SimulationRun(paper=paper, name=name, simulation=file.simulations[name], seed=settings.seed)
 
 
-def _paper_with(
-    name: str, sections: tuple[str, ...], what: str, settings: Settings, root: Path
-) -> tuple[str, PaperFile]:
-    """The paper that has `name` in one of the sections, at the scale; InputError with names like it if none has."""
+def _paper_with(name: str, section: str, what: str, settings: Settings, root: Path) -> tuple[str, PaperFile]:
+    """The paper that has `name` in the section, at the scale; InputError with names like it if none has."""
     scale = load_scale(settings.scale, root)
     known: list[str] = []
     for paper in papers(root):
         file = load_paper(paper, scale, root)
-        names = [entry for section in sections for entry in getattr(file, section)]
-        if name in names:
+        if name in (names := getattr(file, section)):
             return paper, file
         known += names
     near = ", ".join(get_close_matches(name, known, n=5, cutoff=0.4)) or ", ".join(known)
     raise InputError(f"no {what} {name!r}; there is: {near}")
-
-
-def _run(name: str, paper: str, file: PaperFile, seed: int) -> Run:
-    entry, analysed, surrogate = file.attacked[name], file.analysed.get(name), None
-    if isinstance(entry, Transfer):
-        surrogate = entry.surrogate
-    return Run(
-        paper=paper, name=name, model=entry.model if isinstance(entry, Further | Transfer) else name,
-        dataset=entry.dataset, network=file.networks[entry.network], training=file.recipes[entry.recipe],
-        weights=entry.weights if isinstance(entry, Further) else "last", evaluation=file.evaluations[entry.evaluation],
-        analysis=file.analyses[analysed.analysis] if analysed else None, surrogate=surrogate, seed=seed,
-        surrogate_network=file.networks[file.models[surrogate].network] if surrogate else None,
-    )  # fmt: skip

@@ -17,6 +17,11 @@ ARCHITECTURES = {  # each as people write it
     "mlp_waq": "MLP (WAQ)",
 }  # fmt: skip
 
+NAMED = {  # field of an entry -> the section whose entries it names
+    "network": "networks", "recipe": "recipes", "evaluation": "evaluations", "analysis": "analyses",
+    "surrogate": "models",
+}  # fmt: skip
+
 Judge = Literal["all", "companions", "none"]
 Weights = Literal["last", "best"]  # which of the states that a training with early stopping leaves
 
@@ -104,21 +109,20 @@ class PaperFile(Config):
 
     @model_validator(mode="after")
     def _names_exist(self) -> Self:
-        for section in ("models", "further", "transfers", "curves"):
+        for section in ("models", "analysed", "further", "transfers", "curves"):
             for name, entry in getattr(self, section).items():
-                self._known(f"{section}.{name}", networks=entry.network, recipes=entry.recipe)
-                if section != "curves":
-                    self._known(f"{section}.{name}", evaluations=entry.evaluation)
-        for name, entry in self.analysed.items():
-            self._known(f"analysed.{name}", analyses=entry.analysis)
-            self._is(f"analysed.{name}", entry, name)
+                for field, there in NAMED.items():
+                    key, known = getattr(entry, field, None), getattr(self, there)
+                    if key is not None and key not in known:
+                        allowed = ", ".join(sorted(known))
+                        raise ValueError(f"{section}.{name}: no {key!r} in {there}; known: {allowed}")
+        for section in ("analysed", "further", "transfers"):
+            for name, entry in getattr(self, section).items():
+                self._is(f"{section}.{name}", entry, getattr(entry, "model", name))
         for name, entry in self.further.items():
-            self._is(f"further.{name}", entry, entry.model)
             if entry.weights == "best" and self.recipes[entry.recipe].stopping is None:
                 raise ValueError(f"further.{name}: weights: best needs a recipe with stopping")
         for name, entry in self.transfers.items():
-            self._is(f"transfers.{name}", entry, entry.model)
-            self._known(f"transfers.{name}", models=entry.surrogate)
             if self.models[entry.surrogate].dataset != entry.dataset:
                 raise ValueError(f"transfers.{name}: surrogate {entry.surrogate!r} is of another data set")
         return self
@@ -135,18 +139,11 @@ class PaperFile(Config):
 
     def _is(self, where: str, entry: Model, name: str) -> None:
         """ValueError unless the entry is about the model of that name: `<<: *NAME` makes it so."""
-        known = self.models
-        if name not in known:
-            raise ValueError(f"{where}: no {name!r} in models; known: {', '.join(sorted(known))}")
+        if (model := self.models.get(name)) is None:
+            raise ValueError(f"{where}: no {name!r} in models; known: {', '.join(sorted(self.models))}")
         for field in ("paper", "dataset", "network", "recipe"):
-            if getattr(entry, field) != getattr(known[name], field):
-                raise ValueError(f"{where}: another {field} than {name} has: {getattr(known[name], field)}")
-
-    def _known(self, where: str, **names: str) -> None:
-        for section, key in names.items():
-            known = getattr(self, section)
-            if key not in known:
-                raise ValueError(f"{where}: no {key!r} in {section}; known: {', '.join(sorted(known))}")
+            if (wanted := getattr(model, field)) != getattr(entry, field):
+                raise ValueError(f"{where}: another {field} than {name} has: {wanted}")
 
 
 class ScaleOverrides(Config):
@@ -195,11 +192,17 @@ class Settings(Config):
     tracking: Tracking = Tracking()
 
 
-class Run(Config):
-    """Everything that decides the results of one model, or of further attacks on it, at the active scale."""
+class _Run(Config):
+    """Everything that decides results at the active scale."""
 
     paper: str
     name: str  # of the results
+    seed: int
+
+
+class Run(_Run):
+    """Of one model, or of further attacks on it."""
+
     model: str  # whose weights are attacked; `name` but for further attacks
     dataset: Dataset
     network: Network
@@ -209,24 +212,15 @@ class Run(Config):
     analysis: Analysis | None = None
     surrogate: str | None = None  # model on which the attacks are made; None: the model itself
     surrogate_network: Network | None = None
-    seed: int
 
 
-class CurvesRun(Config):
-    """Everything that decides the curves of one network at the active scale."""
+class CurvesRun(_Run):
+    """Of the curves of one network."""
 
-    paper: str
-    name: str
     network: Network
     training: Training  # the recipe that the variants change
     curves: Curves
-    seed: int
 
 
-class SimulationRun(Config):
-    """Everything that decides a simulation's results at the active scale."""
-
-    paper: str
-    name: str
+class SimulationRun(_Run):
     simulation: Simulation
-    seed: int

@@ -95,11 +95,7 @@ class Monitor(Config):
     gaps: bool = False  # the logits' top-2 gap and vanished input gradients: see training.metrics
     recalibrate: NonNegativeInt = 0  # training batches that estimate batch normalisation anew for one more accuracy
 
-    @model_validator(mode="after")
-    def _something_to_measure(self) -> Self:
-        if not self.attacks and not self.gaps and not self.recalibrate:
-            raise ValueError("wants attacks, gaps or recalibrate")
-        return self
+    ANY: ClassVar = ("attacks", "gaps", "recalibrate")
 
 
 class Checkpoint(Config):
@@ -187,12 +183,12 @@ class Probe(Config):
     autoattack: AutoAttack | None = None
     residual: Residual | None = None  # under the training's own adversary, as plain PGD; after each epoch
 
+    ANY: ClassVar = ("pgd", "autoattack", "residual")
+
     @model_validator(mode="after")
-    def _something_to_measure(self) -> Self:
+    def _pgd_has_images(self) -> Self:
         if (self.pgd is None) != (self.images is None):
             raise ValueError("pgd and images go together")
-        if self.pgd is None and self.autoattack is None and self.residual is None:
-            raise ValueError("wants pgd, autoattack or residual")
         return self
 
 

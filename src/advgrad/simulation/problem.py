@@ -7,7 +7,7 @@ from itertools import repeat
 
 import numpy as np
 
-from advgrad.config.simulation import AttackSimulation, Simulation, TrainingSimulation
+from advgrad.config.simulation import Simulation, TrainingSimulation
 from advgrad.simulation.gradients import Array, AttackLoss, Loss, TrainingLoss
 from advgrad.simulation.theory import TRAINING_FACTOR, attack_factor
 
@@ -30,20 +30,23 @@ def generator(seed: int, *parts: str | int) -> np.random.Generator:
 
 
 def problem(simulation: Simulation, seed: int) -> Problem:
-    if isinstance(simulation, AttackSimulation):
-        return _attack(simulation, seed)
-    return _training(simulation, seed)
+    start, teacher = (_point(simulation, seed, which) for which in ("start", "teacher"))
+    if isinstance(simulation, TrainingSimulation):
+        losses = _training_losses(simulation, seed, teacher)
+        return Problem(start=start, teacher=teacher, losses=losses, factor=TRAINING_FACTOR)
+    inputs, hidden, outputs = simulation.inputs, simulation.hidden, simulation.outputs
+    first = _normal(simulation, seed, "first", (hidden, inputs))
+    second = _normal(simulation, seed, "second", (outputs, hidden))
+    return Problem(
+        start=start, teacher=teacher, factor=attack_factor(inputs, hidden, outputs), eps=simulation.eps,
+        losses=repeat(AttackLoss(first=first, second=second, teacher=teacher), simulation.steps),
+    )  # fmt: skip
 
 
-def _ends(simulation: Simulation, seed: int) -> tuple[Array, Array]:
-    """(R,d) start and teacher."""
-
-    def drawn(what: str) -> Array:
-        normal = getattr(simulation, what)
-        rows = _normal(simulation, seed, what, (simulation.inputs,))
-        return normal.mean + normal.std * rows
-
-    return drawn("start"), drawn("teacher")
+def _point(simulation: Simulation, seed: int, which: str) -> Array:
+    """(R,d)."""
+    normal = getattr(simulation, which)
+    return normal.mean + normal.std * _normal(simulation, seed, which, (simulation.inputs,))
 
 
 def _normal(simulation: Simulation, seed: int, what: str, shape: tuple[int, ...]) -> Array:
@@ -52,28 +55,8 @@ def _normal(simulation: Simulation, seed: int, what: str, shape: tuple[int, ...]
     return np.stack([generator(seed, simulation.kind, what, run).standard_normal(shape) for run in runs])
 
 
-def _attack(simulation: AttackSimulation, seed: int) -> Problem:
-    start, teacher = _ends(simulation, seed)
-    hidden, outputs = simulation.hidden, simulation.outputs
-    loss = AttackLoss(
-        first=_normal(simulation, seed, "first", (hidden, simulation.inputs)),
-        second=_normal(simulation, seed, "second", (outputs, hidden)),
-        teacher=teacher,
-    )
-    return Problem(
-        start=start, teacher=teacher, losses=repeat(loss, simulation.steps),
-        factor=attack_factor(simulation.inputs, hidden, outputs), eps=simulation.eps,
-    )  # fmt: skip
-
-
-def _training(simulation: TrainingSimulation, seed: int) -> Problem:
-    start, teacher = _ends(simulation, seed)
-    shape = simulation.samples, simulation.inputs
-
-    def losses() -> Iterator[Loss]:
-        draws = [generator(seed, simulation.kind, "samples", run) for run in range(simulation.runs)]
-        for _ in range(simulation.steps):
-            samples = np.stack([rng.standard_normal(shape) for rng in draws])
-            yield TrainingLoss(samples=samples, teacher=teacher)
-
-    return Problem(start=start, teacher=teacher, losses=losses(), factor=TRAINING_FACTOR)
+def _training_losses(simulation: TrainingSimulation, seed: int, teacher: Array) -> Iterator[Loss]:
+    draws = [generator(seed, simulation.kind, "samples", run) for run in range(simulation.runs)]
+    for _ in range(simulation.steps):
+        samples = np.stack([rng.standard_normal((simulation.samples, simulation.inputs)) for rng in draws])
+        yield TrainingLoss(samples=samples, teacher=teacher)

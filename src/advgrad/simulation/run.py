@@ -54,11 +54,7 @@ class Trajectories:
     held: NDArray[np.bool_]  # (T,S,R) the step-size condition, along LinBP's walk
 
 
-def silent(done: int) -> None:
-    """Report no progress."""
-
-
-def record(simulation: Simulation, seed: int, progress: Callable[[int], None] = silent) -> Trajectories:
+def record(simulation: Simulation, seed: int, progress: Callable[[int], object] = lambda done: None) -> Trajectories:
     """Walk every setting of the simulation with BP and LinBP, in every run.
 
     progress: gets the number of steps done. Depends on simulation and seed only; a run depends on its number, not on

@@ -12,6 +12,7 @@ from advgrad.simulation.run import METHODS, Trajectories
 
 Leaf = dict[str, float | None]  # {"value": x, "low": l, "high": h}; the interval may be missing
 BP, LINBP = (METHODS.index(name) for name in ("bp", "linbp"))
+DIVERGED = np.errstate(divide="ignore", over="ignore", invalid="ignore")  # walks' numbers become inf and nan
 ROUNDING = 1e-9  # of the distance at the start: walks nearer than this to each other are equally far
 COLUMNS = (
     "series", "step", "distance", "distance_low", "distance_high", "loss", "loss_low", "loss_high",
@@ -21,12 +22,10 @@ COLUMNS = (
 
 def interval(values: Array) -> tuple[Array, Array]:
     """Mean over the runs (...,R) and half its 95 % interval (Student's t, nan for one run)."""
-    runs = values.shape[-1]
-    with np.errstate(over="ignore", invalid="ignore"):
-        mean = values.mean(-1)
-        if runs == 1:
-            return mean, np.full_like(mean, np.nan)
-        return mean, stdtrit(runs - 1, 0.975) * values.std(-1, ddof=1) / np.sqrt(runs)
+    runs, mean = values.shape[-1], values.mean(-1)
+    if runs == 1:
+        return mean, np.full_like(mean, np.nan)
+    return mean, stdtrit(runs - 1, 0.975) * values.std(-1, ddof=1) / np.sqrt(runs)
 
 
 def leaf(values: Array) -> Leaf:
@@ -47,22 +46,13 @@ def reversed_runs(distance: Array) -> NDArray[np.bool_]:
 
 def _pair(values: Array) -> dict[str, Leaf]:
     """Of values (M,R), with the difference paired by run."""
-    with np.errstate(invalid="ignore"):
-        difference = values[LINBP] - values[BP]
-    return {"bp": leaf(values[BP]), "linbp": leaf(values[LINBP]), "difference": leaf(difference)}
-
-
-def _over_steps(values: Array) -> Array:
-    """(M,R) means of (T+1,M,R) after the start."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        return values[1:].mean(0)
+    return {"bp": leaf(values[BP]), "linbp": leaf(values[LINBP]), "difference": leaf(values[LINBP] - values[BP])}
 
 
 def _ratios(l1: Array, l2: Array) -> dict[str, Leaf]:
     """LinBP's norm over BP's, of the means over steps; each (T,M,R)."""
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        means = {"l1": l1.mean(0), "l2": l2.mean(0)}
-        return {norm: leaf(mean[LINBP] / mean[BP]) for norm, mean in means.items()}
+    means = {"l1": l1.mean(0), "l2": l2.mean(0)}
+    return {norm: leaf(mean[LINBP] / mean[BP]) for norm, mean in means.items()}
 
 
 def _condition(held: NDArray[np.bool_], against: NDArray[np.bool_]) -> dict[str, Leaf]:
@@ -76,6 +66,7 @@ def _condition(held: NDArray[np.bool_], against: NDArray[np.bool_]) -> dict[str,
     }
 
 
+@DIVERGED
 def values(simulation: Simulation, trajectories: Trajectories) -> dict[str, dict[str, Any]]:
     """SETTING -> its values: n runs, means over them with 95 % intervals.
 
@@ -91,7 +82,7 @@ def values(simulation: Simulation, trajectories: Trajectories) -> dict[str, dict
         group = {
             "n": simulation.runs,
             "distance": {"start": leaf(distance[0, BP]), **_pair(distance[-1])},
-            "average": _pair(_over_steps(distance)),
+            "average": _pair(distance[1:].mean(0)),
             "loss": _pair(trajectories.loss[-1, i]),
             "ratio": _ratios(l1, l2),
             "reversed": {"value": float(against.sum())},
@@ -103,6 +94,7 @@ def values(simulation: Simulation, trajectories: Trajectories) -> dict[str, dict
     return groups
 
 
+@DIVERGED
 def curve(simulation: Simulation, trajectories: Trajectories) -> list[dict[str, Any]]:
     """Rows of COLUMNS, a series SETTING/METHOD after the other, at the steps 0, every, 2 every, ... and the last.
 
@@ -125,5 +117,4 @@ def curve(simulation: Simulation, trajectories: Trajectories) -> list[dict[str, 
 def _band(values: Array) -> Array:
     """(P,3) mean, low and high of values (P,R)."""
     mean, half = interval(values)
-    with np.errstate(invalid="ignore"):
-        return np.stack([mean, mean - half, mean + half], axis=-1)
+    return np.stack([mean, mean - half, mean + half], axis=-1)

@@ -11,7 +11,7 @@ from advgrad.tables.cells import frame, rows
 from advgrad.tables.estimate import estimate
 from advgrad.tables.records import FLOAT32, Facts
 from advgrad.tables.spec import Spec, reads, wanted
-from advgrad.tables.verdict import as_if, direction, evidence, verdict
+from advgrad.tables.verdict import PART, as_if, direction, evidence, verdict
 from advgrad.tables.where import ScaledPaper, about, read_plan
 
 
@@ -22,13 +22,15 @@ def _cells(spec: Spec, facts: Facts, plan: ScaledPaper, scale: str, judge: bool)
     for at, (cell, ours) in known.items():
         source, paper_value, network, towards = cell.source, cell.paper_value, about(cell.source, plan), None
         beside, full = known[cell.reference] if cell.reference else (cell, ours)
+        slim = about(beside.source, plan).share < PART
         if cell.reference and full.full and paper_value is not None and beside.paper_value is not None:
             towards = direction(seen[at], seen[cell.reference], paper_value - beside.paper_value)
         numbers = {"value": ours.value, "low": ours.low, "high": ours.high, "paper_value": paper_value}
         yield {
             "paper": spec.paper, "table": str(spec.table), "row": cell.row, "column": cell.column, "n": ours.n,
             **{name: None if x is None else float(format(x, source.format)) for name, x in numbers.items()},
-            "verdict": verdict(ours, paper_value, source, judge, network, towards), "reason": ours.reason,
+            "verdict": verdict(ours, paper_value, source, judge, network, None if slim else towards),
+            "reason": ours.reason,
             "unit": source.unit, "format": source.format, "scale": scale, **network._asdict(),
             "as_if": as_if(ours, paper_value, source, towards),
         }  # fmt: skip
