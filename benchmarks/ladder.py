@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from advgrad import config, determinism, stage
@@ -56,6 +57,19 @@ def run_of(trial: str) -> config.Run:
     )  # fmt: skip
 
 
+def pack(state: dict[str, Any]) -> dict[str, Any]:
+    """name -> tensor: weights that are all +1 or -1 as bits, eight in a uint8, other matrices and kernels as float16."""
+    import torch
+
+    packed = {}
+    for name, tensor in state.items():
+        if bool((tensor.abs() == 1).all()) and tensor.is_floating_point():
+            packed[name] = torch.from_numpy(np.packbits(tensor.numpy() > 0))
+        else:
+            packed[name] = tensor.half() if tensor.dim() > 1 else tensor
+    return packed
+
+
 def climb(trial: str, folder: Path) -> None:
     """Train and attack one trial."""
     settings, run = config.load_settings(), run_of(trial)
@@ -73,7 +87,7 @@ def climb(trial: str, folder: Path) -> None:
     from advgrad.data.batches import to_device
     from advgrad.data.pack import read_split
     from advgrad.draws import seeded
-    from advgrad.models import imported, registry, weights
+    from advgrad.models import registry, weights
     from advgrad.training import loop, metrics, validation
 
     device = determinism.configure(settings)
@@ -86,7 +100,7 @@ def climb(trial: str, folder: Path) -> None:
         checkpoint=folder / "checkpoint", key=run.model_dump_json(), on_epoch=lambda epoch, row: show(trial, row),
     )  # fmt: skip
     weights.save_weights(folder / "weights.safetensors", done.state, done.precision)
-    weights.save_weights(folder / "packed.safetensors", imported.pack(done.state), done.precision)
+    weights.save_weights(folder / "packed.safetensors", pack(done.state), done.precision)
     stage.write_csv(folder / "curve.csv", done.curve)
     weights.load_weights(folder / "weights.safetensors", model)
     images, labels = to_device(*read_split(pack, "test"), device)

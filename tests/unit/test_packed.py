@@ -13,6 +13,7 @@ from advgrad.config import Network
 from advgrad.config.training import Checkpoint
 from advgrad.errors import InputError
 from advgrad.models import imported, registry
+from benchmarks.ladder import pack
 
 VGG16 = Network(architecture="vgg16", affine=False, hidden=(32, 32), width=0.0625)
 ROOT = Path(__file__).parents[2]
@@ -36,7 +37,7 @@ def read(state: dict[str, Tensor], file: Path) -> dict[str, Tensor]:
 
 def test_binary_weights_come_back_to_the_bit_in_a_bit_each(tmp_path: Path) -> None:
     state = binary_state()
-    packed = imported.pack(state)
+    packed = pack(state)
     back = read(packed, tmp_path / "x.safetensors")
     assert back.keys() == state.keys()
     assert all(torch.equal(back[name], state[name]) and back[name].dtype == state[name].dtype for name in state)
@@ -47,14 +48,14 @@ def test_binary_weights_come_back_to_the_bit_in_a_bit_each(tmp_path: Path) -> No
 
 def test_float_weights_come_back_to_half_precision(tmp_path: Path) -> None:
     state = registry.build(VGG16, "cifar10").core.state_dict()
-    back = read(imported.pack(state), tmp_path / "x.safetensors")
+    back = read(pack(state), tmp_path / "x.safetensors")
     for name, value in state.items():
         assert torch.equal(back[name], value.half().float() if value.dim() > 1 else value), name
 
 
 @pytest.mark.parametrize("change", ["longer", "lost", "more"])
 def test_weights_of_another_network_are_refused(change: str, tmp_path: Path) -> None:
-    packed = imported.pack(binary_state())
+    packed = pack(binary_state())
     name = "classifier.output.weight"
     if change == "longer":
         packed[name] = torch.cat([packed[name], packed[name]])

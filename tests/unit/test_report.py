@@ -14,10 +14,8 @@ from typing import get_args
 import pandas as pd
 import pytest
 
-from advgrad.config import Judge, load_paper, load_settings, load_yaml, papers
+from advgrad.config import Judge, load_settings, load_yaml
 from advgrad.errors import InputError
-from advgrad.provenance import read_cost
-from advgrad.report.cost import KINDS, bill
 from advgrad.report.page import JUDGED, MEANINGS, page
 from advgrad.report.parts import anchor, data_uri, difference, findings_html, series
 from advgrad.tables.cells import VERDICTS, printed, read_cells, read_points, rows
@@ -180,11 +178,11 @@ def test_cells_that_are_not_the_specs_are_refused(small: Path, few: pd.DataFrame
 
 def test_the_cost_is_shown_where_it_is_recorded(small: Path, few: pd.DataFrame) -> None:
     assert "Not recorded at this scale" in page(small, few, scale=SCALE)
-    cost = {"machine": "a box", "jobs": 2, "stages": {"train@gaat-mnist-rat": {"seconds": 90, "gib": 0.5}}}
+    stages = {"train@gaat-mnist-rat": {"seconds": 90, "gib": 0.5}, "attack@linbp-mlp": {"seconds": 15, "gib": 0.25}}
+    cost = {"machine": "a box", "jobs": 2, "stages": stages}
     (small / "reports" / "cost.json").write_text(json.dumps({SCALE: cost}), encoding="utf-8")
     html = page(small, few, scale=SCALE)
-    assert "a box, 2 stages at once" in html
-    assert '<th scope="row">train</th><td>1</td><td>1:30</td><td>1:30</td><td>0.50</td>' in html
+    assert "2 stages on a box, 2 at once: 1.8 minutes added up, at most 0.5 GiB for one" in html
 
 
 @pytest.mark.parametrize(
@@ -199,38 +197,6 @@ def test_difference(value: float, paper: float, form: str, apart: str) -> None:
 def test_every_verdict_and_every_way_to_judge_has_its_words() -> None:
     assert set(VERDICTS) == set(MEANINGS)
     assert set(get_args(Judge)) == set(JUDGED)
-
-
-def test_cost_by_paper_and_kind(tmp_path: Path) -> None:
-    stages = {
-        "fetch@mnist": (2, 0.1), "train@gaat-mnist-rat": (60, 0.5), "train@gaat-vgg16-rat": (30, 0.7),
-        "attack@linbp-mlp": (5, 0.2), "attack@gaat-mnist-dat": (6, 0.2), "simulate@linbp-sim-attack": (4, 0.1),
-        "tables@attack-bnn": (1, 0.3), "tables-cifar100@attack-bnn": (2, 0.4), "report": (3, 0), "odd@x": (1, 0),
-    }  # fmt: skip
-    known = {name: {"seconds": seconds, "gib": gib} for name, (seconds, gib) in stages.items()}
-    file = tmp_path / "cost.json"
-    file.write_text(json.dumps({"quick": {"machine": "a box", "jobs": 2, "stages": known}}), encoding="utf-8")
-    cost = read_cost(file, "quick")
-    assert cost is not None
-    assert read_cost(file, "gpu") is None
-    table = bill(cost, {paper: load_paper(paper, None, ROOT) for paper in papers(ROOT)})
-    assert list(table) == ["stages", "attack-bnn", "gaat", "linbp", "shared", "all", "most memory, GiB"]
-    assert {kind: list(line) for kind, line in zip(table.index, table.to_numpy(), strict=True)} == {
-        "fetch": ["1", "", "", "", "2 s", "2 s", "0.10"],
-        "train": ["2", "", "1:30", "", "", "1:30", "0.70"],
-        "attack": ["2", "", "6 s", "5 s", "", "11 s", "0.20"],
-        "simulate": ["1", "", "", "4 s", "", "4 s", "0.10"],
-        "tables": ["2", "3 s", "", "", "", "3 s", "0.40"],
-        "report": ["1", "", "", "", "3 s", "3 s", "0.00"],
-        "odd": ["1", "", "", "", "1 s", "1 s", "0.00"],
-        "all": ["10", "3 s", "1:36", "9 s", "6 s", "1:54", "0.70"],
-    }
-    file.unlink()
-    assert read_cost(file, "quick") is None
-
-
-def test_every_kind_of_stage_has_its_place_in_the_cost() -> None:
-    assert {name.partition("-")[0] for name in load_yaml(ROOT / "dvc.yaml")["stages"]} == set(KINDS)
 
 
 def test_a_picture_is_escaped_no_more_than_it_has_to_be() -> None:

@@ -164,8 +164,11 @@ def test_informative_are_the_cells_that_slim_networks_miss():
     spec = next(spec for spec in SPECS if spec.name == "gaat-4")
     cells = made_up(spec).assign(verdict="agrees")
     slim = cells.assign(
-        as_if=(["agrees", "compatible", "same direction", "differs", "opposite direction", ""] * 9)[: len(cells)]
+        as_if=(["agrees", "compatible", "same direction", "differs", "opposite direction", ""] * 9)[: len(cells)],
+        verdict="not judged at this scale",
     )
+    longer = slim.assign(verdict="undecided", as_if="differs").head(1)
+    assert tally([spec], cells, longer)["gaat"]["by chance"] == {}, "it was trained longer"
     counts = tally([spec], cells, slim)["gaat"]
     missed = int(slim["as_if"].isin(["differs", "opposite direction"]).sum())
     assert missed and (counts["informative"]["agrees"], counts["all"]["agrees"]) == (missed, len(cells))

@@ -48,7 +48,7 @@ class Imported:
 def read(checkpoint: Checkpoint, network: config.Network, model: Normalised) -> Imported:
     """The file's weights for `model`, the built `network`.
 
-    packed: what `pack` gives. RobustBench (Croce et al. 2021): a WideResNet on images in [0,1], its state_dict alone or
+    packed: what benchmarks/ladder.py makes. RobustBench (Croce et al. 2021): a WideResNet on images in [0,1], its state_dict alone or
     under "state_dict" or "model", with or without counts of batches. InputError: no file, another sha256 (the file is
     then not opened), not finite tensors only, or another network's.
     """
@@ -67,19 +67,8 @@ def read(checkpoint: Checkpoint, network: config.Network, model: Normalised) -> 
     return Imported(state={name: weights[name] for name in needed}, origin=checkpoint.layout, sha256=checkpoint.sha256)
 
 
-def pack(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights that are all +1 or -1 as bits, eight in a uint8, and other matrices and kernels in float16."""
-    packed = {}
-    for name, tensor in state.items():
-        if bool((tensor.abs() == 1).all()) and tensor.is_floating_point():
-            packed[name] = torch.from_numpy(np.packbits(tensor.numpy() > 0))
-        else:
-            packed[name] = tensor.half() if tensor.dim() > 1 else tensor
-    return packed
-
-
 def _unpacked(content: bytes, needed: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Inverse of `pack`, but for what float16 rounds away; `needed` gives the shapes."""
+    """Weights of which all that are +1 or -1 are bits, eight in a uint8; of the shapes that are needed."""
     with readable(path, "readable as safetensors"):
         packed, state = load(content), {}
     for name, tensor in packed.items():

@@ -13,7 +13,6 @@ from advgrad.claims.judge import HELD
 from advgrad.config.schema import About
 from advgrad.errors import InputError
 from advgrad.report import parts as elements
-from advgrad.report.cost import bill
 from advgrad.report.flags import flags
 from advgrad.report.parts import PaperClaims, Picture, SpecCells, findings_html, read_claims, read_pictures, spec_cells
 from advgrad.tables.cells import VERDICTS
@@ -104,7 +103,7 @@ def page(root: Path, cells: pd.DataFrame, *, scale: str) -> str:
     return environment().get_template("page.html.j2").render(
         scale=scale, about=overrides.about, judged=JUDGED[overrides.judge], seed=config.load_settings(root).seed,
         fingerprint=provenance.read_fingerprint(root), cost=cost,
-        bill=bill(cost, papers) if cost else None, flags=flags(root / "reports" / scale / "outcomes", papers),
+        flags=flags(root / "reports" / scale / "outcomes", papers),
         parts=parts, verdicts=VERDICTS, meanings=MEANINGS, held=HELD, tally=elements.tally, label=elements.label,
         concat=lambda columns: pd.concat(list(columns)), cells=cells, command=COMMAND,
     )  # fmt: skip
