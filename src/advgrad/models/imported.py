@@ -48,9 +48,9 @@ class Imported:
 def read(checkpoint: Checkpoint, network: config.Network, model: Normalised) -> Imported:
     """The file's weights for `model`, the built `network`.
 
-    packed: what benchmarks/ladder.py makes. RobustBench (Croce et al. 2021): a WideResNet on images in [0,1], its state_dict alone or
-    under "state_dict" or "model", with or without counts of batches. InputError: no file, another sha256 (the file is
-    then not opened), not finite tensors only, or another network's.
+    packed: what benchmarks/ladder.py makes. RobustBench (Croce et al. 2021): a WideResNet on images in [0,1], its
+    state_dict alone or under "state_dict" or "model", with or without counts of batches. InputError: no file, another
+    sha256 (the file is then not opened), not finite tensors only, or another network's.
     """
     path, needed = Path(checkpoint.file), model.core.state_dict()
     if checkpoint.layout == "packed":
