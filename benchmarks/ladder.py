@@ -58,7 +58,7 @@ def run_of(trial: str) -> config.Run:
 
 
 def pack(state: dict[str, Any]) -> dict[str, Any]:
-    """name -> tensor: weights that are all +1 or -1 as bits, eight in a uint8; other matrices and kernels in float16."""
+    """name -> tensor: those that are all +1 or -1 as bits, eight in a uint8; other matrices and kernels in float16."""
     import torch
 
     packed = {}
