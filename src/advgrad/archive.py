@@ -225,7 +225,8 @@ def rendered(files: Mapping[str, bytes], scale: str, lock: Lock) -> dict[str, by
         below = tuple(f"{path}/" for path in outs)
         for path, content in files.items():
             if path not in outs and not path.startswith(below):
-                write_bytes(Path(folder, path), content)
+                (target := Path(folder, path)).parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(content)
         settings = re.sub(rb"(?m)^scale: \S+", b"scale: " + scale.encode(), files[SETTINGS])
         write_bytes(Path(folder, SETTINGS), settings)
         words = [sys.executable, "-P", "-m", "advgrad.archive", str(STAGES), *commands]

@@ -18,6 +18,7 @@ import pytest
 
 from advgrad import config, provenance, stage, track
 from advgrad.config.schema import Determinism, Tracking
+from advgrad.errors import InputError
 from advgrad.files import write_bytes, write_text
 from advgrad.track import flatten, store_uri
 
@@ -202,10 +203,10 @@ def test_a_failure_leaves_the_old_file_alone(tmp_path: Path, monkeypatch: pytest
     write_text(file, "old")
 
     def fail(self: Path, target: Path) -> Path:
-        raise OSError("disk full")
+        raise OSError(28, "disk full")
 
     monkeypatch.setattr(Path, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(InputError, match="cannot be written: disk full"):
         write_text(file, "new")
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
