@@ -46,11 +46,14 @@ def start_noise(adversary: Adversary, x: Tensor, generator: torch.Generator) -> 
 
 
 def gradient_source(adversary: Adversary, divisor: int, linearised: tuple[str, ...] = ()) -> Prepare:
-    """Where the adversary's gradients come from. linearised: the network's activations that LinBP takes for identity;
-    InputError: it has none.
+    """Where the adversary's gradients come from. linearised: the network's activations that LinBP takes for identity.
+
+    InputError: LinBP without such names, or with an adversary other than PGD.
     """
     if not adversary.linbp:
         return taylor(divisor, adversary.hessian) if adversary.kind == "gaat" else plain(divisor)
+    if adversary.kind != "pgd":  # of a curve's variant, which no schema sees whole
+        raise InputError(f"training: adversary: linbp is for kind pgd, not {adversary.kind}")
     if not linearised:
         raise InputError("training: adversary: linbp needs `linearised` of the network; it is empty")
     return linbp(divisor, linearised)
