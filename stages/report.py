@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from advgrad import config, stage
+from advgrad import stage
 from advgrad.files import read_json, write_text
-from advgrad.report.flags import flags, listed
 from advgrad.report.page import page
 from advgrad.tables.cells import read_cells
 from advgrad.tables.render import write_together
@@ -14,9 +13,7 @@ def report(_: str = "") -> None:
     settings = stage.settings()
     results, scale = stage.results(settings), settings.scale
     with stage.tracked("report", "", settings, params={"scale": scale}) as run:
-        papers = {paper: config.load_paper(paper, config.load_scale(scale)) for paper in config.papers()}
-        signs = listed(flags(results / "outcomes", papers))
-        files = write_together(results, Path("reports", "specs"), scale, signs)
+        files = write_together(results, Path("reports", "specs"), scale)
         cells = read_cells(results / "cells.csv", results / "companions.csv")
         write_text(results / "index.html", page(stage.ROOT, cells, scale=scale))
         files.append(results / "index.html")

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
@@ -55,11 +54,7 @@ class Store:
 
 def digest(tensors: dict[str, Tensor], facts: dict[str, Any]) -> str:
     """Of all values, which safetensors itself does not check."""
-    found = hashlib.blake2b(json.dumps(facts).encode())
-    for name, tensor in sorted(tensors.items()):
-        found.update(f"{name} {tuple(tensor.shape)}".encode())
-        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return found.hexdigest()
+    return hashlib.blake2b(to_safetensors(tensors) + json.dumps(facts).encode()).hexdigest()
 
 
 def remove(folder: Path) -> None:

@@ -10,7 +10,7 @@ from advgrad.config import Network
 from advgrad.errors import InputError
 from advgrad.models.layers import BinarizeConv2d, BinarizeLinear, Normalised
 from advgrad.models.linearise import ACTIVATIONS, activations
-from advgrad.models.registry import BUILDERS, build, check_device, macs, parameters
+from advgrad.models.registry import BUILDERS, build, check_device, macs
 from advgrad.models.weights import snapshot
 from advgrad.training import binary
 from tests.networks import LINEAR, SLIM
@@ -31,6 +31,11 @@ FULL = [
     ("mobilenet_v2", {"family": "imagenet"}, 2_236_682, 0.088),
     ("resnet18_waq", {}, 4.3, 0.658), ("vgg16_waq", {}, 36.5, 4.55),
 ]  # fmt: skip
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of learnable values."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def slim(architecture: str, dataset: Any = "cifar10", **fields: Any) -> Normalised:

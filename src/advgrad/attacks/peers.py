@@ -13,8 +13,7 @@ outcome depends neither on other images nor on `batch`, except for the last bits
 import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import ModuleType
 
 import numpy as np
@@ -42,20 +41,17 @@ class Counted(nn.Module):
     """The network as the libraries get it; counts forward and backward passes.
 
     strict: FloatingPointError at logits or gradients that are not finite (numba's solver in BBA would never end).
-    dlr: InputError at logits of too few classes for that loss.
     """
 
-    def __init__(self, model: nn.Module, passes: Passes, *, strict: bool = False, dlr: bool = False) -> None:
+    def __init__(self, model: nn.Module, passes: Passes, *, strict: bool = False) -> None:
         super().__init__()
-        self.model, self.passes, self.strict, self.dlr = model, passes, strict, dlr
+        self.model, self.passes, self.strict = model, passes, strict
         self.training = False  # of this module only: foolbox warns otherwise
 
     def forward(self, x: Tensor) -> Tensor:
         self.passes.add(forward=len(x))
         logits = self.model(x.contiguous(memory_format=memory_format(x.device, "float32")))
         check_logits(logits, x)
-        if self.dlr:
-            enough_for_dlr(logits)
         if self.strict:
             _finite(logits)
         if logits.requires_grad:
@@ -79,8 +75,11 @@ def correct_after(
     library gave up; they count as correct. torch's generators are as before afterwards.
     InputError: the library is not installed.
     """
-    shell = Counted(model, passes, strict=peer.attack == "bba", dlr=peer.attack == "apgd-dlr")
+    shell = Counted(model, passes, strict=peer.attack == "bba")
     check_images(x)
+    if peer.attack == "apgd-dlr":
+        check_logits(logits := model(x[:1]), x[:1])
+        enough_for_dlr(logits)
     attack = _quietly(_attack(peer, seed, restart))
     x = x.contiguous()  # the libraries take views of it
     correct, gave_up = torch.zeros(len(x), dtype=torch.bool), list[int]()
@@ -203,7 +202,7 @@ def _bba(library: ModuleType, steps: int, seed: int, restart: int) -> Attack:
 def _library(name: str, attack: str) -> ModuleType:
     """The package, imported when needed: foolbox takes seconds. InputError: it or a package it needs is missing."""
     try:
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):
             if name == "pyautoattack":
                 import pyautoattack.autopgd_base
                 import pyautoattack.fab_pt
@@ -229,17 +228,11 @@ def _finite(values: Tensor) -> None:
         raise FloatingPointError("not finite")
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The libraries warn of zero gradients and of their own imports."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
 def _quietly(attack: Attack) -> Attack:
+    """The libraries warn of zero gradients."""
+
     def quiet(model: Counted, x: Tensor, y: Tensor, index: np.ndarray) -> Tensor:
-        with _quiet():
+        with warnings.catch_warnings(action="ignore"):
             return attack(model, x, y, index).detach()
 
     return quiet

@@ -1,10 +1,10 @@
 """Networks by name, and their size and cost as the papers count them."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from advgrad.config import Network
 from advgrad.config.training import Dataset
@@ -78,34 +78,11 @@ def build(network: Network, dataset: Dataset) -> Normalised:
     return Normalised(Normalise(mean, std), core)
 
 
-def parameters(model: nn.Module) -> int:
-    """Number of learnable values."""
-    return sum(parameter.numel() for parameter in model.parameters())
-
-
-def _per_value(module: nn.Module) -> int:
-    """Multiply-accumulates for one value of the layer's output."""
-    if isinstance(module, nn.Conv2d):
-        return module.weight[0].numel()
-    return module.in_features if isinstance(module, nn.Linear) else 0
-
-
 def macs(model: nn.Module, shape: tuple[int, int, int]) -> int:
     """Multiply-accumulates of the convolutions and linear layers for one image (C, H, W).
 
     Runs the model once, in evaluation mode, where its parameters are; the meta device will do.
     """
-    total = 0
-
-    def count(module: nn.Module, args: Any, output: Tensor) -> None:
-        nonlocal total
-        total += output.numel() * _per_value(module)
-
-    handles = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    try:
-        with in_mode(model, train=False), torch.no_grad():
-            model(torch.zeros(1, *shape, device=next(model.parameters()).device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return total
+    with in_mode(model, train=False), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, *shape, device=next(model.parameters()).device))
+    return counter.get_total_flops() // 2

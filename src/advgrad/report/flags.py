@@ -130,13 +130,3 @@ def flags(outcomes: Path, papers: Mapping[str, PaperFile]) -> list[Flag]:
                 _, run, figures = max(same, key=lambda sign: sign[0])
                 found.append(Flag(model, run.name, len({run for _, run, _ in same}) - 1, name, figures, remedy))
     return found
-
-
-def listed(found: list[Flag]) -> str:
-    """The flags as a Markdown list, for summary.md."""
-    lines = [
-        f"- {flag.model}, {flag.attack}{f' and {flag.more} more' * (flag.more > 0)}: {flag.sign} ({flag.figures}). "
-        f"Try: {flag.remedy}."
-        for flag in found
-    ]
-    return "\n".join(["Signs that an attack is weaker than it looks:", "", *(lines or ["- none."])]) + "\n"

@@ -188,10 +188,10 @@ def summary_md(
     return "\n\n".join(texts) + "\n"
 
 
-def write_together(results: Path, specs: Path, scale: str, last: str = "") -> list[Path]:
+def write_together(results: Path, specs: Path, scale: str) -> list[Path]:
     """What all tables make together, from results/tables and results/claims; the files that it wrote. cells.csv (the
     papers' tables), companions.csv (ours), cells.parquet (both), tables.tex, summary.md, summary.json. results:
-    reports/SCALE, beside reports/quick; specs: reports/specs; last: the end of summary.md. InputError: a file is
+    reports/SCALE, beside reports/quick; specs: reports/specs. InputError: a file is
     missing or broken.
     """
     known = load_specs(specs / "tables")
@@ -208,7 +208,7 @@ def write_together(results: Path, specs: Path, scale: str, last: str = "") -> li
         "cells.csv": cells_csv(cells.loc[numbered]),
         "companions.csv": cells_csv(cells.loc[~numbered]),
         "tables.tex": document(known, scale),
-        "summary.md": summary_md(known, counts, claims, scale) + (last and f"\n{last}"),
+        "summary.md": summary_md(known, counts, claims, scale),
         "summary.json": json.dumps(counts, indent=2) + "\n",
     }
     for name, text in contents.items():
